@@ -1,10 +1,10 @@
 """Read and write a few files in a FAT16 or FAT32 partition inside a big file: no mount, no root, no platform branch.
 
 Why code of our own: pyfatfs 1.1.0 does not see names whose small letters are kept as case bits (mtools and Windows
-write ``cmdline.txt`` so) and then makes a second file of the same name, leaves a wrong free count, and needs pkg_resources,
-which setuptools no longer ships. ChaN's FatFs (fatfs-ng 0.1.16) is a compiled module, and refuses FAT32 with fewer than
-65525 clusters, which boot partitions of older card images are. It stays small because it only does what a card needs:
-read, and create or replace files in directories that exist.
+write ``cmdline.txt`` so), makes a second file of the same name instead, leaves a wrong free count, and needs
+pkg_resources, which setuptools no longer ships. ChaN's FatFs (fatfs-ng 0.1.16) is a compiled module, and refuses FAT32
+with fewer than 65525 clusters, which mkfs.vfat -F 32 makes of a small boot partition. This module stays small because
+it does only what a card needs: read, and create or replace files in directories that exist.
 
 Source of the layouts: Microsoft, fatgen103. That FAT32 is told by a FATSz16 of zero, not by the number of clusters, is
 what Linux does (fs/fat/inode.c), and what reads these partitions is Linux and the board's firmware.

@@ -270,9 +270,9 @@ def _copy(source: _Reader, target: IO[bytes], length: int) -> None:
 
 def _unpacker(path: Path, stream: IO[bytes], magic: bytes, stack: ExitStack) -> _Reader | None:
     openers: dict[bytes, Callable[[], _Reader]] = {
-        b"\xfd7zXZ\0": lambda: lzma.LZMAFile(stream),
+        b"\xfd7zXZ\0": lambda: stack.enter_context(lzma.LZMAFile(stream)),  # noqa: SIM115 - the stack closes it
         b"\x1f\x8b": lambda: stack.enter_context(gzip.GzipFile(fileobj=stream)),
-        b"BZh": lambda: bz2.BZ2File(stream),
+        b"BZh": lambda: stack.enter_context(bz2.BZ2File(stream)),
         b"\x28\xb5\x2f\xfd": lambda: _open_zstd(path, stream),
         b"PK\x03\x04": lambda: stack.enter_context(_open_zip(path, stream, stack)),
     }

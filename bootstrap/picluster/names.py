@@ -8,6 +8,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network
 from typing import TYPE_CHECKING
 
 import hostlist
+import yaml
 
 from picluster.errors import PiclusterError
 
@@ -110,6 +111,8 @@ def _check_name(name: str) -> None:
         )
     if name.isdigit():
         raise PiclusterError(f"{name!r} is only a number, which programs take for an address: put a letter before it")
+    if yaml.safe_load(name) != name:
+        raise PiclusterError(f"{name!r} is a word that YAML takes for {yaml.safe_load(name)!r}: choose another name")
     if name in _TAKEN:
         raise PiclusterError(f"{name!r} has a meaning of its own in an Ansible inventory: choose another name")
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
-from ruamel.yaml import YAML
+import yaml
 
 from picluster.errors import PiclusterError
 from picluster.image import identify
@@ -20,14 +19,8 @@ _MARK = "# Written by picluster for {name}.\n"
 
 
 def _yaml(data: object) -> str:
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False  # type: ignore[assignment] # ruamel declares its default, None, as the type
-    yaml.allow_unicode = True
-    yaml.width = 1 << 16  # a key is one line, however long
-    yaml.sort_base_mapping_type_on_output = False
-    stream = io.StringIO()
-    yaml.dump(data, stream)
-    return stream.getvalue()
+    # PyYAML, because cloud-init reads with it: what a YAML 1.1 reader takes for a boolean is quoted. A key is one line.
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1 << 16)
 
 
 def user_data(node: NodeIdentity) -> bytes:
