@@ -26,6 +26,8 @@ NET_LABEL = "picluster.net"
 LEASES = "/var/lib/misc/dnsmasq.leases"
 RESERVATIONS = "reservations.dnsmasq"
 
+# The host reaches the nodes under the gateway's address: its own on the engine's bridge is, as a rule, the very one that
+# a node's own Docker takes for its bridge, and all answers would stay inside the node from then on.
 GATEWAY_SCRIPT = """
 set -eu
 ip link add br0 type bridge
@@ -33,9 +35,10 @@ ip link set br0 mtu {mtu} up
 ip address add {gateway}/24 dev br0
 nft -f - <<RULES
 table ip picluster {{
-  chain way_out {{
+  chain masks {{
     type nat hook postrouting priority srcnat;
     ip saddr {net} ip daddr != {net} oifname "eth0" masquerade
+    oifname "br0" ip saddr != {net} masquerade
   }}
 }}
 RULES
