@@ -21,6 +21,7 @@ NODE_LABEL = "picluster.node"
 # What the board's firmware and kernel do before init:
 # - the engine's own files over hostname, hosts and resolv.conf go away: a card has none, and no rename goes over them;
 # - the node's cgroup mounts become writable (plain remount says busy, a bind remount works), on cgroup v1 each of them;
+# - resolv.conf, which the engine had to make to cover it, gets its usual mode;
 # - mounts are shared, as systemd has them on a board, for a kubelet's sake;
 # - the network socket is there before the system is (an unplugged cable is a socket without carrier).
 POWER_ON = r"""
@@ -28,6 +29,7 @@ for file in /etc/hostname /etc/hosts /etc/resolv.conf; do umount "$file" 2>/dev/
 while read -r _ folder _; do
   case $folder in /sys/fs/cgroup*) mount -o remount,bind,rw "$folder";; esac
 done </proc/mounts
+chmod 644 /etc/resolv.conf
 mount --make-rshared /
 tries=0
 until [ -e /sys/class/net/eth0 ] || [ "$tries" -ge 600 ]; do tries=$((tries + 1)); sleep 0.1; done
