@@ -26,8 +26,8 @@ NET_LABEL = "picluster.net"
 LEASES = "/var/lib/misc/dnsmasq.leases"
 RESERVATIONS = "reservations.dnsmasq"
 
-# The host reaches the nodes under the gateway's address: its own on the engine's bridge is, as a rule, the very one that
-# a node's own Docker takes for its bridge, and all answers would stay inside the node from then on.
+# The host reaches the nodes under the gateway's address: its own on the engine's bridge is, as a rule, the very one
+# that a node's own Docker takes for its bridge, and all answers would stay inside the node from then on.
 GATEWAY_SCRIPT = """
 set -eu
 ip link add br0 type bridge
