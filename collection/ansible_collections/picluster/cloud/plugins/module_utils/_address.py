@@ -161,10 +161,10 @@ def parse_addresses(output: str) -> list[Live]:
     ]
 
 
-def parse_gateways(output: str) -> set[str]:
-    """Return the routers out of what `ip -j -4 route show default` prints."""
+def parse_gateways(output: str, interface: str) -> set[str]:
+    """Return an interface's routers out of what `ip -j -4 route show default` prints."""
     routes: list[dict[str, Any]] = json.loads(output or "[]")
-    return {str(route["gateway"]) for route in routes if "gateway" in route}
+    return {str(route["gateway"]) for route in routes if "gateway" in route and route.get("dev") == interface}
 
 
 def is_there(wanted: Wanted, live: list[Live], gateways: set[str]) -> bool:

@@ -194,7 +194,8 @@ class _Netplan:
             try:
                 self._run("netplan", "generate", "--root-dir", folder)
             except ValueError as error:
-                raise ValueError(str(error).replace(folder, "")) from error
+                words = str(error).replace(folder, "").partition("failed: ")[2]
+                raise ValueError(f"netplan does not accept its files together with {self.path}: {words}") from error
             result = root / self._rendered()
             if not result.exists() or str(self._wanted.address.with_prefixlen) not in result.read_text(encoding="utf-8"):
                 raise ValueError(

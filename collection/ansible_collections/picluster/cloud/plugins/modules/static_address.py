@@ -116,10 +116,9 @@ class Node:
 
     def live(self) -> tuple[list[Live], set[str]]:
         """Return the kernel's addresses, and its default routers on the interface."""
-        name = self._wanted.interface
         return (
             parse_addresses(self.run("ip", "-j", "-4", "address", "show")),
-            parse_gateways(self.run("ip", "-j", "-4", "route", "show", "default", "dev", name)),
+            parse_gateways(self.run("ip", "-j", "-4", "route", "show", "default"), self._wanted.interface),
         )
 
     def manager(self) -> Manager:
@@ -170,7 +169,10 @@ class Node:
                 self.files.remove(manager.path)
             else:
                 self.files.put(manager.path, before, 0o600)
-            manager.back(former)
+            try:
+                manager.back(former)
+            except ValueError as second:
+                raise ValueError(f"{error}; the files were put back, but not in force: {second}; a reboot does that") from error
             Path(PENDING).unlink(missing_ok=True)
             raise ValueError(f"{error}; everything was put back as it was") from error
         Path(PENDING).unlink(missing_ok=True)
