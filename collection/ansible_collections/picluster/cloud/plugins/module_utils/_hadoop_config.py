@@ -258,6 +258,8 @@ log4j.appender.RFA.MaxFileSize=16MB
 log4j.appender.RFA.MaxBackupIndex=5
 log4j.appender.RFA.layout=org.apache.log4j.PatternLayout
 log4j.appender.RFA.layout.ConversionPattern=%d{ISO8601} %p %c: %m%n
+# One line for each web request, polling included, is not worth a card.
+log4j.logger.http.requests=WARN
 log4j.category.SecurityLogger=${hadoop.security.logger}
 log4j.additivity.SecurityLogger=false
 log4j.logger.org.apache.hadoop.hdfs.server.namenode.FSNamesystem.audit=${hdfs.audit.logger}

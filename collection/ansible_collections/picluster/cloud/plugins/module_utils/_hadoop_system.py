@@ -227,7 +227,7 @@ class Node:
 
     def _units(self, units: tuple[Unit, ...], settings: Settings) -> None:
         names = [unit.name for unit in units]
-        properties = "Id,ActiveState,UnitFileState,MainPID"
+        properties = "Id,ActiveState,UnitFileState,MainPID,Job"
         code, output = self._run(["systemctl", "show", "-p", properties, *names])
         state = parse_show(output)
         if code and not self.check:
@@ -248,6 +248,8 @@ class Node:
     def _verb(self, unit: Unit, found: dict[str, str]) -> str:
         """Start, restart or nothing, from what the running process was started with."""
         pid = int(found.get("MainPID") or 0)
+        if found.get("ActiveState") == "deactivating" and found.get("Job"):
+            return ""  # on its way through a restart, which takes the new unit
         if found.get("ActiveState") not in {"active", "activating", "reloading"}:
             return "start"
         if pid:
