@@ -1,6 +1,9 @@
 # Copyright 2026 picluster contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a Hadoop cluster over HTTP how it is (a JVM for each question would cost seconds), and counts words by other means than Hadoop."""
+"""Asks a Hadoop cluster over HTTP how it is, as a JVM for each question would cost seconds.
+
+And counts words by other means than Hadoop.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ ROLE = {"hdfs": "DataNode", "yarn": "NodeManager"}
 GB = 1 << 30
 
 
-class NoAnswer(Exception):
+class NoAnswerError(Exception):
     """Somebody does not answer, or not what is wanted; the message says who and what."""
 
 
@@ -55,17 +58,17 @@ def fetch(url: str) -> dict[str, Any]:
     """Gets a JSON object.
 
     Raises:
-        NoAnswer: nobody there, or the answer is no JSON object.
+        NoAnswerError: nobody there, or the answer is no JSON object.
     """
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=ANSWER_SECONDS) as response:
             answer = json.loads(response.read())
     except urllib.error.HTTPError as error:
-        raise NoAnswer(f"HTTP {error.code}") from error
+        raise NoAnswerError(f"HTTP {error.code}") from error
     except (OSError, ValueError) as error:
-        raise NoAnswer(str(getattr(error, "reason", error))) from error
+        raise NoAnswerError(str(getattr(error, "reason", error))) from error
     if not isinstance(answer, dict):
-        raise NoAnswer("an answer that is no JSON object")
+        raise NoAnswerError("an answer that is no JSON object")
     return answer
 
 
@@ -110,12 +113,14 @@ def ask(master: str, user: str) -> State:
             status = fetch(home + urllib.parse.quote(user))["FileStatus"]
             if status.get("owner") != user:
                 state.why["hdfs"] = f"/user/{user} is not yet {user}'s"
-    except NoAnswer as reason:
+    except NoAnswerError as reason:
         missing_home = "404" in str(reason)
-        state.why["hdfs"] = f"/user/{user} is not made yet" if missing_home else f"the NameNode does not answer ({reason})"
+        state.why["hdfs"] = (
+            f"/user/{user} is not made yet" if missing_home else f"the NameNode does not answer ({reason})"
+        )
     try:
         read_resourcemanager(state, fetch(f"http://{master}:8088/ws/v1/cluster/nodes"))
-    except NoAnswer as reason:
+    except NoAnswerError as reason:
         state.why["yarn"] = f"the ResourceManager does not answer ({reason})"
     return state
 
@@ -151,15 +156,17 @@ def describe(state: State, master: str, expected: list[str]) -> list[dict[str, s
             if node == master:
                 rows[-1].update(state="failed", detail=bad)
             else:
-                rows.append({"node": node, "layer": layer, "state": "failed" if bad else "ok", "detail": bad or there or ""})
+                rows.append(
+                    {"node": node, "layer": layer, "state": "failed" if bad else "ok", "detail": bad or there or ""}
+                )
     return rows
 
 
 def count_words(texts: Iterable[bytes]) -> Counter[bytes]:
     """Counts words as TokenCounterMapper does, by Python's own means.
 
-    Hadoop reads lines ending in CR, LF or CRLF without a leading byte order mark, decodes them as UTF-8 (what is none becomes U+FFFD) and
-    splits at Java's StringTokenizer's blanks: space, tab, LF, CR, FF.
+    Hadoop reads lines ending in CR, LF or CRLF without a leading byte order mark, decodes them as UTF-8 (what is none
+    becomes U+FFFD) and splits at the blanks of Java's StringTokenizer: space, tab, LF, CR, FF.
     """
     counts: Counter[bytes] = Counter()
     for text in texts:
@@ -172,16 +179,16 @@ def parse_counts(parts: Iterable[bytes]) -> Counter[bytes]:
     """Reads the job's output: word, tab, count.
 
     Raises:
-        NoAnswer: a line is none of these.
+        NoAnswerError: a line is none of these.
     """
     counts: Counter[bytes] = Counter()
     for part in parts:
-        for line in part.splitlines() if b"\x0b" not in part and b"\x1c" not in part else part.split(b"\n"):
+        for line in part.split(b"\n"):
             word, tab, number = line.rpartition(b"\t")
             if not line:
                 continue
             if not tab or not number.isdigit():
-                raise NoAnswer(f"the job wrote {line[:60]!r} where a word and its count were wanted")
+                raise NoAnswerError(f"the job wrote {line[:60]!r} where a word and its count were wanted")
             counts[word] += int(number)
     return counts
 
@@ -201,8 +208,8 @@ def compare(ours: Counter[bytes], theirs: Counter[bytes]) -> str:
 def job_properties(name: str, source: str, target: str, size: int, tasks: int) -> dict[str, str]:
     """WordCount out of classes that every MapReduce carries (the jar of examples is not on Maven Central).
 
-    Mapper, combiner and reducer are those of the example WordCount under their library names. Small files are combined, as otherwise each
-    would cost a JVM.
+    Mapper, combiner and reducer are those of the example WordCount under their library names. Small files are combined,
+    as otherwise each would cost a JVM.
     """
     library = "org.apache.hadoop.mapreduce.lib"
     return {

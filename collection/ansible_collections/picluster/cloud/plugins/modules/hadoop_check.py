@@ -89,7 +89,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config imp
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import DAEMONS
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_probe import (
     ANSWER_SECONDS,
-    NoAnswer,
+    NoAnswerError,
     State,
     ask,
     compare,
@@ -121,7 +121,9 @@ def texts_of(folder: Path) -> dict[str, bytes]:
     Raises:
         CheckError: there is nothing to count.
     """
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink()) if folder.is_dir() else []
+    files = (
+        sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink()) if folder.is_dir() else []
+    )
     # Hadoop takes no notice of names with these beginnings.
     texts = {path.name: path.read_bytes() for path in files if not path.name.startswith((".", "_"))}
     if not any(texts.values()):
@@ -171,7 +173,7 @@ class Checker:
         account = pwd.getpwnam(self.user)
         own = f"{PREFIX}{int(time.time())}-{os.getpid()}"
         home = f"/user/{self.user}"
-        with tempfile.TemporaryDirectory(prefix=PREFIX, dir="/var/tmp") as scratch:  # noqa: S108 - its own, 0700
+        with tempfile.TemporaryDirectory(prefix=PREFIX, dir="/var/tmp") as scratch:
             root = Path(scratch)
             source = root / f"{own}-in"
             back = root / "back"
@@ -204,7 +206,9 @@ class Checker:
         self.seconds[step] = round(time.monotonic() - started, 1)
         if code:
             words = [line for line in f"{out}\n{err}".splitlines() if line.strip() and " INFO " not in line]
-            raise CheckError(f"{tool} {' '.join(arguments[:2])} failed (exit code {code}): {' | '.join(words[-3:])}", layer)
+            raise CheckError(
+                f"{tool} {' '.join(arguments[:2])} failed (exit code {code}): {' | '.join(words[-3:])}", layer
+            )
         return f"{out}\n{err}"
 
     def _job(self, job: str) -> None:
@@ -216,7 +220,7 @@ class Checker:
         started = time.monotonic()
         app: dict[str, Any] = {}
         while time.monotonic() - started < self.timeout:
-            with suppress(NoAnswer):  # asked again until the time is over
+            with suppress(NoAnswerError):  # asked again until the time is over
                 app = fetch(url).get("app") or {}
             if app.get("state") in {"FINISHED", "FAILED", "KILLED"}:
                 break
@@ -225,14 +229,15 @@ class Checker:
         if app.get("finalStatus") != "SUCCEEDED":
             diagnostics = " ".join(str(app.get("diagnostics") or "").split())[:500]
             raise CheckError(
-                f"job_{found[1]} is {app.get('state', 'unknown')} after {self.seconds['job']:.0f} s: {diagnostics}", "yarn"
+                f"job_{found[1]} is {app.get('state', 'unknown')} after {self.seconds['job']:.0f} s: {diagnostics}",
+                "yarn",
             )
 
     def _clean(self, home: str, own: str) -> None:
         """Removes what was written, over WebHDFS; what cannot be removed now is removed by a later check."""
         base = f"http://{self.master}:9870/webhdfs/v1{urllib.parse.quote(home)}"
         query = f"user.name={urllib.parse.quote(self.user)}"
-        with suppress(NoAnswer, OSError):
+        with suppress(NoAnswerError, OSError):
             entries = fetch(f"{base}?op=LISTSTATUS&{query}")["FileStatuses"]["FileStatus"]
             for name in abandoned(entries, own, time.time()):
                 url = f"{base}/{urllib.parse.quote(name)}?op=DELETE&recursive=true&{query}"
@@ -244,14 +249,16 @@ class Checker:
         for name, text in texts.items():
             found = (back / name).read_bytes() if (back / name).is_file() else b""
             if found != text:
-                raise CheckError(f"{name} came back from HDFS with {len(found)} bytes other than the {len(text)} sent", "hdfs")
+                raise CheckError(
+                    f"{name} came back from HDFS with {len(found)} bytes other than the {len(text)} sent", "hdfs"
+                )
 
     @staticmethod
     def _compare_counts(texts: dict[str, bytes], outputs: list[bytes]) -> str:
         ours = count_words(texts.values())
         try:
             difference = compare(ours, parse_counts(outputs))
-        except NoAnswer as reason:
+        except NoAnswerError as reason:
             difference = str(reason)
         if difference:
             raise CheckError(f"MapReduce counted wrongly: {difference}", "yarn")
@@ -269,7 +276,9 @@ def local_daemons(module: AnsibleModule) -> str:
         _code, journal, _err = module.run_command(
             ["journalctl", "-q", "--no-pager", "-o", "cat", "-n", "3", "-u", daemon.unit]
         )
-        words.append(f"{daemon.unit} is {state.strip()}, its last words: {' | '.join(journal.strip().splitlines())[-500:]}")
+        words.append(
+            f"{daemon.unit} is {state.strip()}, its last words: {' | '.join(journal.strip().splitlines())[-500:]}"
+        )
     return "; ".join(words)
 
 
@@ -287,7 +296,9 @@ def main() -> None:
     )
     checker = Checker(module)
     if not checker.expected:
-        module.fail_json(msg="expected_workers is empty: without a worker there is nothing to ask.", picluster_status=[])
+        module.fail_json(
+            msg="expected_workers is empty: without a worker there is nothing to ask.", picluster_status=[]
+        )
     started = time.monotonic()
     state = checker.wait()
     checker.seconds["wait"] = round(time.monotonic() - started, 1)
