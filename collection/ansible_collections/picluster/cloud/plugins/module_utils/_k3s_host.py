@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s import (
     BIN_DIR,
+    CONFIG_DIR,
     DATA_DIR,
     HEADER,
     LINKS,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 APPLIED = "var/lib/picluster/k3s-applied"
 PROBE = f"{DATA_DIR}/agent/images/picluster-probe.tar"
+KUBECONFIG = f"{CONFIG_DIR}/k3s.yaml"
 # Written without the header, because k3s reads the whole file.
 _BARE = ("server-token", "agent-token")
 
@@ -49,13 +51,11 @@ class Host:
         self,
         root: Path,
         run: Callable[..., str],
-        move: Callable[[str, str], None],
         *,
         check_mode: bool = False,
     ) -> None:
         self._root = root
         self._run = run
-        self._move = move
         self._check_mode = check_mode
         self.changed = False
         self.restarted = False
@@ -100,9 +100,10 @@ class Host:
             self._note("pods", "running\n", "")
             if not self._check_mode:
                 end_pods()
-        for path in (*OWNED, PROBE):
+        for path in OWNED:
             self._file(path, None)
-        for path in [*(f"{BIN_DIR}/{link}" for link in links), *(f"{BIN_DIR}/{path.name}" for path in binaries)]:
+        # k3s.yaml is k3s's own, with the cluster's keys in it; the server makes it anew if it comes back.
+        for path in [PROBE, KUBECONFIG, *(f"{BIN_DIR}/{link}" for link in links), *(f"{BIN_DIR}/{path.name}" for path in binaries)]:
             self._drop(path)
         if units and not self._check_mode:
             self._run("systemctl", "daemon-reload")
@@ -168,17 +169,14 @@ class Host:
 
     def _write(self, place: Path, data: bytes, mode: int) -> None:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        # Beside its destination, and 0600 from its first byte on.
+        # 0600 from its first byte on. AnsibleModule.atomic_move would give a new file the umask's mode, a secret's too.
         handle, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        # atomic_move keeps the mode of what it replaces.
-        if place.exists():
-            place.chmod(mode)
         Path(name).chmod(mode)
-        self._move(name, str(place))
+        Path(name).replace(place)
 
     def _drop(self, path: str) -> None:
         place = self._root / path

@@ -143,7 +143,7 @@ def statuses(verdicts: dict[str, Verdict], pods: dict[str, str] | None, note: st
         if not verdict.ready:
             state, detail = "failed", verdict.detail
         elif verdict.is_stand_in:
-            state, detail = STAND_IN, f"Ready ({verdict.version}), no Kubernetes, no pods"
+            state, detail = STAND_IN, f"Ready ({verdict.version}); not Kubernetes, so no pods"
         elif trouble:
             state, detail = "failed", f"Ready ({verdict.version}), but {trouble}"
         else:

@@ -194,7 +194,7 @@ def main() -> None:
             module.fail_json(msg=f"'{' '.join(command)}' failed: {(err or out).strip()}")
         return str(out)
 
-    host = Host(Path("/"), run, module.atomic_move, check_mode=module.check_mode)
+    host = Host(Path("/"), run, check_mode=module.check_mode)
     try:
         converge(host, read_wish(params), params)
     except SettingsError as error:
