@@ -174,6 +174,7 @@ def _burn(options: argparse.Namespace, report: Report) -> int:
         for name in nodes:
             node = firstboot.NodeIdentity(name, public, planned.user, f"picluster-{name}-{uuid.uuid4().hex}")
             cards.append(burn.Card(name, options.output / f"{name}.img", adapter.render(boot, node)))
+        image.volume().require_room(cards[0].files)
         arch = "" if options.arch else f", userland guessed as {guessed}"
         report.say(
             "image",

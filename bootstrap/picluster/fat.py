@@ -23,7 +23,7 @@ from picluster import fatdir
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 _FAT12_CLUSTERS = 4085
@@ -269,10 +269,24 @@ class FatVolume:
             self._pwrite(position, slot)
         self._stream.flush()
 
+    def require_room(self, files: Mapping[str, bytes]) -> None:
+        """Check that these files would find room, without writing.
+
+        Raises:
+            PiclusterError: if they would not.
+        """
+        needed = sum(-(-len(data) // self._cluster_size) for data in files.values())
+        # One more cluster, in case the directory must grow.
+        if self._count_free() < needed + 1:
+            raise PiclusterError("the boot partition is full: there is no room for the first-boot files")
+
+    def _count_free(self) -> int:
+        # Counted, not taken from FSInfo, which is only a hint and may be wrong.
+        return sum(1 for value in self._fat[_FIRST_CLUSTER:] if value & _MASK32 == 0)
+
     def _allocate(self, count: int, path: str) -> list[int]:
         if self._free_count is None:
-            # Counted, not taken from FSInfo, which is only a hint and may be wrong.
-            self._free_count = sum(1 for value in self._fat[_FIRST_CLUSTER:] if value & _MASK32 == 0)
+            self._free_count = self._count_free()
         chain: list[int] = []
         limit = len(self._fat)
         cluster = self._next

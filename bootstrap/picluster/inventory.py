@@ -182,6 +182,11 @@ def _net(request: Request, cluster: YamlFile, addresses: Mapping[str, IPv4Addres
 def _fill_cluster(request: Request, cluster: YamlFile, net: names.Net) -> None:
     data = cluster.data
     arch = request.arch or data.get("node_arch") or request.guessed_arch or ARCHS[0]
+    if request.guessed_arch and not request.arch and arch != request.guessed_arch:
+        cluster.notes.append(
+            f"{cluster.path.name} says node_arch: {arch} but this image looks like {request.guessed_arch}: "
+            f"if it is, set node_arch for these nodes in {NODES}"
+        )
     cluster.put(data, "cluster_name", request.cluster)
     if "node_interface" not in data:
         data["node_interface"] = "eth0"

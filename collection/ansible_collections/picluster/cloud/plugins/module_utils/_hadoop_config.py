@@ -1,6 +1,9 @@
 # Copyright 2026 picluster contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Hadoop's configuration as data: what every file of /etc/hadoop says, from a node's settings. Nothing here touches the system."""
+"""Hadoop's configuration as data: what every file of /etc/hadoop says, from a node's settings.
+
+Nothing here touches the system.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ SECRET = f"{CONF}/http-secret"
 ADMINS = "hadoop-admins"
 SITES = ("core-site", "hdfs-site", "yarn-site", "mapred-site", "capacity-scheduler")
 
-# Read by clients at the time of use; a daemon that runs need not be restarted for them. Replication changes with the number of workers:
-# a worker that joins must not restart the NameNode and every DataNode.
+# Read by clients at the time of use; a daemon that runs need not be restarted for them. Replication changes with the
+# number of workers: a worker that joins must not restart the NameNode and every DataNode.
 CLIENT_SIDE = frozenset({"dfs.replication", "dfs.blocksize"})
 
 GC = "-XX:+UseSerialGC"  # the smallest collector; heaps here are below 1 GB
@@ -75,17 +78,20 @@ def check(settings: Settings) -> None:
         ConfigError: with what was found, what was wanted and what to do.
     """
     memory = settings.memory
+    if not settings.master:
+        raise ConfigError("master is empty; name the node with NameNode and ResourceManager")
     if not settings.workers:
         raise ConfigError("workers is empty, and then every stranger may join; name the nodes that store and compute")
     for name, size in (("am", memory.am), ("map", memory.map), ("reduce", memory.reduce)):
         if size > memory.nodemanager:
             raise ConfigError(
-                f"a container of {size} MB ({name}) never fits a NodeManager of {memory.nodemanager} MB, so jobs would wait "
-                "forever; give the NodeManager more or the container less"
+                f"a container of {size} MB ({name}) never fits a NodeManager of {memory.nodemanager} MB, so jobs would "
+                "wait forever; give the NodeManager more or the container less"
             )
     if memory.sort * 2 > memory.map:
         raise ConfigError(
-            f"a sort buffer of {memory.sort} MB does not fit a map task of {memory.map} MB; give it half of the task at most"
+            f"a sort buffer of {memory.sort} MB does not fit a map task of {memory.map} MB; "
+            "give it half of the task at most"
         )
     unknown = sorted(set(settings.properties) - set(SITES))
     if unknown:
@@ -93,7 +99,10 @@ def check(settings: Settings) -> None:
 
 
 def heap_of(container: int) -> int:
-    """The heap in MB of a Java process in a container: 0.7, as about 100 to 120 MB of a small MapReduce JVM are not heap (measured)."""
+    """The heap in MB of a Java process in a container.
+
+    0.7 of it, as about 100 to 120 MB of a small MapReduce JVM are not heap (measured).
+    """
     return container * 7 // 10
 
 
@@ -102,7 +111,7 @@ def core_site(s: Settings) -> dict[str, str]:
     return {
         "fs.defaultFS": f"hdfs://{s.master}:8020",
         # Only scratch: every folder that must last is set elsewhere. The default is in /tmp, a tmpfs on many a system.
-        "hadoop.tmp.dir": "/var/tmp/hadoop-${user.name}",
+        "hadoop.tmp.dir": "/var/tmp/hadoop-${user.name}",  # noqa: S108 - a name for each user, nothing trusts it
         "hadoop.http.authentication.signature.secret.file": SECRET,
     }
 
@@ -200,7 +209,7 @@ def mapred_site(s: Settings) -> dict[str, str]:
 
 
 def capacity_scheduler() -> dict[str, str]:
-    """capacity-scheduler.xml: one queue. It is in the archive's etc/hadoop only, and without queues the ResourceManager does not start."""
+    """capacity-scheduler.xml: one queue; without any the ResourceManager does not start."""
     return {
         # Small NodeManagers: the default of 0.1 would keep a second job waiting.
         "yarn.scheduler.capacity.maximum-am-resource-percent": "0.5",
@@ -237,7 +246,8 @@ def render_xml(properties: dict[str, str]) -> str:
 def log4j() -> str:
     """log4j.properties: the journal keeps the daemons' logs, and bounds them.
 
-    The appender RFA is there for those who want files; at the release's 256 MB x 20 each daemon would write up to 5 GB to the card.
+    The appender RFA is there for those who want files; at the release's 256 MB x 20 each daemon would write up to 5 GB
+    to the card.
     """
     return """# Managed by picluster.
 hadoop.root.logger=INFO,console
@@ -258,6 +268,8 @@ log4j.appender.RFA.MaxFileSize=16MB
 log4j.appender.RFA.MaxBackupIndex=5
 log4j.appender.RFA.layout=org.apache.log4j.PatternLayout
 log4j.appender.RFA.layout.ConversionPattern=%d{ISO8601} %p %c: %m%n
+# One line for each web request, polling included, is not worth a card.
+log4j.logger.http.requests=WARN
 log4j.category.SecurityLogger=${hadoop.security.logger}
 log4j.additivity.SecurityLogger=false
 log4j.logger.org.apache.hadoop.hdfs.server.namenode.FSNamesystem.audit=${hdfs.audit.logger}

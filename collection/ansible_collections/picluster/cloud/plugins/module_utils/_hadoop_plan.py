@@ -1,6 +1,9 @@
 # Copyright 2026 picluster contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a Hadoop node is made of: accounts, folders, files, units, and what each daemon was started with. Pure: nothing is touched."""
+"""What a Hadoop node is made of: accounts, folders, files, units, and what each daemon was started with.
+
+Pure: nothing is touched.
+"""
 
 from __future__ import annotations
 
@@ -294,7 +297,7 @@ def software() -> tuple[str, ...]:
     return (*conf, SCRIPT, *(f"/usr/local/bin/{tool}" for tool in TOOLS), *(f"{UNITS}/{name}" for name in ALL_UNITS))
 
 
-class FormatRefused(Exception):
+class FormatRefusedError(Exception):
     """A name folder holds something that a format must not touch; the message is one sentence for the user."""
 
 
@@ -306,16 +309,18 @@ def must_format(entries: set[str], current: set[str]) -> bool:
         current: what its `current` holds (empty where there is none).
 
     Raises:
-        FormatRefused: there is something, and it is no NameNode's image: nothing is formatted over it.
+        FormatRefusedError: there is something, and it is no NameNode's image: nothing is formatted over it.
     """
     if "current" in entries:
         if "VERSION" in current:
             return False
-        raise FormatRefused(
-            f"{NAME_DIR}/current exists without VERSION, so it is a damaged image or another's data; restore it from a copy, "
-            "or move it away if it is worth nothing"
+        raise FormatRefusedError(
+            f"{NAME_DIR}/current exists without VERSION, so it is a damaged image or another's data; "
+            "restore it from a copy, or move it away if it is worth nothing"
         )
     foreign = sorted(entries - {".formatting", "lost+found", "in_use.lock"})
     if foreign:
-        raise FormatRefused(f"{NAME_DIR} holds {foreign[0]!r} and no image, so it is not formatted; move that away")
+        raise FormatRefusedError(
+            f"{NAME_DIR} holds {foreign[0]!r} and no image, so it is not formatted; move that away"
+        )
     return True

@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import CONF, DATA, LINK, NAME_DIR, Settings
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import (
@@ -31,6 +31,11 @@ from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan impor
     must_format,
     software,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ansible.module_utils.basic import AnsibleModule
 
 STAMP = ".picluster-sha256"  # in every tree that picluster.cloud.artifact unpacked
 NOTE = Path("/run/hadoop-hdfs-dirs/done")  # written by hdfs_dirs.py when all folders are there
@@ -55,7 +60,7 @@ def inputs_of(environ: bytes) -> str:
 class Node:
     """Brings one node to a plan. In check mode it only tells what it would do."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.check: bool = module.check_mode
         self.actions: list[str] = []
@@ -66,7 +71,7 @@ class Node:
 
         Raises:
             NodeError: something outside of Hadoop is in the way.
-            FormatRefused: the name folder holds something that is no image.
+            FormatRefusedError: the name folder holds something that is no image.
         """
         self._accounts()
         for folder in plan.folders:
@@ -74,28 +79,31 @@ class Node:
         self._link(settings.home)
         reload = self._stop_units(plan.surplus_units)
         for file in plan.files:
-            reload = self._file(file) and file.path.startswith(UNITS) or reload
+            written = self._file(file)
+            reload = reload or (written and file.path.startswith(UNITS))
         self._drop(path for path in software() if path.startswith(UNITS) and Path(path).name in plan.surplus_units)
         if "namenode" in settings.daemons:
-            self._format(settings, cluster_id)
+            self._format(cluster_id)
         if reload and not self.check:
             self._run(["systemctl", "daemon-reload"])
         self._units(plan.units, settings)
 
     def remove(self) -> None:
         """Takes Hadoop off the node: units, configuration and software, never data or accounts."""
+        link = Path(LINK)
         mine = [path for path in software() if os.path.lexists(path)]
-        if not mine and not os.path.islink(LINK):
+        mine += [LINK] if link.is_symlink() else []
+        trees = [tree for tree in sorted(link.parent.glob(f"{link.name}-*")) if (tree / STAMP).is_file()]
+        if not mine and not trees:
             return
         self._stop_units(ALL_UNITS)
         self._drop(mine)
-        if os.path.islink(LINK):
-            self._drop([LINK])
-        for tree in sorted(Path(LINK).parent.glob(f"{Path(LINK).name}-*")):
-            if (tree / STAMP).is_file():
-                self._do(f"removed {tree}")
-                if not self.check:
-                    shutil.rmtree(tree)
+        for tree in trees:
+            self._do(f"removed {tree}")
+            if not self.check:
+                gone = tree.with_name(f".{tree.name}.picluster-old")  # the name that module artifact clears away, too
+                tree.rename(gone)
+                shutil.rmtree(gone)
         if Path(CONF).is_dir() and not self.check and not any(Path(CONF).iterdir()):
             Path(CONF).rmdir()
         if not self.check:
@@ -144,7 +152,7 @@ class Node:
 
     def _link(self, home: str) -> None:
         link = Path(LINK)
-        found = os.readlink(link) if link.is_symlink() else ""
+        found = str(link.readlink()) if link.is_symlink() else ""
         if found == home:
             return
         if not found and os.path.lexists(link):
@@ -185,7 +193,7 @@ class Node:
             self.module.atomic_move(stream.name, str(path))
         return True
 
-    def _drop(self, paths: Any) -> None:
+    def _drop(self, paths: Iterable[str]) -> None:
         for path in paths:
             if os.path.lexists(path):
                 self._do(f"removed {path}")
@@ -204,8 +212,11 @@ class Node:
                 raise NodeError(f"{', '.join(here)} cannot be stopped: {output.strip()}")
         return bool(here)
 
-    def _format(self, settings: Settings, cluster_id: str) -> None:
-        """Formats a new NameNode: in a scratch folder, which one rename makes the image. A killed format leaves no half image."""
+    def _format(self, cluster_id: str) -> None:
+        """Formats a new NameNode: in a scratch folder, which one rename makes the image.
+
+        A killed format leaves no half image.
+        """
         name = Path(NAME_DIR)
         entries = {path.name for path in name.iterdir()} if name.is_dir() else set()
         current = {path.name for path in (name / "current").iterdir()} if (name / "current").is_dir() else set()
@@ -227,7 +238,7 @@ class Node:
 
     def _units(self, units: tuple[Unit, ...], settings: Settings) -> None:
         names = [unit.name for unit in units]
-        properties = "Id,ActiveState,UnitFileState,MainPID"
+        properties = "Id,ActiveState,UnitFileState,MainPID,Job"
         code, output = self._run(["systemctl", "show", "-p", properties, *names])
         state = parse_show(output)
         if code and not self.check:
@@ -248,6 +259,8 @@ class Node:
     def _verb(self, unit: Unit, found: dict[str, str]) -> str:
         """Start, restart or nothing, from what the running process was started with."""
         pid = int(found.get("MainPID") or 0)
+        if found.get("ActiveState") == "deactivating" and found.get("Job"):
+            return ""  # on its way through a restart, which takes the new unit
         if found.get("ActiveState") not in {"active", "activating", "reloading"}:
             return "start"
         if pid:
@@ -269,7 +282,10 @@ class Node:
             raise NodeError(f"systemctl {' '.join(arguments)} failed: {_tail(output)}")
 
     def _workers_in_force(self, unit: Unit, settings: Settings, *, fresh: bool) -> None:
-        """Tells a running master of a changed list of workers; a note keeps what it was last told, so a killed run is mended."""
+        """Tells a running master of a changed list of workers.
+
+        A note keeps what it was last told, so a killed run is mended.
+        """
         note = Path(DATA) / f".workers-{unit.daemon}"
         wanted = hashlib.sha256("\n".join(sorted(settings.workers)).encode()).hexdigest()
         if note.is_file() and note.read_text(encoding="utf-8") == wanted:

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the folders that HDFS must have, over WebHDFS, as soon as the NameNode has left safe mode.
 
-Runs on the NameNode's node as a service of its own (role hadoop copies this very file there), because no play waits for HDFS.
-WebHDFS because each `hdfs dfs` costs a JVM: 5 to 10 s on a board. It may be run again at any time.
+Runs on the NameNode's node as a service of its own (role hadoop copies this very file there), because no play waits
+for HDFS. WebHDFS because each `hdfs dfs` costs a JVM: 5 to 10 s on a board. It may be run again at any time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ POLL_SECONDS = 2.0
 TIMEOUT_SECONDS = 20.0
 
 
-class NotYet(Exception):
+class NotYetError(Exception):
     """The NameNode cannot do it now (not up, or in safe mode); asking again is right."""
 
 
@@ -39,7 +40,7 @@ class WebHdfs:
         """One call. Returns its answer, or None where the path does not exist.
 
         Raises:
-            NotYet: the NameNode is not there or in safe mode.
+            NotYetError: the NameNode is not there or in safe mode.
             urllib.error.HTTPError: it refused for good.
         """
         query = urllib.parse.urlencode({"op": operation, "user.name": self._user, **arguments})
@@ -50,21 +51,25 @@ class WebHdfs:
                 body = response.read()
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
-            if error.code == 404 and "FileNotFoundException" in text:
+            if error.code == HTTPStatus.NOT_FOUND and "FileNotFoundException" in text:
                 return None
-            if "SafeModeException" in text or "RetriableException" in text or error.code >= 500:
-                raise NotYet(f"HTTP {error.code}: {text[:300]}") from error
+            if (
+                "SafeModeException" in text
+                or "RetriableException" in text
+                or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR
+            ):
+                raise NotYetError(f"HTTP {error.code}: {text[:300]}") from error
             raise
         except OSError as error:
-            raise NotYet(str(error)) from error
+            raise NotYetError(str(error)) from error
         return dict(json.loads(body)) if body else {}
 
 
 def steps(status: dict[str, Any] | None, wanted: dict[str, str], superuser: str) -> list[tuple[str, dict[str, str]]]:
     """What must be done to one folder.
 
-    The owner comes last and thus says that the folder is complete. A folder that already has another owner than the superuser is
-    somebody's, who may have changed it for a reason: left alone.
+    The owner comes last and thus says that the folder is complete. A folder that already has another owner than the
+    superuser is somebody's, who may have changed it for a reason: left alone.
 
     Args:
         status: the FileStatus of WebHDFS, or None where the folder does not exist.
@@ -91,7 +96,7 @@ def make(hdfs: WebHdfs, plan: dict[str, Any]) -> list[str]:
     """Makes all folders. Returns what it did.
 
     Raises:
-        NotYet: HDFS is not ready.
+        NotYetError: HDFS is not ready.
         urllib.error.HTTPError: HDFS refused for good.
     """
     done = []
@@ -104,6 +109,12 @@ def make(hdfs: WebHdfs, plan: dict[str, Any]) -> list[str]:
     return done
 
 
+def say(line: str) -> None:
+    """Tells the journal."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Waits for HDFS, makes the folders, and leaves a note of what it was told."""
     plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
@@ -112,12 +123,12 @@ def main() -> None:
     while True:
         try:
             for line in make(hdfs, plan):
-                print(line, flush=True)
+                say(line)
             break
-        except NotYet as reason:
+        except NotYetError as reason:
             if str(reason) != told:
                 told = str(reason)
-                print(f"waiting for HDFS: {told}", flush=True)
+                say(f"waiting for HDFS: {told}")
             time.sleep(POLL_SECONDS)
     note = os.environ.get("RUNTIME_DIRECTORY")
     if note:

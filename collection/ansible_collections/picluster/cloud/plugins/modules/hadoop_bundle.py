@@ -364,9 +364,7 @@ def main() -> None:
     except BundleError as error:
         module.fail_json(msg=f"{str(error).rstrip('.')}.")
     except OSError as error:
-        module.fail_json(
-            msg=f"The cache {cache.folder} cannot be used ({error}); give it a folder of yours on a disk that is not full."
-        )
+        module.fail_json(msg=f"The cache {cache.folder} cannot be used ({error}); give it a folder of yours with room.")
     module.exit_json(changed=changed, artifacts=found)
 
 

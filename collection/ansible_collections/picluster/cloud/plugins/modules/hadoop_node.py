@@ -151,7 +151,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config imp
     Settings,
     check,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import DAEMONS, FormatRefused, make_plan
+from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import DAEMONS, FormatRefusedError, make_plan
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_system import Node, NodeError
 
 DEFAULT_MEMORY = {"nodemanager": 2048, "minimum": 256, "am": 512, "map": 512, "reduce": 512, "sort": 100}
@@ -251,8 +251,6 @@ def main() -> None:
         settings = read_settings(params)
         script = inspect.getsource(_hdfs_dirs)
         if settings.daemons:
-            if not settings.master:
-                raise ConfigError("master is empty; name the node with NameNode and ResourceManager")
             check(settings)
             if not module.check_mode:  # the roles before this one write the hosts file
                 check_names(settings)
@@ -261,7 +259,7 @@ def main() -> None:
             node.converge(plan, settings, params["cluster_id"])
         else:
             node.remove()
-    except (ConfigError, FormatRefused, NodeError) as error:
+    except (ConfigError, FormatRefusedError, NodeError) as error:
         module.fail_json(msg=f"{str(error).rstrip('.')}.", actions=node.actions)
     module.exit_json(changed=bool(node.actions), actions=node.actions, diff=node.diffs)
 
