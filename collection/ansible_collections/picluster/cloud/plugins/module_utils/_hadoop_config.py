@@ -1,0 +1,315 @@
+# Copyright 2026 picluster contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Hadoop's configuration as data: what every file of /etc/hadoop says, from a node's settings.
+
+Nothing here touches the system.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, field
+
+CONF = "/etc/hadoop"
+LINK = "/opt/hadoop"
+DATA = "/var/lib/hadoop"
+LOGS = "/var/log/hadoop"
+NAME_DIR = f"{DATA}/hdfs/name"
+WORKERS = f"{CONF}/workers"
+SECRET = f"{CONF}/http-secret"
+ADMINS = "hadoop-admins"
+SITES = ("core-site", "hdfs-site", "yarn-site", "mapred-site", "capacity-scheduler")
+
+# Read by clients at the time of use; a daemon that runs need not be restarted for them. Replication changes with the
+# number of workers: a worker that joins must not restart the NameNode and every DataNode.
+CLIENT_SIDE = frozenset({"dfs.replication", "dfs.blocksize"})
+
+GC = "-XX:+UseSerialGC"  # the smallest collector; heaps here are below 1 GB
+
+
+class ConfigError(Exception):
+    """A setting is wrong; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Sizes in MB. The defaults of the role fit a board of 4 GB with k3s beside (memory plan: docs of the role).
+
+    Attributes:
+        nodemanager: what YARN may hand out on this node.
+        minimum: the smallest container, and the step.
+        am: a MapReduce application master; map and reduce: one task.
+        sort: a map task's sort buffer.
+    """
+
+    nodemanager: int
+    minimum: int
+    am: int
+    map: int
+    reduce: int
+    sort: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one node is told. Names as the options of module hadoop_node."""
+
+    node: str
+    master: str
+    workers: tuple[str, ...]
+    daemons: tuple[str, ...]
+    home: str
+    release: str
+    java_home: str
+    replication: int
+    block_size: int
+    disk_reserved: int
+    vcores: int
+    memory: Memory
+    heaps: dict[str, int]
+    users: tuple[str, ...]
+    properties: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def check(settings: Settings) -> None:
+    """Refuses settings with which Hadoop would come up wrong or not at all.
+
+    Raises:
+        ConfigError: with what was found, what was wanted and what to do.
+    """
+    memory = settings.memory
+    if not settings.master:
+        raise ConfigError("master is empty; name the node with NameNode and ResourceManager")
+    if not settings.workers:
+        raise ConfigError("workers is empty, and then every stranger may join; name the nodes that store and compute")
+    for name, size in (("am", memory.am), ("map", memory.map), ("reduce", memory.reduce)):
+        if size > memory.nodemanager:
+            raise ConfigError(
+                f"a container of {size} MB ({name}) never fits a NodeManager of {memory.nodemanager} MB, so jobs would "
+                "wait forever; give the NodeManager more or the container less"
+            )
+    if memory.sort * 2 > memory.map:
+        raise ConfigError(
+            f"a sort buffer of {memory.sort} MB does not fit a map task of {memory.map} MB; "
+            "give it half of the task at most"
+        )
+    unknown = sorted(set(settings.properties) - set(SITES))
+    if unknown:
+        raise ConfigError(f"properties names {unknown[0]!r}; there are {', '.join(SITES)}")
+
+
+def heap_of(container: int) -> int:
+    """The heap in MB of a Java process in a container.
+
+    0.7 of it, as about 100 to 120 MB of a small MapReduce JVM are not heap (measured).
+    """
+    return container * 7 // 10
+
+
+def core_site(s: Settings) -> dict[str, str]:
+    """core-site.xml."""
+    return {
+        "fs.defaultFS": f"hdfs://{s.master}:8020",
+        # Only scratch: every folder that must last is set elsewhere. The default is in /tmp, a tmpfs on many a system.
+        "hadoop.tmp.dir": "/var/tmp/hadoop-${user.name}",  # noqa: S108 - a name for each user, nothing trusts it
+        "hadoop.http.authentication.signature.secret.file": SECRET,
+    }
+
+
+def hdfs_site(s: Settings) -> dict[str, str]:
+    """hdfs-site.xml. Addresses are names, which the hosts file of every node turns into the node's real address."""
+    return {
+        "dfs.namenode.rpc-address": f"{s.master}:8020",
+        "dfs.namenode.http-address": f"{s.master}:9870",
+        "dfs.namenode.secondary.http-address": f"{s.master}:9868",
+        "dfs.namenode.name.dir": f"file://{NAME_DIR}",
+        "dfs.namenode.checkpoint.dir": f"file://{DATA}/hdfs/checkpoint",
+        "dfs.datanode.data.dir": f"file://{DATA}/hdfs/data",
+        "dfs.datanode.hostname": s.node,
+        "dfs.datanode.address": f"{s.node}:9866",
+        "dfs.datanode.ipc.address": f"{s.node}:9867",
+        "dfs.datanode.http.address": f"{s.node}:9864",
+        # Keeps the operating system of the card alive when HDFS is full; the default is 0.
+        "dfs.datanode.du.reserved": str(s.disk_reserved),
+        "dfs.replication": str(s.replication or min(3, len(s.workers))),
+        "dfs.blocksize": str(s.block_size),
+        # Who may join: the inventory's workers.
+        "dfs.hosts": WORKERS,
+        # A format refuses a folder with data, even with -force (NameNode.java, HDFS-14883).
+        "dfs.reformat.disabled": "true",
+        "dfs.permissions.superusergroup": ADMINS,
+        # 30 s suit thousands of DataNodes.
+        "dfs.namenode.safemode.extension": "5000",
+    }
+
+
+def yarn_site(s: Settings) -> dict[str, str]:
+    """yarn-site.xml."""
+    return {
+        "yarn.resourcemanager.hostname": s.master,
+        "yarn.resourcemanager.nodes.include-path": WORKERS,
+        "yarn.nodemanager.hostname": s.node,
+        "yarn.nodemanager.address": f"{s.node}:8041",
+        "yarn.nodemanager.local-dirs": f"{DATA}/yarn/local",
+        "yarn.nodemanager.log-dirs": f"{LOGS}/containers",
+        "yarn.nodemanager.aux-services": "mapreduce_shuffle",
+        # Both must be set: without them every board claims 8192 MB and 8 cores.
+        "yarn.nodemanager.resource.memory-mb": str(s.memory.nodemanager),
+        "yarn.nodemanager.resource.cpu-vcores": str(s.vcores),
+        "yarn.scheduler.minimum-allocation-mb": str(s.memory.minimum),
+        "yarn.scheduler.maximum-allocation-mb": str(s.memory.nodemanager),
+        "yarn.scheduler.maximum-allocation-vcores": str(s.vcores),
+        # The virtual memory of a 64-bit JVM says nothing.
+        "yarn.nodemanager.vmem-check-enabled": "false",
+        "yarn.nodemanager.env-whitelist": (
+            "JAVA_HOME,HADOOP_COMMON_HOME,HADOOP_HDFS_HOME,HADOOP_CONF_DIR,CLASSPATH_PREPEND_DISTCACHE,"
+            "HADOOP_YARN_HOME,HADOOP_MAPRED_HOME,HADOOP_HOME,PATH,LANG,TZ"
+        ),
+        # The default of 90 % turns every node with a full card UNHEALTHY before HDFS' own reserve is reached.
+        "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": "98.0",
+        "yarn.nodemanager.disk-health-checker.min-free-space-per-disk-mb": "256",
+        "yarn.log-aggregation-enable": "true",
+        "yarn.log-aggregation.retain-seconds": "604800",
+        "yarn.nodemanager.remote-app-log-dir": "/app-logs",
+        "yarn.log.server.url": f"http://{s.master}:19888/jobhistory/logs",
+        # Otherwise whoever reaches port 8088 runs code on every node without a login.
+        "yarn.webapp.enable-rest-app-submissions": "false",
+        "yarn.acl.enable": "true",
+        "yarn.admin.acl": f"yarn,hdfs {ADMINS}",
+    }
+
+
+def mapred_site(s: Settings) -> dict[str, str]:
+    """mapred-site.xml."""
+    memory, home = s.memory, f"HADOOP_MAPRED_HOME={LINK}"
+    return {
+        "mapreduce.framework.name": "yarn",
+        "mapreduce.jobhistory.address": f"{s.master}:10020",
+        "mapreduce.jobhistory.admin.address": f"{s.master}:10033",
+        "mapreduce.jobhistory.webapp.address": f"{s.master}:19888",
+        "mapreduce.jobhistory.done-dir": "/mr-history/done",
+        "mapreduce.jobhistory.intermediate-done-dir": "/mr-history/tmp",
+        "yarn.app.mapreduce.am.staging-dir": "/user",
+        "yarn.app.mapreduce.am.env": home,
+        "mapreduce.map.env": home,
+        "mapreduce.reduce.env": home,
+        "yarn.app.mapreduce.am.resource.mb": str(memory.am),
+        "yarn.app.mapreduce.am.command-opts": f"-Xmx{heap_of(memory.am)}m {GC}",
+        "mapreduce.map.memory.mb": str(memory.map),
+        "mapreduce.map.java.opts": f"-Xmx{heap_of(memory.map)}m {GC}",
+        "mapreduce.reduce.memory.mb": str(memory.reduce),
+        "mapreduce.reduce.java.opts": f"-Xmx{heap_of(memory.reduce)}m {GC}",
+        "mapreduce.task.io.sort.mb": str(memory.sort),
+        # A slow board is slow, not stuck; a second copy of its task costs the others.
+        "mapreduce.map.speculative": "false",
+        "mapreduce.reduce.speculative": "false",
+        # Java 17 and later in tasks (MAPREDUCE-7468); false by default in 3.5.0.
+        "mapreduce.jvm.add-opens-as-default": "true",
+    }
+
+
+def capacity_scheduler() -> dict[str, str]:
+    """capacity-scheduler.xml: one queue; without any the ResourceManager does not start."""
+    return {
+        # Small NodeManagers: the default of 0.1 would keep a second job waiting.
+        "yarn.scheduler.capacity.maximum-am-resource-percent": "0.5",
+        "yarn.scheduler.capacity.root.queues": "default",
+        "yarn.scheduler.capacity.root.default.capacity": "100",
+        "yarn.scheduler.capacity.root.default.maximum-capacity": "100",
+        "yarn.scheduler.capacity.root.default.state": "RUNNING",
+    }
+
+
+def sites(settings: Settings) -> dict[str, dict[str, str]]:
+    """All properties by file, the user's own last."""
+    ours = {
+        "core-site": core_site(settings),
+        "hdfs-site": hdfs_site(settings),
+        "yarn-site": yarn_site(settings),
+        "mapred-site": mapred_site(settings),
+        "capacity-scheduler": capacity_scheduler(),
+    }
+    return {site: values | settings.properties.get(site, {}) for site, values in ours.items()}
+
+
+def render_xml(properties: dict[str, str]) -> str:
+    """Writes properties in Hadoop's format, sorted, so that the same properties are the same bytes."""
+    root = ET.Element("configuration")
+    for name in sorted(properties):
+        node = ET.SubElement(root, "property")
+        ET.SubElement(node, "name").text = name
+        ET.SubElement(node, "value").text = properties[name]
+    ET.indent(root)
+    return f'<?xml version="1.0"?>\n<!-- Managed by picluster. -->\n{ET.tostring(root, encoding="unicode")}\n'
+
+
+def log4j() -> str:
+    """log4j.properties: the journal keeps the daemons' logs, and bounds them.
+
+    The appender RFA is there for those who want files; at the release's 256 MB x 20 each daemon would write up to 5 GB
+    to the card.
+    """
+    return """# Managed by picluster.
+hadoop.root.logger=INFO,console
+hadoop.log.dir=.
+hadoop.log.file=hadoop.log
+hadoop.security.logger=INFO,NullAppender
+hdfs.audit.logger=INFO,NullAppender
+log4j.rootLogger=${hadoop.root.logger}
+log4j.threshold=ALL
+log4j.appender.NullAppender=org.apache.log4j.varia.NullAppender
+log4j.appender.console=org.apache.log4j.ConsoleAppender
+log4j.appender.console.target=System.err
+log4j.appender.console.layout=org.apache.log4j.PatternLayout
+log4j.appender.console.layout.ConversionPattern=%d{ISO8601} %p %c{2}: %m%n
+log4j.appender.RFA=org.apache.log4j.RollingFileAppender
+log4j.appender.RFA.File=${hadoop.log.dir}/${hadoop.log.file}
+log4j.appender.RFA.MaxFileSize=16MB
+log4j.appender.RFA.MaxBackupIndex=5
+log4j.appender.RFA.layout=org.apache.log4j.PatternLayout
+log4j.appender.RFA.layout.ConversionPattern=%d{ISO8601} %p %c: %m%n
+# One line for each web request, polling included, is not worth a card.
+log4j.logger.http.requests=WARN
+log4j.category.SecurityLogger=${hadoop.security.logger}
+log4j.additivity.SecurityLogger=false
+log4j.logger.org.apache.hadoop.hdfs.server.namenode.FSNamesystem.audit=${hdfs.audit.logger}
+log4j.additivity.org.apache.hadoop.hdfs.server.namenode.FSNamesystem.audit=false
+# There are no native libraries for every board; Java's own are used without a word.
+log4j.logger.org.apache.hadoop.util.NativeCodeLoader=ERROR
+"""
+
+
+def hadoop_env(settings: Settings) -> str:
+    """hadoop-env.sh. The daemons' heaps are in their units, so that a new heap restarts one daemon."""
+    return f"""# Managed by picluster.
+export JAVA_HOME={settings.java_home}
+# A command lives for seconds: compile little, start fast.
+export HADOOP_CLIENT_OPTS="-Xmx256m {GC} -XX:TieredStopAtLevel=1 ${{HADOOP_CLIENT_OPTS:-}}"
+"""
+
+
+def wrapper(tool: str) -> str:
+    """A command in the user's path, which finds the configuration by itself."""
+    return f"""#!/bin/sh
+# Managed by picluster.
+export HADOOP_CONF_DIR="${{HADOOP_CONF_DIR:-{CONF}}}"
+exec {LINK}/bin/{tool} "$@"
+"""
+
+
+def hdfs_dirs(settings: Settings) -> dict[str, object]:
+    """What hdfs_dirs.py makes in HDFS: what jobs, the history server and the users need."""
+    system = [
+        ("/tmp", "hdfs", "hadoop", "1777"),  # noqa: S108 - a folder in HDFS, shared as everywhere
+        ("/user", "hdfs", "hadoop", "0755"),
+        ("/app-logs", "yarn", "hadoop", "1777"),
+        ("/mr-history", "mapred", "hadoop", "0755"),
+        ("/mr-history/tmp", "mapred", "hadoop", "1777"),
+        ("/mr-history/done", "mapred", "hadoop", "0770"),
+    ]
+    homes = [(f"/user/{user}", user, user, "0700") for user in settings.users]
+    return {
+        "namenode": f"{settings.master}:9870",
+        "superuser": "hdfs",
+        "dirs": [{"path": p, "owner": o, "group": g, "mode": m} for p, o, g, m in system + homes],
+    }
