@@ -52,7 +52,7 @@ class Builder:
                 return target
             rootfs = self._rootfs(recipe)
             if not target.exists():
-                with self._report.step(f"Laying out the {recipe.suite} card"), self._scratch() as scratch:
+                with self._report.step(f"Laying out the {recipe.suite} card"), self._scratch(recipe) as scratch:
                     unfinished = scratch / target.name
                     write_card(unfinished, recipe, rootfs, scratch)
                     unfinished.replace(target)
@@ -70,7 +70,7 @@ class Builder:
         target = self._cache / f"{recipe.name}.tar"
         if not target.exists():
             doing = f"Building the {recipe.kind}'s {recipe.suite} system from Debian's packages"
-            with self._report.step(doing), self._scratch() as scratch:
+            with self._report.step(doing), self._scratch(recipe) as scratch:
                 overlay = scratch / "overlay.tar"
                 overlay.write_bytes(recipe.overlay())
                 unfinished = scratch / target.name
@@ -90,12 +90,15 @@ class Builder:
         self._cache.mkdir(parents=True, exist_ok=True)
         with (self._cache / f".{recipe.kind}-{recipe.suite}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            # What a killed builder left: nobody else of this kind and suite is at work now.
+            for left in self._cache.glob(f".unfinished-{recipe.kind}-{recipe.suite}-*"):
+                shutil.rmtree(left, ignore_errors=True)
             yield
 
     @contextmanager
-    def _scratch(self) -> Iterator[Path]:
+    def _scratch(self, recipe: Recipe) -> Iterator[Path]:
         """A folder in the cache, so that the finished file is renamed and never copied."""
-        folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self._cache))
+        folder = Path(tempfile.mkdtemp(prefix=f".unfinished-{recipe.kind}-{recipe.suite}-", dir=self._cache))
         try:
             yield folder
         finally:
