@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
+
 from cardkit import BOOT_START, PARTITION, STOCK, Judge
 from picluster import burn
 from picluster.burn import Card, Watcher

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from cardkit import CMDLINE, STOCK
 from picluster import firstboot
 from picluster.errors import PiclusterError

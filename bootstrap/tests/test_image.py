@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 import zstandard
+
 from cardkit import BOOT_START, PARTITION, ROOT_SIZE, STOCK, mbr, noise
 from picluster import firstboot
 from picluster.errors import PiclusterError
