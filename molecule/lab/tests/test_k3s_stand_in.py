@@ -81,29 +81,14 @@ class Cluster:
     def server(self, *more: str) -> subprocess.Popen[str]:
         config = self.root / "config.yaml"
         config.write_text(
-            f"# a comment\nnode-name: \"red1\"\ntoken-file: {self.root}/token\nagent-token-file: '{self.root}/agent-token'\n"
+            f'# a comment\nnode-name: "red1"\ntoken-file: {self.root}/token\n'
+            f"agent-token-file: '{self.root}/agent-token'\n"
             'tls-san:\n  - "red1.home"\n  - 10.9.8.7\ndisable: []\n'
         )
-        return self.start(
-            "server",
-            *(
-                "server",
-                "--config",
-                str(config),
-                "--data-dir",
-                str(self.root / "data"),
-                f"--https-listen-port={self.port}",
-            ),
-            *(
-                f"--https-listen-port={self.port}",
-                "--bind-address",
-                "127.0.0.1",
-                "--write-kubeconfig",
-                str(self.root / "k3s.yaml"),
-                *QUICK,
-                *more,
-            ),
-        )
+        places = ("--config", str(config), "--data-dir", str(self.root / "data"))
+        address = ("--bind-address", "127.0.0.1", f"--https-listen-port={self.port}")
+        kubeconfig = ("--write-kubeconfig", str(self.root / "k3s.yaml"))
+        return self.start("server", "server", *places, *address, *kubeconfig, *QUICK, *more)
 
     def agent(self, name: str, token: str = AGENT_TOKEN) -> subprocess.Popen[str]:
         file = self.root / f"{name}.token"
