@@ -31,7 +31,8 @@ STOCK = {
     "overlays/a-long-overlay-name.dtbo": b"overlay",
 }
 BOOT_START = 4 << 20
-PARTITION = 48 << 20
+# Just enough for a FAT32 that mtools takes for one.
+PARTITION = 36 << 20
 ROOT_SIZE = 6 << 20
 
 

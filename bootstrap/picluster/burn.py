@@ -7,6 +7,7 @@ partition table, is written last and the file gets its name after that: a half-w
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -167,7 +168,8 @@ class _Writer(threading.Thread):
         while not self._ended:
             self._ended = not isinstance(self.queue.get(), _Chunk)
         if self.error:
-            self._part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._part.unlink()
         self._watcher.card(self.card.name, "failed" if self.error else "done", self.error)
 
     def _write(self, stream: IO[bytes]) -> None:

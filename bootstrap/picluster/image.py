@@ -78,9 +78,10 @@ _TITLES = {
     "unknown": "an image of unknown kind",
 }
 # First release of each, newest first (pi-gen's tags and release notes).
+_BOOKWORM = "2023-10-10"
 _FIRST_RELEASE = (
     ("2025-10-01", "trixie"),
-    ("2023-10-10", "bookworm"),
+    (_BOOKWORM, "bookworm"),
     ("2021-10-30", "bullseye"),
     ("2019-06-20", "buster"),
     ("2017-08-16", "stretch"),
@@ -97,14 +98,15 @@ def identify(boot: BootFiles) -> Generation:
     elif boot.has("user-data"):
         # Safer than the date: images of 2025-10-01 are Trixie but came without the files.
         name = "ubuntu" if boot.label.lower() == "system-boot" else "cloud-init"
+    elif "init=/usr/lib/raspberrypi-sys-mods/firstboot" in tokens:
+        # Bookworm is still built beside Trixie, so its date says only that it is not Bullseye.
+        name = "bullseye" if "" < released < _BOOKWORM or (not released and boot.label == "boot") else "bookworm"
     elif released:
         name = next((name for first, name in _FIRST_RELEASE if released >= first), "unknown")
-    elif "init=/usr/lib/raspberrypi-sys-mods/firstboot" in tokens:
-        name = "bookworm" if boot.label == "bootfs" else "bullseye"
-    elif "resize" in tokens and boot.label == "bootfs":
-        name = "trixie"
     elif "init=/usr/lib/raspi-config/init_resize.sh" in tokens:
         name = "buster"
+    elif "resize" in tokens and boot.label == "bootfs":
+        name = "trixie"
     else:
         name = "unknown"
     return Generation(name, released, _TITLES[name] + (f" of {released}" if released else ""))

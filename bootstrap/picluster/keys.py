@@ -55,13 +55,9 @@ def _check(line: str, path: Path) -> None:
     elif not line.isprintable() and not line.replace("\t", " ").isprintable():
         problem = "it has control characters"
     else:
-        try:
-            blob = base64.b64decode(words[1], validate=True)
-        except binascii.Error:
-            blob = b""
-        # RFC 4253 section 6.6: the blob begins with the length and name of the same type.
-        kind = words[0].encode()
-        if blob[:4] != len(kind).to_bytes(4, "big") or blob[4 : 4 + len(kind)] != kind or len(blob) <= 4 + len(kind):
+        fields = _fields(words[1])
+        # RFC 4253 section 6.6: the first field names the type again; the key itself follows.
+        if len(fields) < 2 or fields[0] != words[0].encode():  # noqa: PLR2004 - type and key
             problem = "its base64 part is cut off or mistyped"
     if problem:
         raise PiclusterError(f"{path} is not a public SSH key: {problem}")
@@ -84,3 +80,19 @@ def private_half(paths: Iterable[Path], home: Path) -> Path | None:
             return None
         return private
     return None
+
+
+def _fields(text: str) -> list[bytes]:
+    """Take a key's base64 part to pieces, each led by its length; an empty list if they do not fill it exactly."""
+    try:
+        blob = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return []
+    fields = []
+    while blob:
+        length = int.from_bytes(blob[:4], "big")
+        if len(blob) < 4 + length:
+            return []
+        fields.append(blob[4 : 4 + length])
+        blob = blob[4 + length :]
+    return fields

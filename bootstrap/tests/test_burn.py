@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import lzma
 import threading
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
+
 from cardkit import BOOT_START, PARTITION, STOCK, Judge
 from picluster import burn
 from picluster.burn import Card, Watcher
@@ -15,6 +15,7 @@ from picluster.image import open_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 class Log(Watcher):

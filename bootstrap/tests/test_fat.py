@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -246,19 +247,19 @@ def test_damage_ends_in_a_sentence_never_in_a_traceback_or_a_loop(tmp_path: Path
         assert "damaged" in str(caught.value), what
 
 
+@pytest.fixture(scope="module")
+def stock_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return _stock_partition(tmp_path_factory.mktemp("stock"))
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(position=st.integers(0, 400_000), patch=st.binary(min_size=1, max_size=64))
-def test_random_damage_raises_nothing_but_our_error(
-    tmp_path_factory: pytest.TempPathFactory, position: int, patch: bytes
-) -> None:
-    folder = tmp_path_factory.getbasetemp()
-    if not (folder / "stock.img").exists():
-        _stock_partition(folder)
-    part = folder / "random.img"
-    stock = (folder / "stock.img").read_bytes()
-    part.write_bytes(stock[:position] + patch + stock[position + len(patch) :])
-    with part.open("rb") as stream, contextlib.suppress(PiclusterError):
-        FatVolume(stream, 0, len(stock)).digests()
+@given(position=st.integers(0, 700_000), patch=st.binary(min_size=1, max_size=64))
+def test_random_damage_raises_nothing_but_our_error(stock_bytes: bytes, position: int, patch: bytes) -> None:
+    # The first 700,000 bytes hold the boot sector, both FATs and the directories.
+    damaged = bytearray(stock_bytes)
+    damaged[position : position + len(patch)] = patch
+    with contextlib.suppress(PiclusterError):
+        FatVolume(io.BytesIO(damaged), 0, len(damaged)).digests()
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+
 from cardkit import CMDLINE, STOCK
 from picluster import firstboot
 from picluster.errors import PiclusterError
 from picluster.firstboot import NodeIdentity
 from picluster.image import BootFiles
 from picluster.keys import private_half, read_keys
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKeCfPttkA2CvZsFmGyn9NvxwlTC34G1KrV8xl+9I6/W"
 HARD_COMMENTS = ['it\'s "me": #1', "- a: {b} [c] & *d !e | > % @ `", "\u00fc\U0001f600 ", "x" * 500, "yes", "a\tb"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 import zstandard
+
 from cardkit import BOOT_START, PARTITION, ROOT_SIZE, STOCK, mbr, noise
 from picluster import firstboot
 from picluster.errors import PiclusterError
@@ -34,7 +35,7 @@ PACKINGS: dict[str, Callable[[Path, bytes], object]] = {
         lzma.compress(data[:7_000_001], preset=0) + lzma.compress(data[7_000_001:], preset=0)
     ),
     "gz": lambda path, data: path.write_bytes(gzip.compress(data, 1)),
-    "bz2": lambda path, data: path.write_bytes(bz2.compress(data, 1)),
+    "bz2": lambda path, data: path.write_bytes(bz2.compress(data, 9)),
     "zst": lambda path, data: path.write_bytes(zstandard.compress(data, 1)),
     "zip": _zip,
 }

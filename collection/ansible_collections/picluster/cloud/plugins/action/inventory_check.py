@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_files import InventoryFiles
 from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules import (
     SECRETS_FILE,
@@ -81,18 +82,32 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         # Raw: templating every variable of every node would cost seconds and might fail on what is not wrong.
         inventory = Inventory(groups, {node: hostvars.raw_get(node) for node in groups.get("nodes", [])})
         files = InventoryFiles([str(source) for source in variables.get("ansible_inventory_sources") or []])
-        roles = {role: role_options(role) for role in ROLES if (_ROLES_FOLDER / role / "meta" / "argument_specs.yml").exists()}
+        roles = {
+            role: role_options(role)
+            for role in ROLES
+            if (_ROLES_FOLDER / role / "meta" / "argument_specs.yml").exists()
+        }
         problems = all_problems(inventory, roles, self._decided(arguments["layers"]))
         found = sentences([*problems, *_mode_problems(files)], inventory, files)
         if found:
             count = "one problem" if len(found) == 1 else f"{len(found)} problems"
-            return {**result, "failed": True, "msg": "\n".join([f"The inventory has {count}; no node was touched.", *found])}
+            return {
+                **result,
+                "failed": True,
+                "msg": "\n".join([f"The inventory has {count}; no node was touched.", *found]),
+            }
         return {
             **result,
             "changed": False,
-            "nodes": {node: str(_final(hostvars, node, raw, "node_address")) for node, raw in inventory.variables.items()},
+            "nodes": {node: _final(hostvars, node, raw, "node_address") for node, raw in inventory.variables.items()},
             "archs": {
-                layer: sorted({str(_final(hostvars, node, inventory.variables[node], "node_arch")) for name in names for node in groups.get(name, [])})
+                layer: sorted(
+                    {
+                        _final(hostvars, node, inventory.variables[node], "node_arch")
+                        for name in names
+                        for node in groups.get(name, [])
+                    }
+                )
                 for layer, names in LAYERS.items()
             },
         }
@@ -107,9 +122,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         return [name for name in loaded if isinstance(name, str)] if isinstance(loaded, dict) else []
 
 
-def _final(hostvars: Mapping[str, Mapping[str, Any]], node: str, raw: Mapping[str, Any], key: str) -> Any:
+def _final(hostvars: Mapping[str, Mapping[str, Any]], node: str, raw: Mapping[str, Any], key: str) -> str:
     """Return a node's value, templated or decrypted only where it has to be."""
-    return hostvars[node][key] if is_decided_later(raw[key]) else raw[key]
+    return str(hostvars[node][key] if is_decided_later(raw[key]) else raw[key])
 
 
 def _mode_problems(files: InventoryFiles) -> list[Problem]:

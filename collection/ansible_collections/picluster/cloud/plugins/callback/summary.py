@@ -1,5 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: ANN401  # ansible-core carries no types
 """A table of all nodes and their layers at the end of every playbook run."""
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ type: aggregate
 short_description: A table of all nodes and their layers at the end of a run
 version_added: 0.1.0
 description:
-  - For each node of the group C(nodes) that the run was about, tells whether ssh reached it, the state of every layer that was reported,
-    how many tasks were executed on it and how many changed something; below, each failed or unreachable node with the task and the
+  - For each node of the group C(nodes) that the run was about, tells whether ssh reached it, the state of every
+    layer that was reported,
+    how many tasks were executed on it and how many changed something; below, each failed or unreachable node with
+    the task and the
     reason, and the answers that the cluster gave.
-  - Layers come from the key C(picluster_status) of a task's result, a list of dictionaries with C(node), C(layer), C(state) and C(detail); answers from
+  - Layers come from the key C(picluster_status) of a task's result, a list of dictionaries with C(node),
+    C(layer), C(state) and C(detail); answers from
     C(picluster_answer), one line of text.
   - Silent for runs that are not about the group C(nodes).
 options:
@@ -37,17 +41,20 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 from ansible.utils.color import stringc
+
 from ansible_collections.picluster.cloud.plugins.plugin_utils._summary import NodeSummary, Style, Summary, reason, table
 
 # These run on the controller whatever the node is like: they neither prove a connection nor cost the node anything.
-_NOT_ON_THE_NODE = {
-    f"{prefix}{name}"
-    for name in (
-        "add_host assert debug fail group_by import_role import_tasks include_role include_tasks include_vars meta pause "
-        "set_fact set_stats validate_argument_spec"
-    ).split()
-    for prefix in ("", "ansible.builtin.", "ansible.legacy.")
-}
+_NOT_ON_THE_NODE = frozenset(
+    {
+        *("add_host", "assert", "debug", "fail", "group_by", "import_role", "import_tasks", "include_role"),
+        *("include_tasks", "include_vars", "meta", "pause", "set_fact", "set_stats", "validate_argument_spec"),
+    }
+)
+
+
+def _on_the_node(task: Any) -> bool:
+    return task.action.rpartition(".")[2] not in _NOT_ON_THE_NODE and not task.delegate_to
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carries no types
@@ -80,7 +87,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
         """Count a task's result for its node, and take from it what it reports."""
         self._summary.collect(result.result)
         node = self._summary.nodes.get(result.host.get_name())
-        if node is None or result.task.action in _NOT_ON_THE_NODE or result.task.delegate_to:
+        if node is None or not _on_the_node(result.task):
             return node
         node.tasks += 1
         node.changed += bool(result.result.get("changed"))
@@ -89,7 +96,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
     def v2_runner_on_ok(self, result: Any) -> None:
         """Note a task that worked."""
         node = self._node(result)
-        if node and result.task.action not in _NOT_ON_THE_NODE and not result.task.delegate_to:
+        if node and _on_the_node(result.task):
             node.ssh = "ok"
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: FBT001, FBT002  # Ansible's signature
@@ -97,7 +104,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
         node = self._node(result)
         if node is None:
             return
-        if result.task.action not in _NOT_ON_THE_NODE and not result.task.delegate_to:
+        if _on_the_node(result.task):
             node.ssh = "ok"
         if not ignore_errors:
             node.task_failed, node.reason = _name(result.task), reason(result.result)
@@ -120,7 +127,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
         self._write_json()
         if self._summary.nodes:
             encoding = sys.stdout.encoding or "ascii"
-            style = Style(width=shutil.get_terminal_size((120, 24)).columns, unicode="utf" in encoding.lower(), paint=stringc)
+            style = Style(
+                width=shutil.get_terminal_size((120, 24)).columns, unicode="utf" in encoding.lower(), paint=stringc
+            )
             self._display.display("")
             for line in table(self._summary, style):
                 self._display.display(line)

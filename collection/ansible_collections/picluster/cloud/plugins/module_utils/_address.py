@@ -57,13 +57,19 @@ def make_wanted(interface: str, address: str, prefix: int, gateway: str, dns: li
     try:
         own = ipaddress.IPv4Interface(f"{address}/{prefix}")
     except ValueError as error:
-        raise ValueError(f"node_address {address} with node_prefix {prefix} is no IPv4 address in a net, wanted is for example 192.168.1.11 and 24") from error
+        raise ValueError(
+            f"node_address {address} with node_prefix {prefix} is no IPv4 address in a net, wanted is for "
+            "example 192.168.1.11 and 24"
+        ) from error
     try:
         router = ipaddress.IPv4Address(gateway)
     except ValueError as error:
         raise ValueError(f"node_gateway is {gateway}, wanted is the router's IPv4 address") from error
     if router not in own.network or router == own.ip:
-        raise ValueError(f"node_gateway {router} is not another address in {own.network}, the net of node_address {address}: correct one of them")
+        raise ValueError(
+            f"node_gateway {router} is not another address in {own.network}, the net of node_address "
+            f"{address}: correct one of them"
+        )
     for server in dns:
         try:
             ipaddress.ip_address(server)
@@ -175,7 +181,11 @@ def is_there(wanted: Wanted, live: list[Live], gateways: set[str]) -> bool:
 
 def describe(wanted: Wanted, live: list[Live], gateways: set[str]) -> str:
     """Return one line about what an interface has at the moment."""
-    own = [f"{one.address}/{one.prefix} {'static' if one.static else 'dynamic'}" for one in live if one.interface == wanted.interface]
+    own = [
+        f"{one.address}/{one.prefix} {'static' if one.static else 'dynamic'}"
+        for one in live
+        if one.interface == wanted.interface
+    ]
     return f"{', '.join(own) or 'no address'} via {', '.join(sorted(gateways)) or 'no router'}"
 
 
@@ -186,7 +196,10 @@ def elsewhere(wanted: Wanted, live: list[Live], interfaces: list[str]) -> str | 
     """
     name, address = wanted.interface, str(wanted.address.ip)
     if name not in interfaces:
-        return f"this node has no network interface {name}, it has {', '.join(i for i in interfaces if i != 'lo')}: set node_interface to the right one"
+        return (
+            f"this node has no network interface {name}, it has {', '.join(i for i in interfaces if i != 'lo')}: "
+            "set node_interface to the right one"
+        )
     holders = [one.interface for one in live if one.address == address]
     if name in holders:
         return None
@@ -194,6 +207,8 @@ def elsewhere(wanted: Wanted, live: list[Live], interfaces: list[str]) -> str | 
         return f"{address} (node_address) is on {holders[0]}, not on {name}: set node_interface: {holders[0]}"
     own = ", ".join(one.address for one in live if one.interface == name) or "no address"
     return (
-        f"{name} has {own}, but node_address is {address}: this role makes the reserved address permanent and does not move a node yet; "
-        "let the DHCP server give the node its reserved address (reservations.dnsmasq) and reboot it, or correct node_address"
+        f"{name} has {own}, but node_address is {address}: this role makes the reserved address permanent and "
+        "does not move a node yet; "
+        "let the DHCP server give the node its reserved address (reservations.dnsmasq) and reboot it, or "
+        "correct node_address"
     )

@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Debian packages where ansible.builtin.apt cannot help: a package that only some releases have, within a module's own work."""
+"""Debian packages where ansible.builtin.apt cannot help: a release may lack a package."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ _LISTS_BUSY = "Could not get lock /var/lib/apt/lists"
 
 def parse_installed(output: str) -> set[str]:
     """Return the names that dpkg-query reports as installed."""
-    pairs = (line.split() for line in output.splitlines())
-    return {pair[0] for pair in pairs if len(pair) == 2 and pair[1] == "installed"}
+    return {line.split()[0] for line in output.splitlines() if line.endswith(" installed")}
 
 
 def parse_candidates(output: str) -> set[str]:
@@ -92,10 +91,20 @@ class Apt:
 
     def _get(self, *arguments: str) -> None:
         command = ["apt-get", "--assume-yes", "--quiet", "--option", f"DPkg::Lock::Timeout={self._timeout}"]
-        command += ["--option", "Dpkg::Options::=--force-confdef", "--option", "Dpkg::Options::=--force-confold", *arguments]
-        rc, out, err = self._module.run_command(command, environ_update={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"})
+        command += [
+            "--option",
+            "Dpkg::Options::=--force-confdef",
+            "--option",
+            "Dpkg::Options::=--force-confold",
+            *arguments,
+        ]
+        rc, out, err = self._module.run_command(
+            command, environ_update={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+        )
         if rc != 0:
-            lines = [line for line in (err or out).splitlines() if line.startswith("E:")] or (err or out).splitlines()[-3:]
+            lines = [line for line in (err or out).splitlines() if line.startswith("E:")] or (err or out).splitlines()[
+                -3:
+            ]
             raise ValueError(f"apt-get {' '.join(arguments)} failed: {' '.join(lines)}")
 
     def _update(self) -> None:

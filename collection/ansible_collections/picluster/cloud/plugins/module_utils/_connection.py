@@ -21,9 +21,9 @@ def parse_environ(environ: bytes) -> Connection | None:
     """Return the connection from a process's environment (SSH_CONNECTION of sshd(8)), or None if it names none."""
     for item in environ.split(b"\0"):
         name, _, value = item.partition(b"=")
-        parts = value.decode(errors="replace").split()
-        if name == b"SSH_CONNECTION" and len(parts) == 4:
-            return Connection(client=parts[0], server=parts[2])
+        if name == b"SSH_CONNECTION":
+            client, _port, server, *_rest = [*value.decode(errors="replace").split(), "", "", ""]
+            return Connection(client, server) if server else None
     return None
 
 

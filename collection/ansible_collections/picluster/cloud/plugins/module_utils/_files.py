@@ -82,7 +82,9 @@ class TextFiles:
             Path(path).unlink(missing_ok=True)
         return True
 
-    def _note(self, path: str, before: str | None, after: str | None, mode_before: int | None, mode: int | None) -> None:
+    def _note(
+        self, path: str, before: str | None, after: str | None, mode_before: int | None, mode: int | None
+    ) -> None:
         entry: dict[str, Any] = {
             "before_header": path if before is not None else f"{path} (absent)",
             "after_header": path if after is not None else f"{path} (absent)",

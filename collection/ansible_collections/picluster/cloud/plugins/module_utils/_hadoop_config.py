@@ -138,6 +138,10 @@ def hdfs_site(s: Settings) -> dict[str, str]:
         # A format refuses a folder with data, even with -force (NameNode.java, HDFS-14883).
         "dfs.reformat.disabled": "true",
         "dfs.permissions.superusergroup": ADMINS,
+        # A DataNode that was silent for 30 s gets no new blocks; by default it does for 10.5 minutes, and writes fail.
+        "dfs.namenode.avoid.read.stale.datanode": "true",
+        "dfs.namenode.avoid.write.stale.datanode": "true",
+        "dfs.namenode.write.stale.datanode.ratio": "1.0",
         # 30 s suit thousands of DataNodes.
         "dfs.namenode.safemode.extension": "5000",
     }
@@ -159,6 +163,8 @@ def yarn_site(s: Settings) -> dict[str, str]:
         "yarn.scheduler.minimum-allocation-mb": str(s.memory.minimum),
         "yarn.scheduler.maximum-allocation-mb": str(s.memory.nodemanager),
         "yarn.scheduler.maximum-allocation-vcores": str(s.vcores),
+        # The default of 10 minutes keeps a job waiting that long for a board without power.
+        "yarn.nm.liveness-monitor.expiry-interval-ms": "120000",
         # The virtual memory of a 64-bit JVM says nothing.
         "yarn.nodemanager.vmem-check-enabled": "false",
         "yarn.nodemanager.env-whitelist": (

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ ANSWER_SECONDS = 10.0
 PORTS = {"hdfs": 9864, "yarn": 8042}
 ROLE = {"hdfs": "DataNode", "yarn": "NodeManager"}
 GB = 1 << 30
+# From then on the NameNode gives a DataNode no new blocks (dfs.namenode.stale.datanode.interval).
+STALE_SECONDS = 30
+CONNECT_SECONDS = 3.0
+PROBES = 32
 
 
 class NoAnswerError(Exception):
@@ -39,19 +44,22 @@ class State:
         why: for each layer what keeps the whole layer from working, empty if nothing does.
         there: for each layer the workers that take part, with a word on each.
         absent: for each layer workers that the master knows and does not use, with the reason.
+        unsettled: nodes that are gone, which the master does not know yet; a job may still wait for them.
     """
 
     why: dict[str, str] = field(default_factory=lambda: {"hdfs": "", "yarn": ""})
     there: dict[str, dict[str, str]] = field(default_factory=lambda: {"hdfs": {}, "yarn": {}})
     absent: dict[str, dict[str, str]] = field(default_factory=lambda: {"hdfs": {}, "yarn": {}})
 
+    unsettled: set[str] = field(default_factory=set)
+
     def missing(self, expected: Iterable[str]) -> dict[str, list[str]]:
         """The expected workers that do not take part, by layer."""
         return {layer: [name for name in expected if name not in there] for layer, there in self.there.items()}
 
     def ready(self, expected: Iterable[str]) -> bool:
-        """Whether both layers work and nobody is missing."""
-        return not any(self.why.values()) and not any(self.missing(list(expected)).values())
+        """Whether both layers work, nobody is missing and nobody is about to be found missing."""
+        return not any(self.why.values()) and not any(self.missing(list(expected)).values()) and not self.unsettled
 
 
 def fetch(url: str) -> dict[str, Any]:
@@ -81,7 +89,10 @@ def read_namenode(state: State, answer: dict[str, Any]) -> None:
     if beans[0].get("Safemode"):
         state.why["hdfs"] = f"the NameNode is in safe mode: {str(beans[0]['Safemode']).split('.')[0]}"
     for name, node in json.loads(beans[0].get("LiveNodes") or "{}").items():
-        if node.get("adminState") == "In Service":
+        silent = int(node.get("lastContact") or 0)
+        if silent > STALE_SECONDS:
+            state.absent["hdfs"][name.partition(":")[0]] = f"the NameNode has not heard of it for {silent} s"
+        elif node.get("adminState") == "In Service":
             free = int(node.get("remaining") or 0)
             state.there["hdfs"][name.partition(":")[0]] = f"DataNode, {free / GB:.0f} GB free"
         else:
@@ -123,6 +134,33 @@ def ask(master: str, user: str) -> State:
     except NoAnswerError as reason:
         state.why["yarn"] = f"the ResourceManager does not answer ({reason})"
     return state
+
+
+def find_gone(state: State, expected: Iterable[str]) -> None:
+    """Knocks at every node that the masters count on; they learn late of one that is gone (30 s in HDFS, 2 minutes in YARN).
+
+    A node that does not open takes no part: an expected one is absent, of any other it is to be waited that the masters
+    notice.
+    """
+
+    def closed(worker: tuple[str, str]) -> bool:
+        try:
+            socket.create_connection((worker[1], PORTS[worker[0]]), timeout=CONNECT_SECONDS).close()
+        except OSError:
+            return True
+        return False
+
+    workers = [(layer, name) for layer, there in state.there.items() for name in there]
+    wanted = set(expected)
+    with ThreadPoolExecutor(PROBES) as pool:
+        for (layer, name), gone in zip(workers, pool.map(closed, workers), strict=True):
+            if gone and name in wanted:
+                del state.there[layer][name]
+                state.absent[layer][name] = (
+                    f"its {ROLE[layer]} has registered but does not answer on port {PORTS[layer]}"
+                )
+            elif gone:
+                state.unsettled.add(name)
 
 
 def why_missing(node: str, layer: str, state: State) -> str:

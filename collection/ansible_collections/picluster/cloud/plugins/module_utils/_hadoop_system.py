@@ -94,6 +94,7 @@ class Node:
         mine = [path for path in software() if os.path.lexists(path)]
         mine += [LINK] if link.is_symlink() else []
         trees = [tree for tree in sorted(link.parent.glob(f"{link.name}-*")) if (tree / STAMP).is_file()]
+        trees += sorted(link.parent.glob(f".{link.name}-*.picluster-old"))  # of a killed run
         if not mine and not trees:
             return
         self._stop_units(ALL_UNITS)
@@ -101,8 +102,8 @@ class Node:
         for tree in trees:
             self._do(f"removed {tree}")
             if not self.check:
-                gone = tree.with_name(f".{tree.name}.picluster-old")  # the name that module artifact clears away, too
-                tree.rename(gone)
+                gone = tree if tree.name.startswith(".") else tree.with_name(f".{tree.name}.picluster-old")
+                tree.rename(gone)  # nobody sees half a tree under its name
                 shutil.rmtree(gone)
         if Path(CONF).is_dir() and not self.check and not any(Path(CONF).iterdir()):
             Path(CONF).rmdir()

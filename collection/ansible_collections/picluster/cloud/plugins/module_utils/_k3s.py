@@ -27,6 +27,8 @@ OWN_KEYS = frozenset(
 )
 _SECRET_KEY = re.compile(r"token|secret|password|passwd|auth|access-key|datastore-endpoint|username", re.IGNORECASE)
 _VERSION = re.compile(r"^v(\d+)\.(\d+)\.\d+[A-Za-z0-9.+_-]*$")
+# YAML 1.1 takes bare words like no, on, y and null for something else than text.
+_PLAIN_KEY = re.compile(r"^(?!(?:y|n|yes|no|on|off|true|false|null)$)[A-Za-z][A-Za-z0-9_./+-]*$", re.IGNORECASE)
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
 # From Kubernetes 1.35 on the kubelet refuses cgroup v1 unless told otherwise (KEP-5573).
 _REFUSES_CGROUP_V1 = (1, 35)
@@ -149,7 +151,7 @@ def to_yaml(value: Any, depth: int = 0) -> str:  # noqa: ANN401 - any plain data
     if isinstance(value, dict) and value:
         lines = []
         for key, item in value.items():
-            name = key if re.fullmatch(r"[A-Za-z][A-Za-z0-9_./+-]*", str(key)) else json.dumps(key, ensure_ascii=False)
+            name = key if _PLAIN_KEY.match(str(key)) else json.dumps(str(key), ensure_ascii=False)
             nested = isinstance(item, dict | list) and item
             lines.append(f"{pad}{name}:\n{to_yaml(item, depth + 1)}" if nested else f"{pad}{name}: {to_yaml(item)}")
         return "".join(lines)

@@ -40,7 +40,7 @@ _BARE = ("server-token", "agent-token")
 
 def fingerprint(wish: Wish, machine: Machine, sha256: str) -> str:
     """Compute one value out of all that the running service depends on."""
-    inputs = {path: file.text for path, file in files(wish, machine).items()} | {"binary": sha256 or wish.version}
+    inputs = {path: file.text for path, file in files(wish, machine).items()} | {"binary": f"{wish.version} {sha256}"}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
@@ -103,7 +103,12 @@ class Host:
         for path in OWNED:
             self._file(path, None)
         # k3s.yaml is k3s's own, with the cluster's keys in it; the server makes it anew if it comes back.
-        for path in [PROBE, KUBECONFIG, *(f"{BIN_DIR}/{link}" for link in links), *(f"{BIN_DIR}/{path.name}" for path in binaries)]:
+        for path in [
+            PROBE,
+            KUBECONFIG,
+            *(f"{BIN_DIR}/{link}" for link in links),
+            *(f"{BIN_DIR}/{path.name}" for path in binaries),
+        ]:
             self._drop(path)
         if units and not self._check_mode:
             self._run("systemctl", "daemon-reload")

@@ -110,7 +110,8 @@ def kind(found: Found, interface: str) -> str:
     ]
     words = ", ".join(word for word in there if word) or "nothing that is known runs"
     raise ValueError(
-        f"{interface} is in the hands of neither NetworkManager nor netplan ({words}): use an image of Raspberry Pi OS Bookworm or newer or of Ubuntu, "
+        f"{interface} is in the hands of neither NetworkManager nor netplan ({words}): use an image of "
+        "Raspberry Pi OS Bookworm or newer or of Ubuntu, "
         "or let one of the two manage the interface"
     )
 
@@ -197,9 +198,12 @@ class _Netplan:
                 words = str(error).replace(folder, "").partition("failed: ")[2]
                 raise ValueError(f"netplan does not accept its files together with {self.path}: {words}") from error
             result = root / self._rendered()
-            if not result.exists() or str(self._wanted.address.with_prefixlen) not in result.read_text(encoding="utf-8"):
+            if not result.exists() or str(self._wanted.address.with_prefixlen) not in result.read_text(
+                encoding="utf-8"
+            ):
                 raise ValueError(
-                    f"netplan would not give {self._interface} its address through {self.renderer}, because another file in /etc/netplan says otherwise: "
+                    f"netplan would not give {self._interface} its address through {self.renderer}, because "
+                    "another file in /etc/netplan says otherwise: "
                     f"take {self._interface} out of it"
                 )
 

@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: docker_check
 short_description: Run a real container, without any registry
 description:
-  - Makes an image of one file, a static busybox, runs a container from it and looks from inside whether it is one - process 1 of its own,
+  - Makes an image of one file, a static busybox, runs a container from it and looks from inside whether it is one
+    - process 1 of its own,
     the hostname it was given, a root directory with nothing of the node in it, an address on the engine's bridge.
   - Leaves neither image nor container behind and never reports a change.
 version_added: 0.1.0
@@ -110,16 +111,27 @@ def judge(answers: dict[str, str], hostname: str, node_addresses: set[str], *, o
         on_bridge: whether it must have an address of its own.
     """
     if answers.get("pid") != "1":
-        return f"the container's first process has number {answers.get('pid', '(none)')}, wanted 1: it does not run in a process namespace of its own"
+        return (
+            f"the container's first process has number {answers.get('pid', '(none)')}, wanted 1: it does not run "
+            "in a process namespace of its own"
+        )
     if answers.get("hostname") != hostname:
-        return f"the container is called {answers.get('hostname', '(nothing)')}, wanted {hostname}: it is not the one that was started"
+        return (
+            f"the container is called {answers.get('hostname', '(nothing)')}, wanted {hostname}: it is not the "
+            "one that was started"
+        )
     strangers = set(answers.get("root", "").split()) - ENGINE_FILES
     if strangers != {"busybox"}:
-        return f"the container's root directory holds {' '.join(sorted(strangers)) or 'nothing'}, wanted only busybox: it is not the image that was made"
-    if not on_bridge:
-        return None
+        return (
+            f"the container's root directory holds {' '.join(sorted(strangers)) or 'nothing'}, wanted only "
+            "busybox: it is not the image that was made"
+        )
+    return _address_problem(answers.get("address", ""), node_addresses) if on_bridge else None
+
+
+def _address_problem(answer: str, node_addresses: set[str]) -> str | None:
     try:
-        address = ipaddress.ip_interface(answers.get("address", "")).ip
+        address = ipaddress.ip_interface(answer).ip
     except ValueError:
         return "the container has no IPv4 address on eth0: Docker's bridge does not work on this node"
     if str(address) in node_addresses:
@@ -136,7 +148,9 @@ class Docker:
     def ask(self, *arguments: str, feed: bytes | None = None) -> str:
         """Return what `docker` prints; raise ValueError with its own words if it fails or does not answer."""
         try:
-            done = subprocess.run(["docker", *arguments], input=feed, capture_output=True, timeout=self._timeout, check=False)
+            done = subprocess.run(
+                ["docker", *arguments], input=feed, capture_output=True, timeout=self._timeout, check=False
+            )
         except subprocess.TimeoutExpired as error:
             raise ValueError(f"docker {arguments[0]} gave no answer within {self._timeout} s") from error
         except FileNotFoundError as error:
@@ -155,7 +169,9 @@ class Docker:
             raise ValueError(f"cannot read {busybox}: {error.strerror}; install busybox-static") from error
         tag = image_tag(archive)
         name = f"probe-{secrets.token_hex(4)}"
-        node_addresses = set(subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=False).stdout.split())
+        node_addresses = set(
+            subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=False).stdout.split()
+        )
         self.ask("import", "-", tag, feed=archive)
         try:
             run = ["run", "--rm", "--pull=never", "--name", name, "--hostname", name, "--network", network]

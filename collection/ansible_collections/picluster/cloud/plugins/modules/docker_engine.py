@@ -10,8 +10,10 @@ module: docker_engine
 short_description: The Docker engine from Debian's packages
 description:
   - Installs the engine, its client where that is a package of its own, and a static busybox to verify it with; writes
-    C(/etc/docker/daemon.json), lets users use it, enables and starts the service, and restarts it only when its configuration changed.
-  - With O(state=absent) the service, the packages and the configuration go; images, containers and volumes under C(/var/lib/docker) stay.
+    C(/etc/docker/daemon.json), lets users use it, enables and starts the service, and restarts it only when its
+    configuration changed.
+  - With O(state=absent) the service, the packages and the configuration go; images, containers and volumes under
+    C(/var/lib/docker) stay.
 version_added: 0.1.0
 options:
   state:
@@ -66,6 +68,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.picluster.cloud.plugins.module_utils._apt import Apt
 from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, read_text
 
@@ -92,7 +95,10 @@ def missing_users(users: list[str], known: set[str], members: set[str]) -> list[
     """
     unknown = [user for user in users if user not in known]
     if unknown:
-        raise ValueError(f"docker_users names {', '.join(unknown)}, but this node has no such user: name users that exist, or make them first")
+        raise ValueError(
+            f"docker_users names {', '.join(unknown)}, but this node has no such user: name users that exist, "
+            "or make them first"
+        )
     return [user for user in users if user not in members]
 
 
@@ -112,7 +118,9 @@ class Engine:
         return str(out).strip()
 
     def _note(self, what: str, before: str, after: str) -> None:
-        self.files.diff.append({"before_header": what, "after_header": what, "before": before + "\n", "after": after + "\n"})
+        self.files.diff.append(
+            {"before_header": what, "after_header": what, "before": before + "\n", "after": after + "\n"}
+        )
 
     def _unit(self) -> dict[str, str]:
         """Return the unit's properties; an unknown unit has LoadState not-found."""
@@ -136,7 +144,12 @@ class Engine:
             self._members(missing_users(users, known, self._group()))
             self._service()
         except ValueError:
-            if before is not None and before != text and not self._module.check_mode and unit.get("ActiveState") == "active":
+            if (
+                before is not None
+                and before != text
+                and not self._module.check_mode
+                and unit.get("ActiveState") == "active"
+            ):
                 self.files.put(CONFIG, before)
                 self._module.run_command(["systemctl", "restart", UNIT])
                 Path(PENDING).unlink(missing_ok=True)
@@ -150,7 +163,8 @@ class Engine:
         if not missing:
             return
         if self._module.check_mode:
-            # On a fresh card apt's lists are empty: what a real run would install is not known before it has fetched them.
+            # On a fresh card apt's lists are empty: what a real run would install is not known before it has
+            # fetched them.
             self._note("packages", "", " ".join(missing))
             return
         installed = self._apt.install(missing, optional={CLIENT})
@@ -188,7 +202,9 @@ class Engine:
         self._module.run_command(["systemctl", "reset-failed", UNIT])
         rc, out, err = self._module.run_command(["systemctl", verb, UNIT])
         if rc != 0:
-            _rc, journal, _err = self._module.run_command(["journalctl", "--unit", UNIT, "--lines=40", "--output=cat", "--no-pager"])
+            _rc, journal, _err = self._module.run_command(
+                ["journalctl", "--unit", UNIT, "--lines=40", "--output=cat", "--no-pager"]
+            )
             raise ValueError(f"Docker does not {verb}: {cause_of_death(journal) or ' '.join((err or out).split())}")
         Path(PENDING).unlink(missing_ok=True)
 
@@ -240,7 +256,9 @@ def main() -> None:
             engine.absent(module.params["users"])
     except ValueError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=engine.files.changed or engine.restarted, diff=engine.files.diff, restarted=engine.restarted)
+    module.exit_json(
+        changed=engine.files.changed or engine.restarted, diff=engine.files.diff, restarted=engine.restarted
+    )
 
 
 if __name__ == "__main__":

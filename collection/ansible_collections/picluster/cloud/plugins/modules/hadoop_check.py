@@ -96,6 +96,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_probe impo
     count_words,
     describe,
     fetch,
+    find_gone,
     job_properties,
     parse_counts,
 )
@@ -144,6 +145,12 @@ def abandoned(entries: list[dict[str, Any]], own: str, now: float) -> list[str]:
     ]
 
 
+def complaint(output: str) -> str:
+    """The words of a Hadoop command that say why: without its progress and without stack traces."""
+    lines = [line for line in output.splitlines() if line.strip() and " INFO " not in line and "\tat " not in line]
+    return " | ".join(line.strip() for line in lines[-4:])[-800:]
+
+
 class Checker:
     """One check of one cluster."""
 
@@ -160,6 +167,8 @@ class Checker:
         deadline = time.monotonic() + self.timeout
         while True:
             state = ask(self.master, self.user)
+            if state.ready(self.expected):
+                find_gone(state, self.expected)
             if state.ready(self.expected) or time.monotonic() > deadline:
                 return state
             time.sleep(POLL_SECONDS)
@@ -205,9 +214,8 @@ class Checker:
         code, out, err = self.module.run_command([*command, "--config", "/etc/hadoop", *arguments], cwd="/")
         self.seconds[step] = round(time.monotonic() - started, 1)
         if code:
-            words = [line for line in f"{out}\n{err}".splitlines() if line.strip() and " INFO " not in line]
             raise CheckError(
-                f"{tool} {' '.join(arguments[:2])} failed (exit code {code}): {' | '.join(words[-3:])}", layer
+                f"{tool} {' '.join(arguments[:2])} failed (exit code {code}): {complaint(out + err)}", layer
             )
         return f"{out}\n{err}"
 

@@ -10,7 +10,8 @@ module: identity
 short_description: A node's name and its peers' names
 description:
   - Sets the hostname, at once and for every later boot.
-  - Keeps one marked block with the names and addresses of all nodes in C(/etc/hosts). The node's own name leads to its real
+  - Keeps one marked block with the names and addresses of all nodes in C(/etc/hosts). The node's own name leads
+    to its real
     address; lines that lead it to a loopback address, or a node's name to another IPv4 address, lose that name.
   - Tells cloud-init, where it is installed, to leave both alone.
   - Refuses a node whose userland is built for another architecture than the inventory says.
@@ -70,6 +71,7 @@ import socket
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, read_text
 
 BEGIN = "# BEGIN picluster: the nodes, from the inventory"
@@ -94,7 +96,7 @@ def _leads_astray(address: str, wanted: str) -> bool:
         found = ipaddress.ip_address(address.split("%", 1)[0])
     except ValueError:
         return False
-    return found.is_loopback or (found.version == 4 and str(found) != wanted)
+    return found.is_loopback or (isinstance(found, ipaddress.IPv4Address) and str(found) != wanted)
 
 
 def _without_names(line: str, hosts: dict[str, str]) -> str | None:
@@ -164,7 +166,8 @@ def arch_problem(hostname: str, wanted: str, userland: str, machine: str) -> str
         return None
     return (
         f"the programs on {hostname} are built for {userland} (kernel: {machine}), but its inventory says node_arch: "
-        f"{wanted}: set node_arch: {userland} for {hostname} in the inventory, or burn its card from an image for {wanted}"
+        f"{wanted}: set node_arch: {userland} for {hostname} in the inventory, or burn its card from an image "
+        f"for {wanted}"
     )
 
 
@@ -187,7 +190,12 @@ class Node:
         if live == name:
             return
         self.files.diff.append(
-            {"before_header": "live hostname", "after_header": "live hostname", "before": live + "\n", "after": name + "\n"}
+            {
+                "before_header": "live hostname",
+                "after_header": "live hostname",
+                "before": live + "\n",
+                "after": name + "\n",
+            }
         )
         if self._module.check_mode:
             return
@@ -209,9 +217,14 @@ class Node:
 def bad_input(hostname: str, hosts: dict[str, str]) -> str | None:
     """Return one sentence about the options, or None if they can be worked with."""
     if not LABEL.fullmatch(hostname):
-        return f"hostname is {hostname!r}, wanted is one RFC 1123 label: a-z, 0-9 and inner hyphens, at most 63 characters"
+        return (
+            f"hostname is {hostname!r}, wanted is one RFC 1123 label: a-z, 0-9 and inner hyphens, at most 63 characters"
+        )
     if hostname not in hosts:
-        return f"hosts has no entry for {hostname}, so that the node would not know its own address: add {hostname}: <address>"
+        return (
+            f"hosts has no entry for {hostname}, so that the node would not know its own address: add {hostname}: "
+            "<address>"
+        )
     for name, address in hosts.items():
         try:
             ipaddress.ip_address(str(address))

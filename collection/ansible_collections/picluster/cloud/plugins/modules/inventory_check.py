@@ -9,15 +9,18 @@ DOCUMENTATION = r"""
 module: inventory_check
 short_description: Judge the whole inventory before any node is touched
 description:
-  - Checks groups, names, addresses, the cluster's secret, and the names, types and choices of all variables of the roles, for all nodes of the
+  - Checks groups, names, addresses, the cluster's secret, and the names, types and choices of all variables of
+    the roles, for all nodes of the
     group C(nodes) in one task on the controller.
-  - Every message is one sentence that names the file and the line, the key, what was found and what would be right. All that is wrong is told at once.
+  - Every message is one sentence that names the file and the line, the key, what was found and what would be
+    right. All that is wrong is told at once.
   - Templates and values encrypted by ansible-vault are not judged.
 version_added: 0.1.0
 options:
   layers:
     description:
-      - The vars file of the playbook that makes the roles' variables from groups and nodes. What it sets must not stand in the inventory, where it would
+      - The vars file of the playbook that makes the roles' variables from groups and nodes. What it sets must not
+        stand in the inventory, where it would
         be ignored. Looked for in the C(vars) directory beside the playbook; without it nothing is checked against it.
     type: path
     default: layers.yml

@@ -11,7 +11,8 @@ short_description: Who may log in by ssh, and how
 description:
   - Keeps C(/etc/ssh/sshd_config.d/00-picluster.conf). In sshd the first value wins, so that a drop-in must sort before
     C(50-cloud-init.conf), which may allow passwords.
-  - The policy is checked alone, then merged with everything else that sshd reads, and the values that would be in effect for
+  - The policy is checked alone, then merged with everything else that sshd reads, and the values that would be in
+    effect for
     O(user) are compared with the wanted ones, all before sshd is reloaded. On any failure the former file is back.
   - Refuses to work where O(user) has no authorized key that sshd would accept, because that user would be locked out.
 version_added: 0.1.0
@@ -22,7 +23,8 @@ options:
     required: true
   settings:
     description:
-      - Keywords of C(sshd_config) and their values, on top of the module's own policy. A list gives one line an element, null takes a keyword of
+      - Keywords of C(sshd_config) and their values, on top of the module's own policy. A list gives one line an
+        element, null takes a keyword of
         the policy out.
     type: dict
     default: {}
@@ -68,6 +70,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.picluster.cloud.plugins.module_utils._connection import current_connection
 from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, read_text
 
@@ -76,8 +79,10 @@ DROPIN = "/etc/ssh/sshd_config.d/00-picluster.conf"
 PENDING = "/run/picluster-sshd-reload"
 SSHD = "/usr/sbin/sshd"
 
-# What dev-sec's ssh-baseline and Lynis agree on for access (no crypto: that depends on the release). UsePAM stays on: without it
-# a user whose password is locked, as on a stock card, is refused even with the right key (dev-sec/ansible-ssh-hardening#115).
+# What dev-sec's ssh-baseline and Lynis agree on for access (no crypto: that depends on the release). UsePAM stays
+# on: without it
+# a user whose password is locked, as on a stock card, is refused even with the right key
+# (dev-sec/ansible-ssh-hardening#115).
 POLICY: dict[str, str] = {
     "PasswordAuthentication": "no",
     "KbdInteractiveAuthentication": "no",
@@ -110,7 +115,8 @@ def merged_policy(settings: dict[str, Any]) -> dict[str, list[str]]:
     for keyword, value in settings.items():
         if not KEYWORD.fullmatch(str(keyword)) or str(keyword).lower() in {"match", "include"}:
             raise ValueError(
-                f"ssh_settings has the keyword {keyword!r}, wanted is a keyword of sshd_config(5) other than Match and Include"
+                f"ssh_settings has the keyword {keyword!r}, wanted is a keyword of sshd_config(5) other than "
+                "Match and Include"
             )
         name = known.get(str(keyword).lower(), str(keyword))
         if value is None:
@@ -125,7 +131,10 @@ def _word(keyword: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (dict, list)) or not str(value).strip() or "\n" in str(value):
-        raise ValueError(f"ssh_settings gives {keyword} the value {value!r}, wanted is what stands after it on its line of sshd_config(5)")
+        raise ValueError(
+            f"ssh_settings gives {keyword} the value {value!r}, wanted is what stands after it on its line of "
+            "sshd_config(5)"
+        )
     return str(value).strip()
 
 
@@ -143,7 +152,9 @@ def parse_effective(output: str) -> dict[str, list[str]]:
     return effective
 
 
-def overruled(policy: dict[str, list[str]], wanted: dict[str, list[str]], effective: dict[str, list[str]]) -> str | None:
+def overruled(
+    policy: dict[str, list[str]], wanted: dict[str, list[str]], effective: dict[str, list[str]]
+) -> str | None:
     """Return one sentence if a keyword of the policy is not in effect, else None.
 
     Args:
@@ -156,8 +167,10 @@ def overruled(policy: dict[str, list[str]], wanted: dict[str, list[str]], effect
         if wanted.get(name) != effective.get(name):
             return (
                 f"sshd would use {keyword} {' '.join(effective.get(name, ['(nothing)']))} instead of "
-                f"{' '.join(wanted.get(name, ['(nothing)']))}: a setting in /etc/ssh/sshd_config before its Include line, a file in "
-                "/etc/ssh/sshd_config.d that sorts before 00-picluster.conf, a Match block or a missing Include line overrules it; take that out"
+                f"{' '.join(wanted.get(name, ['(nothing)']))}: a setting in /etc/ssh/sshd_config before its "
+                "Include line, a file in "
+                "/etc/ssh/sshd_config.d that sorts before 00-picluster.conf, a Match block or a missing "
+                "Include line overrules it; take that out"
             )
     return None
 
@@ -177,7 +190,7 @@ def key_files(patterns: list[str], user: str, home: str) -> list[str]:
 
 
 def _too_open(path: Path, home: Path, uid: int) -> bool:
-    """Whether StrictModes makes sshd ignore a key file: it, or a directory up to the home, is writable or owned by others."""
+    """Whether StrictModes makes sshd ignore a key file: others own or may write it or a directory up to the home."""
     for part in [path, *path.parents]:
         entry = part.stat()
         if entry.st_uid not in {0, uid} or entry.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -197,7 +210,8 @@ class Sshd:
         self.files = TextFiles(module)
         if not Path(SSHD).exists():
             module.fail_json(msg=f"there is no {SSHD} on this node: install openssh-server")
-        # sshd -T wants it even where no sshd runs at the moment (socket activation); it lies in /run and sshd makes it too.
+        # sshd -T wants it even where no sshd runs at the moment (socket activation); it lies in /run and sshd makes
+        # it too.
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
 
     def ask(self, *arguments: str) -> dict[str, list[str]]:
@@ -226,26 +240,42 @@ class Sshd:
         try:
             account = pwd.getpwnam(user)
         except KeyError:
-            return f"there is no user {user} on this node, so that nobody could log in as it: set ansible_user to a user that exists"
+            return (
+                f"there is no user {user} on this node, so that nobody could log in as it: set ansible_user to a "
+                "user that exists"
+            )
         if account.pw_uid == 0 and wanted.get("permitrootlogin") == ["no"]:
-            return f"Ansible logs in as {user}, which the policy forbids: set ansible_user to another user, or PermitRootLogin in ssh_settings"
+            return (
+                f"Ansible logs in as {user}, which the policy forbids: set ansible_user to another user, or "
+                "PermitRootLogin in ssh_settings"
+            )
         try:
             effective = self.ask()
         except ValueError:
             # A drop-in that a killed run left behind can be what is wrong now, and is about to be replaced.
             effective = wanted
-        if effective.get("authorizedkeyscommand", ["none"]) != ["none"] or effective.get("trustedusercakeys", ["none"]) != ["none"]:
+        if effective.get("authorizedkeyscommand", ["none"]) != ["none"] or effective.get(
+            "trustedusercakeys", ["none"]
+        ) != ["none"]:
             return None
         home = Path(account.pw_dir)
-        patterns = wanted["authorizedkeysfile"] if "authorizedkeysfile" in self._own else effective.get("authorizedkeysfile", [])
+        patterns = (
+            wanted["authorizedkeysfile"]
+            if "authorizedkeysfile" in self._own
+            else effective.get("authorizedkeysfile", [])
+        )
         paths = key_files(patterns, user, account.pw_dir)
         for path in paths:
             if usable_keys(read_text(path) or ""):
                 if wanted.get("strictmodes") == ["no"] or not _too_open(Path(path), home, account.pw_uid):
                     return None
-                return f"sshd ignores {path}, because it or a directory above it is writable or owned by others: chmod go-w {path} and the directories up to {home}"
+                return (
+                    f"sshd ignores {path}, because it or a directory above it is writable or owned by others: "
+                    f"chmod go-w {path} and the directories up to {home}"
+                )
         return (
-            f"{user} has no authorized key on this node ({' '.join(paths) or 'no AuthorizedKeysFile'}), so that keys only would lock it out: "
+            f"{user} has no authorized key on this node ({' '.join(paths) or 'no AuthorizedKeysFile'}), so "
+            "that keys only would lock it out: "
             f"put the public key there first, for example with ssh-copy-id"
         )
 
@@ -266,10 +296,7 @@ class Sshd:
             Path(PENDING).touch()
         self.files.put(DROPIN, text, 0o644)
         try:
-            effective = self.ask()
-            problem = overruled(policy, wanted, effective)
-            if problem:
-                raise ValueError(problem)
+            effective = self._in_effect(policy, wanted)
             reloaded = self._reload()
         except ValueError as error:
             self._restore(before, text)
@@ -280,11 +307,20 @@ class Sshd:
             "effective": {name: effective[name] for name in sorted(self._own) if name in effective},
         }
 
+    def _in_effect(self, policy: dict[str, list[str]], wanted: dict[str, list[str]]) -> dict[str, list[str]]:
+        """Return what sshd would use with the drop-in in place; raise ValueError if that is not the policy."""
+        effective = self.ask()
+        problem = overruled(policy, wanted, effective)
+        if problem:
+            raise ValueError(problem)
+        return effective
+
     def _reload(self) -> bool:
         """Reload sshd if it has not read the drop-in as it is now."""
         if not Path(PENDING).exists():
             return False
-        # A unit that does not run (socket activation) reads the file when it starts. ssh.service's ExecReload is `sshd -t` and HUP.
+        # A unit that does not run (socket activation) reads the file when it starts. ssh.service's ExecReload is
+        # `sshd -t` and HUP.
         rc, out, err = self._module.run_command(["systemctl", "try-reload-or-restart", "ssh.service"])
         if rc != 0:
             raise ValueError(f"systemctl reload ssh.service failed: {' '.join((err or out).split())}")

@@ -9,8 +9,10 @@ DOCUMENTATION = r"""
 module: static_address
 short_description: A static IPv4 address equal to the reserved one
 description:
-  - Makes the address that a node already has by DHCP a static one, at once and at every later boot, without losing the connection.
-  - Writes a netplan drop-in where netplan is in use (Raspberry Pi OS Trixie, Ubuntu), a NetworkManager profile where there is none (Raspberry Pi OS Bookworm).
+  - Makes the address that a node already has by DHCP a static one, at once and at every later boot, without
+    losing the connection.
+  - Writes a netplan drop-in where netplan is in use (Raspberry Pi OS Trixie, Ubuntu), a NetworkManager profile
+    where there is none (Raspberry Pi OS Bookworm).
     The drop-in is tried out in a copy of all of netplan's files before it is written.
   - If the kernel does not have the static address within O(timeout), everything is put back as it was.
   - Refuses to move a node to another address than it has.
@@ -78,6 +80,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.picluster.cloud.plugins.module_utils._address import (
     CLOUD_NETWORK_OFF,
     NM_UNMANAGED,
@@ -133,7 +136,10 @@ class Node:
         if problem:
             raise ValueError(problem)
         if (Path("/sys/class/net") / self._wanted.interface / "wireless").exists():
-            raise ValueError(f"{self._wanted.interface} is a wireless interface, for which there is no static address yet: set node_interface to a wired one")
+            raise ValueError(
+                f"{self._wanted.interface} is a wireless interface, for which there is no static address yet: "
+                "set node_interface to a wired one"
+            )
         return choose(self._wanted, known_managers(self.run, self._wanted.interface), self.run)
 
     def converge(self, timeout: int) -> str:
@@ -149,9 +155,14 @@ class Node:
             Path(PENDING).touch()
         self.files.put(manager.path, manager.text, 0o600)
         if before != manager.text or Path(PENDING).exists() or not is_there(self._wanted, live, gateways):
-            now, then = describe(self._wanted, live, gateways), f"{self._wanted.address.with_prefixlen} static via {self._wanted.gateway}"
+            now, then = (
+                describe(self._wanted, live, gateways),
+                f"{self._wanted.address.with_prefixlen} static via {self._wanted.gateway}",
+            )
             if now != then:
-                self.files.diff.append({"before_header": "kernel", "after_header": "kernel", "before": now + "\n", "after": then + "\n"})
+                self.files.diff.append(
+                    {"before_header": "kernel", "after_header": "kernel", "before": now + "\n", "after": then + "\n"}
+                )
             if not self._module.check_mode:
                 self._apply(manager, before, timeout)
         # Only now: as long as the address is not the node's own, cloud-init may still be needed.
@@ -172,7 +183,9 @@ class Node:
             try:
                 manager.back(former)
             except ValueError as second:
-                raise ValueError(f"{error}; the files were put back, but not in force: {second}; a reboot does that") from error
+                raise ValueError(
+                    f"{error}; the files were put back, but not in force: {second}; a reboot does that"
+                ) from error
             Path(PENDING).unlink(missing_ok=True)
             raise ValueError(f"{error}; everything was put back as it was") from error
         Path(PENDING).unlink(missing_ok=True)
@@ -185,7 +198,8 @@ class Node:
                 return
             if time.monotonic() > deadline:
                 raise ValueError(
-                    f"{self._wanted.interface} did not get {self._wanted.address.with_prefixlen} static via {self._wanted.gateway} within {timeout} s "
+                    f"{self._wanted.interface} did not get {self._wanted.address.with_prefixlen} static via "
+                    f"{self._wanted.gateway} within {timeout} s "
                     f"(it has {describe(self._wanted, live, gateways)})"
                 )
             time.sleep(0.2)
@@ -206,7 +220,9 @@ def main() -> None:
     )
     options = module.params
     try:
-        wanted = make_wanted(options["interface"], options["address"], options["prefix"], options["gateway"], options["dns"])
+        wanted = make_wanted(
+            options["interface"], options["address"], options["prefix"], options["gateway"], options["dns"]
+        )
         node = Node(module, wanted)
         name = node.converge(options["timeout"])
     except ValueError as error:

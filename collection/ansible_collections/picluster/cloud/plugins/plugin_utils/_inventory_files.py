@@ -110,7 +110,9 @@ class InventoryFiles:
             for source in self._sources:
                 files = sorted(p for p in source.iterdir() if p.is_file()) if source.is_dir() else [source]
                 for path in files:
-                    for name, line, node in _pairs(_compose(path)) if path.suffix in _YAML_NAMES and not os.access(path, os.X_OK) else ():
+                    for name, line, node in (
+                        _pairs(_compose(path)) if path.suffix in _YAML_NAMES and not os.access(path, os.X_OK) else ()
+                    ):
                         self._entries += _group(path, name, line, node)
             # Later ones win, as in Ansible: files beside the inventory outrank its inline variables.
             for folder in self.folders():
@@ -150,7 +152,7 @@ class InventoryFiles:
         """Return where `host` is put into `group`, or where the group stands if it got there by another one."""
         entries = [entry for entry in self._read() if entry.scope == f"group {group}" and not entry.key]
         own = [entry.place for entry in entries if entry.member == host]
-        return (own or [entry.place for entry in entries] or [None])[-1]
+        return next(reversed(own or [entry.place for entry in entries]), None)
 
     def group(self, group: str) -> Place | None:
         """Return where a group stands."""

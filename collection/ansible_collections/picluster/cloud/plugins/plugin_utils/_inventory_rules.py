@@ -9,7 +9,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec, is_decided_later, shown, value_problems, wrong_name
+from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import (
+    Spec,
+    is_decided_later,
+    shown,
+    value_problems,
+    wrong_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +24,8 @@ LAYER_GROUPS = ("docker", "k3s_server", "k3s_agent", "hadoop_master", "hadoop_wo
 # RFC 1123 section 2.1, and RFC 1035 section 2.3.4 for the length. Kubernetes takes no capitals.
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 SECRET = re.compile(r"[0-9a-fA-F]{64}")
+# Bits of a net that a cluster can live in: not the whole internet, and not without room for two nodes and a router.
+WIDEST_NET, SMALLEST_NET = 8, 30
 SECRETS_FILE = "group_vars/all/secrets.yml"
 CLUSTER_FILE = "group_vars/all/cluster.yml"
 NODES_FILE = "10-nodes.yml"
@@ -75,11 +83,16 @@ def group_problems(inventory: Inventory) -> Iterator[Problem]:
     """Yield what is wrong with who runs what."""
     nodes = inventory.members("nodes")
     if not nodes:
-        yield Problem("the group nodes has no host, wanted is at least one: let `picluster inventory` write them", group="nodes", file=NODES_FILE)
+        yield Problem(
+            "the group nodes has no host, wanted is at least one: let `picluster inventory` write them",
+            group="nodes",
+            file=NODES_FILE,
+        )
     for name in nodes:
         if not NAME.fullmatch(name):
             yield Problem(
-                f"{name!r} is not a host name, wanted is one RFC 1123 label: a-z, 0-9 and inner hyphens, at most 63 characters",
+                f"{name!r} is not a host name, wanted is one RFC 1123 label: a-z, 0-9 and inner hyphens, at "
+                "most 63 characters",
                 node=name,
                 group="nodes",
             )
@@ -87,7 +100,11 @@ def group_problems(inventory: Inventory) -> Iterator[Problem]:
     for group in LAYER_GROUPS:
         for name in inventory.members(group):
             if name not in known:
-                yield Problem(f"{name} is in {group} but not in nodes: add it to {NODES_FILE} or take it out of {group}", node=name, group=group)
+                yield Problem(
+                    f"{name} is in {group} but not in nodes: add it to {NODES_FILE} or take it out of {group}",
+                    node=name,
+                    group=group,
+                )
     yield from _k3s_problems(inventory)
     yield from _hadoop_problems(inventory)
 
@@ -98,18 +115,26 @@ def _k3s_problems(inventory: Inventory) -> Iterator[Problem]:
         yield Problem("k3s_agent has nodes but k3s_server has none: put one node into k3s_server", group="k3s_agent")
     for name in servers:
         if name in agents:
-            yield Problem(f"{name} is in k3s_server and in k3s_agent: take it out of one of them", node=name, group="k3s_agent")
+            yield Problem(
+                f"{name} is in k3s_server and in k3s_agent: take it out of one of them", node=name, group="k3s_agent"
+            )
 
 
 def _hadoop_problems(inventory: Inventory) -> Iterator[Problem]:
     masters, workers = inventory.members("hadoop_master"), inventory.members("hadoop_worker")
     if len(masters) > 1:
-        yield Problem(f"hadoop_master has {', '.join(masters)}, wanted is one node: take the others out", group="hadoop_master")
+        yield Problem(
+            f"hadoop_master has {', '.join(masters)}, wanted is one node: take the others out", group="hadoop_master"
+        )
     if workers and not masters:
-        yield Problem("hadoop_worker has nodes but hadoop_master has none: put one node into hadoop_master", group="hadoop_worker")
+        yield Problem(
+            "hadoop_worker has nodes but hadoop_master has none: put one node into hadoop_master", group="hadoop_worker"
+        )
 
 
-def variable_problems(inventory: Inventory, roles: Mapping[str, Mapping[str, Spec]], decided: Sequence[str] = ()) -> Iterator[Problem]:
+def variable_problems(
+    inventory: Inventory, roles: Mapping[str, Mapping[str, Spec]], decided: Sequence[str] = ()
+) -> Iterator[Problem]:
     """Yield what is wrong with names, types and choices of variables.
 
     Args:
@@ -132,7 +157,7 @@ def variable_problems(inventory: Inventory, roles: Mapping[str, Mapping[str, Spe
                 memory = (name, repr(value))
                 if memory not in judged:
                     if name in fixed:
-                        judged[memory] = [f"{name} is made from groups and nodes by the playbook, so that this value would be ignored: take it out"]
+                        judged[memory] = [f"{name} is set by the playbook itself, from groups and nodes: take it out"]
                     elif name in options:
                         judged[memory] = list(value_problems(name, options[name], value))
                     else:
@@ -148,7 +173,9 @@ def missing_problems(inventory: Inventory) -> Iterator[Problem]:
             if spec.get("required") and key not in variables:
                 own = key == "node_address"
                 text = f"{key} is missing, wanted is for example {key}: {spec['example']}"
-                yield Problem(text, key=key, node=node, group="nodes" if own else "", file=NODES_FILE if own else CLUSTER_FILE)
+                yield Problem(
+                    text, key=key, node=node, group="nodes" if own else "", file=NODES_FILE if own else CLUSTER_FILE
+                )
 
 
 def address_problems(inventory: Inventory) -> Iterator[Problem]:
@@ -160,26 +187,46 @@ def address_problems(inventory: Inventory) -> Iterator[Problem]:
         if isinstance(text, str) and not is_decided_later(text):
             address = _ipv4(text)
             if address is None:
-                yield Problem(f"node_address is {shown(text)}, wanted is an IPv4 address such as 192.168.63.11", key="node_address", node=node)
+                yield Problem(
+                    f"node_address is {shown(text)}, wanted is an IPv4 address such as 192.168.63.11",
+                    key="node_address",
+                    node=node,
+                )
             elif str(address) in taken:
-                yield Problem(f"node_address {address} is {taken[str(address)]}'s already, wanted is one address a node", key="node_address", node=node)
+                yield Problem(
+                    f"node_address {address} is {taken[str(address)]}'s already, wanted is one address a node",
+                    key="node_address",
+                    node=node,
+                )
             else:
                 taken[str(address)] = node
         yield from _net_problems(node, address, gateway, prefix)
         for server in variables.get("node_dns") or [] if isinstance(variables.get("node_dns"), list) else []:
             if isinstance(server, str) and not is_decided_later(server) and _ip(server) is None:
-                yield Problem(f"node_dns has {shown(server)}, wanted are IP addresses of name servers", key="node_dns", node=node)
+                yield Problem(
+                    f"node_dns has {shown(server)}, wanted are IP addresses of name servers", key="node_dns", node=node
+                )
 
 
-def _net_problems(node: str, address: ipaddress.IPv4Address | None, gateway: object, prefix: object) -> Iterator[Problem]:
-    if isinstance(prefix, int) and not isinstance(prefix, bool) and not 8 <= prefix <= 30:
-        yield Problem(f"node_prefix is {prefix}, wanted are the bits of the network: 8 to 30, mostly 24", key="node_prefix", node=node)
+def _net_problems(
+    node: str, address: ipaddress.IPv4Address | None, gateway: object, prefix: object
+) -> Iterator[Problem]:
+    if isinstance(prefix, int) and not isinstance(prefix, bool) and not WIDEST_NET <= prefix <= SMALLEST_NET:
+        yield Problem(
+            f"node_prefix is {prefix}, wanted are the bits of the network: 8 to 30, mostly 24",
+            key="node_prefix",
+            node=node,
+        )
         return
     if not isinstance(gateway, str) or is_decided_later(gateway):
         return
     router = _ipv4(gateway)
     if router is None:
-        yield Problem(f"node_gateway is {shown(gateway)}, wanted is the router's IPv4 address such as 192.168.63.1", key="node_gateway", node=node)
+        yield Problem(
+            f"node_gateway is {shown(gateway)}, wanted is the router's IPv4 address such as 192.168.63.1",
+            key="node_gateway",
+            node=node,
+        )
         return
     if address is None or not isinstance(prefix, int) or isinstance(prefix, bool):
         return
@@ -195,7 +242,9 @@ def _net_problems(node: str, address: ipaddress.IPv4Address | None, gateway: obj
     elif address == router:
         what = "is the router's (node_gateway)"
     if what:
-        yield Problem(f"node_address {address} {what}, wanted is a free one from {first} to {last}", key="node_address", node=node)
+        yield Problem(
+            f"node_address {address} {what}, wanted is a free one from {first} to {last}", key="node_address", node=node
+        )
 
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -219,7 +268,10 @@ def secret_problems(inventory: Inventory) -> Iterator[Problem]:
             yield Problem(text, key="cluster_secret", node=node, file=SECRETS_FILE)
         elif not is_decided_later(value) and not (isinstance(value, str) and SECRET.fullmatch(value)):
             found = f"{len(value)} characters" if isinstance(value, str) else "no text (put it into quotes)"
-            text = f"cluster_secret is {found}, wanted are 64 hex digits: take the file away and let `picluster inventory` make it anew"
+            text = (
+                f"cluster_secret is {found}, wanted are 64 hex digits: take the file away and let `picluster "
+                "inventory` make it anew"
+            )
             yield Problem(text, key="cluster_secret", node=node)
 
 
@@ -227,10 +279,16 @@ def mode_problem(mode: int) -> Problem | None:
     """Return what is wrong with the permission bits of the secrets file."""
     if not mode & 0o077:
         return None
-    return Problem(f"others than its owner may read or write this file (mode {mode & 0o7777:04o}), wanted is mode 0600: chmod 600 it", file=SECRETS_FILE)
+    return Problem(
+        f"others than its owner may read or write this file (mode {mode & 0o7777:04o}), wanted is mode 0600: "
+        "chmod 600 it",
+        file=SECRETS_FILE,
+    )
 
 
-def all_problems(inventory: Inventory, roles: Mapping[str, Mapping[str, Spec]], decided: Sequence[str] = ()) -> list[Problem]:
+def all_problems(
+    inventory: Inventory, roles: Mapping[str, Mapping[str, Spec]], decided: Sequence[str] = ()
+) -> list[Problem]:
     """Return everything that is wrong with an inventory."""
     return [
         *group_problems(inventory),

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Strict checks of values against a role's argument specification.
 
-Ansible's own validation of role arguments knows no unknown variables, converts before it judges without handing on what it
-converted, and takes a mapping for a text (measured on ansible-core 2.19.14). So `"24"` passes as a number and fails later.
+Ansible's own validation of role arguments knows no unknown variables, converts before it judges without handing on what
+it converted, and takes a mapping for a text (measured on ansible-core 2.19.14). So `"24"` passes as a number and fails
+later.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 Spec = dict[str, Any]
+_LONGEST = 60
 _PLAIN = (str, int, float, list, dict, type(None))
 _WANTED = {
     "str": "a text",
@@ -40,9 +42,17 @@ def shown(value: object) -> str:
         return "empty"
     if isinstance(value, bool):
         return str(value).lower()
-    kind = "the text " if isinstance(value, str) else "the list " if isinstance(value, list) else "the mapping " if isinstance(value, dict) else ""
+    kind = (
+        "the text "
+        if isinstance(value, str)
+        else "the list "
+        if isinstance(value, list)
+        else "the mapping "
+        if isinstance(value, dict)
+        else ""
+    )
     text = f'"{value}"' if isinstance(value, str) else repr(value)
-    return kind + (text if len(text) <= 60 else text[:57] + "...")
+    return kind + (text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "...")
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -53,7 +63,9 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def wrong_name(name: str, names: Iterable[str], owner: str) -> str:
     """Return a sentence about a name that `owner` does not have."""
     guess = nearest(name, names)
-    return f"{name} is not a variable of {owner}" + (f", did you mean {guess}?" if guess else ": take it out or see its README for the right name")
+    return f"{name} is not a variable of {owner}" + (
+        f", did you mean {guess}?" if guess else ": take it out or see its README for the right name"
+    )
 
 
 def _fits(kind: str, value: object) -> bool:
@@ -99,10 +111,16 @@ def value_problems(name: str, spec: Mapping[str, Any], value: object) -> Iterato
     for one in value if isinstance(value, list) else [value]:
         if choices and not is_decided_later(one) and one not in choices:
             guess = nearest(str(one), map(str, choices))
-            yield f"{name} is {found}, wanted is one of {', '.join(map(str, choices))}" + (f" (did you mean {guess}?)" if guess else "")
+            yield f"{name} is {found}, wanted is one of {', '.join(map(str, choices))}" + (
+                f" (did you mean {guess}?)" if guess else ""
+            )
             return
     if isinstance(value, list):
-        element: Spec = {"type": spec.get("elements", "raw"), "options": spec.get("options"), "no_log": spec.get("no_log")}
+        element: Spec = {
+            "type": spec.get("elements", "raw"),
+            "options": spec.get("options"),
+            "no_log": spec.get("no_log"),
+        }
         for i, one in enumerate(value):
             yield from value_problems(f"{name}[{i}]", element, one)
     elif isinstance(value, dict) and spec.get("options"):

@@ -15,12 +15,17 @@ LAYERS = ("docker", "k3s", "hdfs", "yarn")
 NOTHING = "-"
 # What Ansible and ssh put before the cause: who failed is said by the line itself.
 _PREFIXES = re.compile(
-    r"^(Task failed|Module failed|Action failed|Failed to connect to the host via ssh|non-zero return code|MODULE FAILURE"
+    r"^(Task failed|Module failed|Action failed|Failed to connect to the host via ssh"
+    r"|non-zero return code|MODULE FAILURE"
     r"|Data could not be sent to remote host \"[^\"]*\"\. Make sure this host can be reached over ssh)\s*[.:]\s*",
     re.IGNORECASE,
 )
-_SSH_NOISE = re.compile(r"^(Warning: Permanently added|\*\* |debug\d:|OpenSSH_|Pseudo-terminal|mux_client|ControlSocket|Shared connection to)")
+_SSH_NOISE = re.compile(
+    r"^(Warning: Permanently added|\*\* |debug\d:|OpenSSH_|Pseudo-terminal|mux_client|ControlSocket"
+    r"|Shared connection to)"
+)
 _LONGEST_REASON = 400
+_LONGEST_DETAIL = 24
 
 
 @dataclass
@@ -44,7 +49,7 @@ class NodeSummary:
     def cell(self, layer: str) -> str:
         """Return what the table says about a layer: why it was skipped belongs beside the word."""
         state, detail = self.state(layer), self.layers.get(layer, (NOTHING, ""))[1]
-        return f"{state}: {detail}" if state == "skipped" and 0 < len(detail) <= 24 else state
+        return f"{state}: {detail}" if state == "skipped" and 0 < len(detail) <= _LONGEST_DETAIL else state
 
 
 @dataclass
@@ -62,7 +67,10 @@ class Summary:
             for entry in status if isinstance(status, list) else []:
                 if isinstance(entry, dict) and entry.get("node") in self.nodes and entry.get("layer"):
                     node = self.nodes[str(entry["node"])]
-                    node.layers[str(entry["layer"])] = (str(entry.get("state", "failed")), str(entry.get("detail") or ""))
+                    node.layers[str(entry["layer"])] = (
+                        str(entry.get("state", "failed")),
+                        str(entry.get("detail") or ""),
+                    )
             answer = one.get("picluster_answer")
             for line in answer if isinstance(answer, list) else [answer]:
                 if line and str(line) not in self.answers:
@@ -143,10 +151,14 @@ def table(summary: Summary, style: Style) -> list[str]:
     layers = summary.layers()
     head = ["node", "ssh", *layers, "changed", "tasks"]
     rows = [
-        [name, node.ssh, *(node.cell(layer) for layer in layers), str(node.changed), str(node.tasks)] for name, node in summary.nodes.items()
+        [name, node.ssh, *(node.cell(layer) for layer in layers), str(node.changed), str(node.tasks)]
+        for name, node in summary.nodes.items()
     ]
-    widths = _fitted([max(len(row[i]) for row in [head, *rows]) for i in range(len(head))], [len(h) for h in head], style.width)
-    bar, dash, corners = ("│", "─", ("┌┬┐", "├┼┤", "└┴┘")) if style.unicode else ("|", "-", ("+++", "+++", "+++"))
+    widths = _fitted(
+        [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))], [len(h) for h in head], style.width
+    )
+    bar, dash = ("│", "─") if style.unicode else ("|", "-")
+    corners = (("┌", "┬", "┐"), ("├", "┼", "┤"), ("└", "┴", "┘")) if style.unicode else (("+", "+", "+"),) * 3
     rules = [left + middle.join(dash * (w + 2) for w in widths) + right for left, middle, right in corners]
     numbers = {len(head) - 1, len(head) - 2}
 
@@ -169,7 +181,7 @@ def failures(summary: Summary) -> list[str]:
     lines = []
     for name, node in summary.nodes.items():
         if node.dead or node.failed:
-            lines.append(f"{name} {'unreachable' if node.dead else 'failed'} at \"{node.task_failed}\": {node.reason}")
+            lines.append(f'{name} {"unreachable" if node.dead else "failed"} at "{node.task_failed}": {node.reason}')
         lines += [
             f"{name} {layer}: {detail or 'failed'}"
             for layer, (state, detail) in node.layers.items()
