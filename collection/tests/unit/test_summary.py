@@ -95,6 +95,13 @@ def test_a_narrow_terminal_gets_a_narrow_table() -> None:
         ),
         ("Task failed: Module failed: eth0 has no address", "eth0 has no address"),
         ("two\n\n  lines", "two lines"),
+        (
+            (
+                "Task failed: @@@@\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\n@@@@\n"
+                "  remove with:\n  ssh-keygen -f 'k' -R 'red1'\nHost key for red1 has changed."
+            ),
+            "its host key is not the known one; if its card was burnt anew: ssh-keygen -f 'k' -R 'red1'",
+        ),
     ],
 )
 def test_only_the_cause_is_shown(message: str, cause: str) -> None:
