@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s_verdict import (
     PROBE_NAME,
     Verdict,
+    fatal_cause,
     journal_cause,
     judge_nodes,
     pod_addresses,
@@ -25,6 +26,7 @@ from ansible_collections.picluster.cloud.plugins.modules.k3s_check import NotWel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 REAL, STAND_IN = "v1.36.4+k3s1", "v1.36.4+k3s1-stand-in"
 
@@ -81,7 +83,10 @@ def test_cause_is_the_last_trouble_that_names_the_node() -> None:
     )
     assert journal_cause(journal, "red1") == "Node password rejected for red1, duplicate hostname"
     assert journal_cause(journal, "red2") == ""
-    assert journal_cause(journal) == "failed to reach red10"
+    assert fatal_cause(journal) == ""
+    assert (
+        fatal_cause(journal + 'time="x" level=fatal msg="no \\"memory\\" cgroup"\nI1123 bye\n') == 'no "memory" cgroup'
+    )
 
 
 def test_probe_runs_everywhere_and_needs_no_registry() -> None:
@@ -153,7 +158,7 @@ class Machine:
             return self.last_unit
         if command[0] == "journalctl":
             return self.journal
-        words = tuple(word for word in command[2:] if not word.startswith("--request"))
+        words = tuple(word for word in command[2:] if not word.startswith(("--request", "--kubeconfig")))
         self.asked.append(words)
         answer = self.kubectl.get(" ".join(words[:2]), "")
         return str(answer(given) if callable(answer) else answer)
@@ -167,8 +172,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     machine = Machine()
+    monkeypatch.setattr(k3s_check, "BINARY", tmp_path / "k3s")
     monkeypatch.setattr(k3s_check, "_run", machine.run)
     return machine
 

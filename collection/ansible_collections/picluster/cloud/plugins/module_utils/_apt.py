@@ -51,6 +51,12 @@ class Apt:
         found = self.installed(names)
         return [name for name in names if name not in found]
 
+    def only_dependencies(self, names: list[str]) -> list[str]:
+        """Return those of `names` that are installed only because another package needs them."""
+        _rc, out, _err = self._module.run_command(["apt-mark", "showauto", *names])
+        found = set(out.split())
+        return [name for name in self.installed(names) if name in found]
+
     def _known(self, names: list[str]) -> list[str]:
         _rc, out, _err = self._module.run_command(["apt-cache", "policy", *names], environ_update={"LC_ALL": "C"})
         found = parse_candidates(out)

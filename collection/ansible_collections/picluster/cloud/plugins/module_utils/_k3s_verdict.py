@@ -14,6 +14,7 @@ STAND_IN = "stand-in"
 PROBE_NAME = "picluster-verify"
 PROBE_PORT = 8080
 _TROUBLE = re.compile(r"reject|unauthor|denied|duplicate|mismatch|not match|fail|error|unable|refused", re.IGNORECASE)
+_FATAL = re.compile(r"level=fatal|level=panic|^panic: |^F\d{4} ")
 _NOISE = re.compile(r'^time="[^"]*" level=(\w+) msg=|^[IWEF]\d{4} [\d:.]+\s+\d+ ')
 
 
@@ -56,13 +57,21 @@ def _judge(node: dict[str, Any] | None) -> Verdict:
     return Verdict(ready=False, detail="has joined, but not yet told its state", version=version)
 
 
-def journal_cause(journal: str, *names: str) -> str:
-    """Find the last line of a service's journal that tells of trouble, and names the node if names are given."""
-    patterns = [re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])") for name in names if name]
-    for line in reversed(journal.splitlines()):
-        if _TROUBLE.search(line) and (not patterns or any(pattern.search(line) for pattern in patterns)):
-            return _NOISE.sub("", line.strip()).strip('"').replace('\\"', '"')[:300]
-    return ""
+def fatal_cause(journal: str) -> str:
+    """Find the last line with which a service gave up; Kubernetes logs so many mere errors that those tell nothing."""
+    fatal = [line for line in journal.splitlines() if _FATAL.search(line)]
+    return _clean(fatal[-1]) if fatal else ""
+
+
+def journal_cause(journal: str, name: str) -> str:
+    """Find the last line of a service's journal that tells of trouble with a node."""
+    pattern = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])")
+    lines = [line for line in journal.splitlines() if _TROUBLE.search(line) and pattern.search(line)]
+    return _clean(lines[-1]) if lines else ""
+
+
+def _clean(line: str) -> str:
+    return _NOISE.sub("", line.strip()).strip('"').replace('\\"', '"')[:300]
 
 
 def probe_manifest(instance: str) -> dict[str, Any]:

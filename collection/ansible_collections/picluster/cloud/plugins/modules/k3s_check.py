@@ -85,6 +85,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._k3s_verdict impor
     PROBE_NAME,
     PROBE_PORT,
     Verdict,
+    fatal_cause,
     journal_cause,
     judge_nodes,
     pod_addresses,
@@ -96,7 +97,8 @@ from ansible_collections.picluster.cloud.plugins.module_utils._k3s_verdict impor
 
 READYZ = "https://127.0.0.1:6443/v1-k3s/readyz"
 SERVER_CA = Path("/var/lib/rancher/k3s/server/tls/server-ca.crt")
-KUBECTL = ("/usr/local/bin/k3s", "kubectl")
+BINARY = Path("/usr/local/bin/k3s")
+KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 POLL_SECONDS = 2.0
 # So many automatic restarts while we watch are a service that will not come up.
 GIVE_UP_RESTARTS = 3
@@ -163,12 +165,16 @@ class Server:
     def _last_words(self) -> str:
         journal = self.journal()
         last = journal.strip().splitlines()[-1:] or ["its journal is empty"]
-        return journal_cause(journal) or last[0][:300]
+        return fatal_cause(journal) or last[0][:300]
 
     @staticmethod
     def kubectl(*arguments: str, given: str = "") -> str:
         """Run kubectl; returns its output, empty on failure."""
-        return _run(*KUBECTL, "--request-timeout=10s", *arguments, given=given)
+        # The link, unless somebody's own kubectl is in its place; and never root's own idea of a cluster.
+        link = BINARY.with_name("kubectl")
+        ours = link.is_symlink() and link.resolve() == BINARY.resolve()
+        program = (str(link),) if ours else (str(BINARY), "kubectl")
+        return _run(*program, f"--kubeconfig={KUBECONFIG}", "--request-timeout=10s", *arguments, given=given)
 
     def get(self, *arguments: str) -> dict[str, Any]:
         """Return a listing, empty if there is none."""
