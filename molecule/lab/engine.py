@@ -260,7 +260,8 @@ class Docker:
 
 def docker_arguments(container: Container) -> list[str]:
     """Arguments of ``docker run`` for a container."""
-    words: list[str] = []
+    # All images are built here; a registry is never to be asked for one of their names.
+    words = ["--pull", "never"]
     for option, value in (
         ("--name", container.name),
         ("--hostname", container.hostname),

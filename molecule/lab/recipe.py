@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import platform
 import re
 import subprocess
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lab.errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 HERE = Path(__file__).parent
 SUITES = ("trixie", "bookworm")
@@ -158,7 +163,8 @@ def apt_of_host(suite: str, os_release: Path = Path("/etc/os-release")) -> Apt:
     """
     dump = _output("apt-config", "dump")
     wanted = re.compile(r"^Acquire::(Check-Valid-Until|Check-Date|Retries|https?::(Proxy|Timeout))\b.* \"[^\"]")
-    options = tuple(sorted(line for line in dump.splitlines() if wanted.match(line)))
+    lines = [line for line in dump.splitlines() if wanted.match(line)]
+    options = tuple(sorted(lines + proxies_of(os.environ, lines)))
     values = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', os_release.read_text("utf-8"), re.MULTILINE))
     if values.get("ID") != "debian":
         return Apt(options=options)
@@ -166,6 +172,20 @@ def apt_of_host(suite: str, os_release: Path = Path("/etc/os-release")) -> Apt:
         "apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"
     )
     return Apt(sources=sources_for(suite, values.get("VERSION_CODENAME", ""), targets), options=options)
+
+
+def proxies_of(environment: Mapping[str, str], said: Sequence[str]) -> list[str]:
+    """Proxies from the environment as apt options, where apt's own configuration names none for a scheme.
+
+    Args:
+        environment: the process's environment.
+        said: apt options, one a line.
+    """
+    return [
+        f'Acquire::{scheme}::Proxy "{environment[name]}";'
+        for scheme, name in (("http", "http_proxy"), ("https", "https_proxy"))
+        if environment.get(name) and not any(line.startswith(f"Acquire::{scheme}::Proxy ") for line in said)
+    ]
 
 
 def sources_for(suite: str, codename: str, targets: str) -> tuple[str, ...]:

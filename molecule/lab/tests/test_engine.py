@@ -65,8 +65,8 @@ def test_a_container_asks_for_what_it_says_and_never_for_privileged(tmp_path: Pa
     assert words[-2:] == ["picluster/card-trixie:1", "/sbin/init"]
 
 
-def test_a_container_that_asks_for_nothing_gets_no_option() -> None:
-    assert docker_arguments(Container(image="x")) == ["x"]
+def test_a_container_that_asks_for_nothing_gets_nothing_and_never_a_registrys_image() -> None:
+    assert docker_arguments(Container(image="x")) == ["--pull", "never", "x"]
 
 
 def test_without_an_engine_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

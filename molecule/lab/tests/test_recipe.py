@@ -9,7 +9,7 @@ import yaml
 
 from lab import recipe
 from lab.errors import LabError
-from lab.recipe import Apt, sources_for
+from lab.recipe import Apt, proxies_of, sources_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,13 @@ def test_the_machines_own_mirrors_serve_another_suite() -> None:
 def test_a_machine_without_its_own_main_archive_leaves_the_choice_to_mmdebstrap() -> None:
     assert sources_for("trixie", "bookworm", "http://mirror.test/x bookworm-updates main\n") == ()
     assert sources_for("trixie", "bookworm", "") == ()
+
+
+def test_a_proxy_of_the_environment_serves_where_apt_names_none() -> None:
+    environment = {"http_proxy": "http://proxy.test:3128", "https_proxy": ""}
+    assert proxies_of(environment, []) == ['Acquire::http::Proxy "http://proxy.test:3128";']
+    assert proxies_of(environment, ['Acquire::http::Proxy "http://other.test";']) == []
+    assert proxies_of({}, []) == []
 
 
 def test_the_same_recipe_has_the_same_name(make_recipe: Callable[..., Recipe]) -> None:
