@@ -14,7 +14,7 @@ STAND_IN = "stand-in"
 PROBE_NAME = "picluster-verify"
 PROBE_PORT = 8080
 # What turns a node away. Plain errors are no sign: Kubernetes logs them by the dozen when all is well.
-_TROUBLE = re.compile(r"reject|authenticat|authoriz|denied|duplicate|password|forbidden|certificate", re.IGNORECASE)
+_TROUBLE = re.compile(r"reject|authenticat|unauthoriz|denied|duplicate|password|forbidden|x509", re.IGNORECASE)
 _FATAL = re.compile(r"level=fatal|level=panic|^panic: |^F\d{4} ")
 _NOISE = re.compile(r'^time="[^"]*" level=(\w+) msg=|^[IWEF]\d{4} [\d:.]+\s+\d+ ')
 
