@@ -13,7 +13,8 @@ from ansible_collections.picluster.cloud.plugins.module_utils._probe import IMAG
 STAND_IN = "stand-in"
 PROBE_NAME = "picluster-verify"
 PROBE_PORT = 8080
-_TROUBLE = re.compile(r"reject|unauthor|denied|duplicate|mismatch|not match|fail|error|unable|refused", re.IGNORECASE)
+# What turns a node away. Plain errors are no sign: Kubernetes logs them by the dozen when all is well.
+_TROUBLE = re.compile(r"reject|authenticat|unauthoriz|denied|duplicate|password|forbidden|x509", re.IGNORECASE)
 _FATAL = re.compile(r"level=fatal|level=panic|^panic: |^F\d{4} ")
 _NOISE = re.compile(r'^time="[^"]*" level=(\w+) msg=|^[IWEF]\d{4} [\d:.]+\s+\d+ ')
 
@@ -63,9 +64,10 @@ def fatal_cause(journal: str) -> str:
     return _clean(fatal[-1]) if fatal else ""
 
 
-def journal_cause(journal: str, name: str) -> str:
-    """Find the last line of a service's journal that tells of trouble with a node."""
-    pattern = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])")
+def journal_cause(journal: str, *names: str) -> str:
+    """Find the last line of the server's journal that says why it turned a node away; by its name or address."""
+    either = "|".join(re.escape(name) for name in names if name)
+    pattern = re.compile(rf"(?<![\w.-])(?:{either})(?![\w-]|\.\w)")
     lines = [line for line in journal.splitlines() if _TROUBLE.search(line) and pattern.search(line)]
     return _clean(lines[-1]) if lines else ""
 
