@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from ansible_collections.picluster.cloud.plugins.module_utils._apt import Apt
 
 
@@ -11,7 +12,7 @@ class Node:
 
     check_mode = False
 
-    def __init__(self, known: set[str], after_update: set[str], interrupted: bool = False) -> None:
+    def __init__(self, known: set[str], after_update: set[str], *, interrupted: bool = False) -> None:
         self.known, self.after_update, self.interrupted = known, after_update, interrupted
         self.installed: set[str] = set()
         self.said: list[str] = []
