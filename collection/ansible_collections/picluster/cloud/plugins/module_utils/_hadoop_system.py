@@ -9,6 +9,7 @@ import hashlib
 import os
 import pwd
 import shutil
+import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -288,7 +289,9 @@ class Node:
         A note keeps what it was last told, so a killed run is mended.
         """
         note = Path(DATA) / f".workers-{unit.daemon}"
-        wanted = hashlib.sha256("\n".join(sorted(settings.workers)).encode()).hexdigest()
+        # With the addresses: the masters turn the names into addresses once, when they read the list.
+        known = [f"{name} {_address(name)}" for name in sorted(settings.workers)]
+        wanted = hashlib.sha256("\n".join(known).encode()).hexdigest()
         if note.is_file() and note.read_text(encoding="utf-8") == wanted:
             return
         if fresh or not note.is_file():
@@ -323,6 +326,14 @@ def _describe(path: Path) -> str:
     except KeyError:
         owner, group = str(found.st_uid), str(found.st_gid)
     return f"{owner}:{group} {stat.S_IMODE(found.st_mode):04o}"
+
+
+def _address(name: str) -> str:
+    """The address of a name on this node, empty if it has none."""
+    try:
+        return socket.gethostbyname(name)
+    except OSError:
+        return ""
 
 
 def _tail(output: str) -> str:
