@@ -45,10 +45,7 @@ def node(tmp_path: Path, calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
             calls.append(command)
             return answer(command) if answer else (0, "", "")
 
-        def move(source: str, target: str) -> None:
-            Path(source).replace(target)
-
-        module = SimpleNamespace(check_mode=check, run_command=run, atomic_move=move, tmpdir=str(tmp_path))
+        module = SimpleNamespace(check_mode=check, run_command=run)
         return system.Node(module)
 
     return make

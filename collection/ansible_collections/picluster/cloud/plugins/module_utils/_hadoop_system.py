@@ -11,10 +11,10 @@ import pwd
 import shutil
 import socket
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ansible_collections.picluster.cloud.plugins.module_utils._files import write_atomically
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import CONF, DATA, LINK, NAME_DIR, Settings
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import (
     ALL_UNITS,
@@ -183,16 +183,8 @@ class Node:
             self._diff(file.path, before or "", file.content)
         if not self.check:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.module.tmpdir, delete=False, encoding="utf-8") as stream:
-                stream.write(file.content)
-            # Owner and mode before the name: a secret is never readable under it.
-            os.chown(stream.name, 0, grp.getgrnam(file.group).gr_gid)
-            Path(stream.name).chmod(file.mode)
             path.unlink() if path.is_symlink() else None
-            if path.is_file():  # atomic_move keeps the attributes of the file that it replaces
-                os.chown(path, 0, grp.getgrnam(file.group).gr_gid)
-                path.chmod(file.mode)
-            self.module.atomic_move(stream.name, str(path))
+            write_atomically(path, file.content, file.mode, (0, grp.getgrnam(file.group).gr_gid))
         return True
 
     def _drop(self, paths: Iterable[str]) -> None:
