@@ -45,10 +45,7 @@ def node(tmp_path: Path, calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
             calls.append(command)
             return answer(command) if answer else (0, "", "")
 
-        def move(source: str, target: str) -> None:
-            Path(source).replace(target)
-
-        module = SimpleNamespace(check_mode=check, run_command=run, atomic_move=move, tmpdir=str(tmp_path))
+        module = SimpleNamespace(check_mode=check, run_command=run)
         return system.Node(module)
 
     return make
@@ -160,6 +157,44 @@ def test_check_mode_tells_of_the_format_and_does_nothing(
     checking._format("CID-1")
     assert checking.actions == [f"formatted {tmp_path}/name for cluster CID-1"]
     assert calls == []
+
+
+def test_masters_read_the_workers_again_for_another_name_or_address(
+    node: Callable[..., system.Node], tmp_path: Path, calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "DATA", str(tmp_path))
+    addresses = {"red2": "10.0.0.2", "red3": "10.0.0.3"}
+    monkeypatch.setattr(system, "_address", lambda name: addresses.get(name, ""))
+    unit = Unit("hadoop-namenode.service", "new", "namenode")
+
+    def tell(*workers: str, fresh: bool = False, **options: Any) -> list[str]:
+        teller = node(**options)
+        teller._workers_in_force(unit, SimpleNamespace(workers=workers), fresh=fresh)
+        return teller.actions
+
+    told = ["told hadoop-namenode.service of its workers"]
+    assert tell("red2", fresh=True) == []  # it reads the list at its start
+    assert tell("red2") == []
+    assert tell("red2", "red3", check=True) == told
+    assert calls == []
+    assert tell("red3", "red2") == told
+    assert tell("red2", "red3") == []
+    addresses["red3"] = "10.0.0.33"
+    assert tell("red2", "red3") == told
+    assert "-refreshNodes" in calls[-1]
+
+
+def test_a_master_that_does_not_listen_is_started_anew(
+    node: Callable[..., system.Node], tmp_path: Path, calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "DATA", str(tmp_path))
+    monkeypatch.setattr(system, "_address", lambda _name: "10.0.0.2")
+    (tmp_path / ".workers-namenode").write_text("other")
+    deaf = node(answer=lambda command: (int("-refreshNodes" in command), "", ""))
+    deaf._workers_in_force(
+        Unit("hadoop-namenode.service", "new", "namenode"), SimpleNamespace(workers=("red2",)), fresh=False
+    )
+    assert calls[-1] == ["systemctl", "restart", "--no-block", "hadoop-namenode.service"]
 
 
 def test_the_link_moves_to_another_release_in_one_step(node: Callable[..., system.Node], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s_verdict import (
     PROBE_NAME,
     Verdict,
+    fatal_cause,
     journal_cause,
     judge_nodes,
     pod_addresses,
@@ -25,6 +26,7 @@ from ansible_collections.picluster.cloud.plugins.modules.k3s_check import NotWel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 REAL, STAND_IN = "v1.36.4+k3s1", "v1.36.4+k3s1-stand-in"
 
@@ -77,11 +79,18 @@ def test_cause_is_the_last_trouble_that_names_the_node() -> None:
     journal = (
         'time="2026-11-23T09:00:00Z" level=error msg="Node password rejected for red1, duplicate hostname"\n'
         'time="2026-11-23T09:00:01Z" level=info msg="red1 is fine"\n'
-        'time="2026-11-23T09:00:02Z" level=error msg="failed to reach red10"\n'
+        'time="2026-11-23T09:00:02Z" level=error msg="password rejected for red10"\n'
+        'E1123 09:00:03.1   12 x.go:1] Failed to set it, because nodeName="red1" does not exist\n'
+        'time="x" level=error msg="Failed to authenticate request from 10.0.0.7:4321: invalid"\n'
     )
     assert journal_cause(journal, "red1") == "Node password rejected for red1, duplicate hostname"
-    assert journal_cause(journal, "red2") == ""
-    assert journal_cause(journal) == "failed to reach red10"
+    assert journal_cause(journal, "red2", "10.0.0.7") == "Failed to authenticate request from 10.0.0.7:4321: invalid"
+    assert journal_cause(journal, "red3", "10.0.0.70") == ""
+    assert journal_cause(journal, "red4", "") == ""
+    assert fatal_cause(journal) == ""
+    assert (
+        fatal_cause(journal + 'time="x" level=fatal msg="no \\"memory\\" cgroup"\nI1123 bye\n') == 'no "memory" cgroup'
+    )
 
 
 def test_probe_runs_everywhere_and_needs_no_registry() -> None:
@@ -153,7 +162,7 @@ class Machine:
             return self.last_unit
         if command[0] == "journalctl":
             return self.journal
-        words = tuple(word for word in command[2:] if not word.startswith("--request"))
+        words = tuple(word for word in command[2:] if not word.startswith(("--request", "--kubeconfig")))
         self.asked.append(words)
         answer = self.kubectl.get(" ".join(words[:2]), "")
         return str(answer(given) if callable(answer) else answer)
@@ -167,8 +176,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     machine = Machine()
+    monkeypatch.setattr(k3s_check, "BINARY", tmp_path / "k3s")
+    monkeypatch.setattr(k3s_check, "address_of", lambda _: "")
     monkeypatch.setattr(k3s_check, "_run", machine.run)
     return machine
 
@@ -251,3 +262,15 @@ def test_probe_is_removed_also_when_it_fails(machine: Machine, applied: str) -> 
     assert found["red1"]
     assert [words[0] for words in machine.asked].count("delete") == 2
     assert machine.asked[-1][0] == "delete"
+
+
+@pytest.mark.usefixtures("clock")
+def test_node_that_died_unnoticed_is_named_as_not_ready_and_not_by_its_pod(machine: Machine) -> None:
+    silent = listing(node("red1", "Unknown", message="Kubelet stopped posting node status."))
+    machine.kubectl = {"get nodes": json.dumps(silent)}
+    machine.journal = "Node password rejected for red1\n"
+    server = Server("t", 10)
+    verdicts = k3s_check.explained(server, judge_nodes(server.get("nodes"), ["red1"]))
+    assert verdicts["red1"].detail == (
+        "NotReady: Kubelet stopped posting node status.; Node password rejected for red1"
+    )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _QUERY = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n"]
 _LISTS_BUSY = "Could not get lock /var/lib/apt/lists"
+_INTERRUPTED = "dpkg was interrupted"
 
 
 def parse_installed(output: str) -> set[str]:
@@ -50,6 +51,12 @@ class Apt:
         """Return those of `names` that are not installed, in order."""
         found = self.installed(names)
         return [name for name in names if name not in found]
+
+    def only_dependencies(self, names: list[str]) -> list[str]:
+        """Return those of `names` that are installed only because another package needs them."""
+        _rc, out, _err = self._module.run_command(["apt-mark", "showauto", *names])
+        found = set(out.split())
+        return [name for name in self.installed(names) if name in found]
 
     def _known(self, names: list[str]) -> list[str]:
         _rc, out, _err = self._module.run_command(["apt-cache", "policy", *names], environ_update={"LC_ALL": "C"})
@@ -91,21 +98,23 @@ class Apt:
 
     def _get(self, *arguments: str) -> None:
         command = ["apt-get", "--assume-yes", "--quiet", "--option", f"DPkg::Lock::Timeout={self._timeout}"]
-        command += [
-            "--option",
-            "Dpkg::Options::=--force-confdef",
-            "--option",
-            "Dpkg::Options::=--force-confold",
-            *arguments,
-        ]
+        for option in ("confdef", "confold"):
+            command += ["--option", f"Dpkg::Options::=--force-{option}"]
+        said = self._run([*command, *arguments])
+        if _INTERRUPTED in said:
+            # The node lost its power, or an earlier run was killed, while dpkg was at work.
+            self._run(["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"])
+            said = self._run([*command, *arguments])
+        if said:
+            lines = [line for line in said.splitlines() if line.startswith("E:")] or said.splitlines()[-3:]
+            raise ValueError(f"apt-get {' '.join(arguments)} failed: {' '.join(lines)}")
+
+    def _run(self, command: list[str]) -> str:
+        """Run a command; return what it complained of, or nothing if it succeeded."""
         rc, out, err = self._module.run_command(
             command, environ_update={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
         )
-        if rc != 0:
-            lines = [line for line in (err or out).splitlines() if line.startswith("E:")] or (err or out).splitlines()[
-                -3:
-            ]
-            raise ValueError(f"apt-get {' '.join(arguments)} failed: {' '.join(lines)}")
+        return "" if rc == 0 else (err or out).strip() or f"{command[0]} ended with {rc}"
 
     def _update(self) -> None:
         # DPkg::Lock::Timeout does not cover the lock on the lists.

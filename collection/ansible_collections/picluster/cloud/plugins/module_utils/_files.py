@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -23,6 +24,34 @@ def read_text(path: str) -> str | None:
         return Path(path).read_text(encoding="utf-8", errors="surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def write_atomically(path: Path, data: str | bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+    """Write a file so that a reader, or a power cut, sees the old or the new content and nothing between.
+
+    AnsibleModule.atomic_move gives a new file the umask's mode, a secret's too; here owner and mode are right before
+    the file has its name.
+
+    Args:
+        path: the file; its directory exists.
+        data: the whole content.
+        mode: permission bits.
+        owner: user and group id, or None for the running user's.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data.encode(errors="surrogateescape") if isinstance(data, str) else data)
+            stream.flush()
+            if owner is not None:
+                os.fchown(stream.fileno(), *owner)
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 class TextFiles:
@@ -63,13 +92,13 @@ class TextFiles:
         if before == text:
             Path(path).chmod(mode)
             return True
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".picluster-")
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
-            stream.write(text)
-        Path(temporary).chmod(mode)
-        # atomic_move copies the permissions of an existing target onto the new file, hence the second chmod.
-        self._module.atomic_move(temporary, path, unsafe_writes=may_be_mount)
-        Path(path).chmod(mode)
+        try:
+            write_atomically(Path(path), text, mode)
+        except OSError as error:
+            if not may_be_mount or error.errno != errno.EBUSY:
+                raise
+            Path(path).write_text(text, encoding="utf-8", errors="surrogateescape")
+            Path(path).chmod(mode)
         return True
 
     def remove(self, path: str) -> bool:

@@ -137,7 +137,9 @@ def ask(master: str, user: str) -> State:
 
 
 def find_gone(state: State, expected: Iterable[str]) -> None:
-    """Knocks at every node that the masters count on; they learn late of one that is gone (30 s in HDFS, 2 minutes in YARN).
+    """Knocks at every node that the masters count on; they learn late of one that is gone.
+
+    HDFS after 30 s, YARN after 2 minutes.
 
     A node that does not open takes no part: an expected one is absent, of any other it is to be waited that the masters
     notice.

@@ -9,11 +9,12 @@ import hashlib
 import os
 import pwd
 import shutil
+import socket
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ansible_collections.picluster.cloud.plugins.module_utils._files import write_atomically
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import CONF, DATA, LINK, NAME_DIR, Settings
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import (
     ALL_UNITS,
@@ -182,16 +183,8 @@ class Node:
             self._diff(file.path, before or "", file.content)
         if not self.check:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.module.tmpdir, delete=False, encoding="utf-8") as stream:
-                stream.write(file.content)
-            # Owner and mode before the name: a secret is never readable under it.
-            os.chown(stream.name, 0, grp.getgrnam(file.group).gr_gid)
-            Path(stream.name).chmod(file.mode)
             path.unlink() if path.is_symlink() else None
-            if path.is_file():  # atomic_move keeps the attributes of the file that it replaces
-                os.chown(path, 0, grp.getgrnam(file.group).gr_gid)
-                path.chmod(file.mode)
-            self.module.atomic_move(stream.name, str(path))
+            write_atomically(path, file.content, file.mode, (0, grp.getgrnam(file.group).gr_gid))
         return True
 
     def _drop(self, paths: Iterable[str]) -> None:
@@ -288,7 +281,9 @@ class Node:
         A note keeps what it was last told, so a killed run is mended.
         """
         note = Path(DATA) / f".workers-{unit.daemon}"
-        wanted = hashlib.sha256("\n".join(sorted(settings.workers)).encode()).hexdigest()
+        # With the addresses: the masters turn the names into addresses once, when they read the list.
+        known = [f"{name} {_address(name)}" for name in sorted(settings.workers)]
+        wanted = hashlib.sha256("\n".join(known).encode()).hexdigest()
         if note.is_file() and note.read_text(encoding="utf-8") == wanted:
             return
         if fresh or not note.is_file():
@@ -323,6 +318,14 @@ def _describe(path: Path) -> str:
     except KeyError:
         owner, group = str(found.st_uid), str(found.st_gid)
     return f"{owner}:{group} {stat.S_IMODE(found.st_mode):04o}"
+
+
+def _address(name: str) -> str:
+    """The address of a name on this node, empty if it has none."""
+    try:
+        return socket.gethostbyname(name)
+    except OSError:
+        return ""
 
 
 def _tail(output: str) -> str:

@@ -7,10 +7,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ansible_collections.picluster.cloud.plugins.module_utils._files import write_atomically
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s import (
     BIN_DIR,
     CONFIG_DIR,
@@ -30,6 +29,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._k3s import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 APPLIED = "var/lib/picluster/k3s-applied"
 PROBE = f"{DATA_DIR}/agent/images/picluster-probe.tar"
@@ -174,14 +174,7 @@ class Host:
 
     def _write(self, place: Path, data: bytes, mode: int) -> None:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        # 0600 from its first byte on. AnsibleModule.atomic_move would give a new file the umask's mode, a secret's too.
-        handle, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(place)
+        write_atomically(place, data, mode)
 
     def _drop(self, path: str) -> None:
         place = self._root / path

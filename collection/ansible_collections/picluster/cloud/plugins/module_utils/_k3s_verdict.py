@@ -13,7 +13,9 @@ from ansible_collections.picluster.cloud.plugins.module_utils._probe import IMAG
 STAND_IN = "stand-in"
 PROBE_NAME = "picluster-verify"
 PROBE_PORT = 8080
-_TROUBLE = re.compile(r"reject|unauthor|denied|duplicate|mismatch|not match|fail|error|unable|refused", re.IGNORECASE)
+# What turns a node away. Plain errors are no sign: Kubernetes logs them by the dozen when all is well.
+_TROUBLE = re.compile(r"reject|authenticat|unauthoriz|denied|duplicate|password|forbidden|x509", re.IGNORECASE)
+_FATAL = re.compile(r"level=fatal|level=panic|^panic: |^F\d{4} ")
 _NOISE = re.compile(r'^time="[^"]*" level=(\w+) msg=|^[IWEF]\d{4} [\d:.]+\s+\d+ ')
 
 
@@ -56,13 +58,22 @@ def _judge(node: dict[str, Any] | None) -> Verdict:
     return Verdict(ready=False, detail="has joined, but not yet told its state", version=version)
 
 
+def fatal_cause(journal: str) -> str:
+    """Find the last line with which a service gave up; Kubernetes logs so many mere errors that those tell nothing."""
+    fatal = [line for line in journal.splitlines() if _FATAL.search(line)]
+    return _clean(fatal[-1]) if fatal else ""
+
+
 def journal_cause(journal: str, *names: str) -> str:
-    """Find the last line of a service's journal that tells of trouble, and names the node if names are given."""
-    patterns = [re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])") for name in names if name]
-    for line in reversed(journal.splitlines()):
-        if _TROUBLE.search(line) and (not patterns or any(pattern.search(line) for pattern in patterns)):
-            return _NOISE.sub("", line.strip()).strip('"').replace('\\"', '"')[:300]
-    return ""
+    """Find the last line of the server's journal that says why it turned a node away; by its name or address."""
+    either = "|".join(re.escape(name) for name in names if name)
+    pattern = re.compile(rf"(?<![\w.-])(?:{either})(?![\w-]|\.\w)")
+    lines = [line for line in journal.splitlines() if _TROUBLE.search(line) and pattern.search(line)]
+    return _clean(lines[-1]) if lines else ""
+
+
+def _clean(line: str) -> str:
+    return _NOISE.sub("", line.strip()).strip('"').replace('\\"', '"')[:300]
 
 
 def probe_manifest(instance: str) -> dict[str, Any]:

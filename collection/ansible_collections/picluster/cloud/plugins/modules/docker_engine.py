@@ -64,6 +64,7 @@ restarted:
 import grp
 import json
 import pwd
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,8 @@ ENGINE = "docker.io"
 # trixie's docker.io no longer brings the client, bookworm has no such package.
 CLIENT = "docker-cli"
 BUSYBOX = "busybox-static"
+RUNTIME = "containerd"
+DOCKERD = "/usr/sbin/dockerd"
 
 
 def render(daemon: dict[str, Any]) -> str:
@@ -133,6 +136,8 @@ class Engine:
         missing_users(users, known, set())
         before = read_text(CONFIG)
         text = render(daemon)
+        if before != text:
+            self._try_out(text)
         unit = self._unit()
         if before != text and unit.get("ActiveState") == "active" and not self._module.check_mode:
             # A run that is killed between here and the restart leaves this behind, and the next run restarts.
@@ -154,6 +159,18 @@ class Engine:
                 self._module.run_command(["systemctl", "restart", UNIT])
                 Path(PENDING).unlink(missing_ok=True)
             raise
+
+    def _try_out(self, text: str) -> None:
+        """Let dockerd judge a configuration before a restart would stop every container; 20.10 cannot yet."""
+        if not Path(DOCKERD).exists():
+            return
+        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as candidate:
+            candidate.write(text)
+            candidate.flush()
+            rc, out, err = self._module.run_command([DOCKERD, "--validate", "--config-file", candidate.name])
+        words = " ".join((err or out).split())
+        if rc != 0 and "unknown flag" not in words:
+            raise ValueError(f"Docker does not accept docker_daemon: {words.replace(candidate.name, CONFIG)}")
 
     def _packages(self) -> None:
         missing = self._apt.missing([ENGINE, BUSYBOX])
@@ -217,6 +234,8 @@ class Engine:
                 self._run("systemctl", "disable", "--now", UNIT, "docker.socket")
         present = self._apt.installed([ENGINE, CLIENT])
         if present:
+            # It came with the engine and goes with it, unless somebody asked for it by name.
+            present += self._apt.only_dependencies([RUNTIME])
             self._note("packages", " ".join(present), "")
             if not self._module.check_mode:
                 self._apt.remove(present)
@@ -225,6 +244,8 @@ class Engine:
             if not self._module.check_mode:
                 self._run("gpasswd", "--delete", user, "docker")
         self.files.remove(CONFIG)
+        if not self._module.check_mode:
+            Path(PENDING).unlink(missing_ok=True)
 
 
 def cause_of_death(journal: str) -> str:

@@ -71,6 +71,7 @@ import base64
 import contextlib
 import json
 import secrets
+import socket
 import ssl
 import subprocess
 import time
@@ -85,6 +86,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._k3s_verdict impor
     PROBE_NAME,
     PROBE_PORT,
     Verdict,
+    fatal_cause,
     journal_cause,
     judge_nodes,
     pod_addresses,
@@ -96,8 +98,11 @@ from ansible_collections.picluster.cloud.plugins.module_utils._k3s_verdict impor
 
 READYZ = "https://127.0.0.1:6443/v1-k3s/readyz"
 SERVER_CA = Path("/var/lib/rancher/k3s/server/tls/server-ca.crt")
-KUBECTL = ("/usr/local/bin/k3s", "kubectl")
+BINARY = Path("/usr/local/bin/k3s")
+KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 POLL_SECONDS = 2.0
+# Older trouble is no cause of what is wrong now.
+JOURNAL_SINCE = "-15min"
 # So many automatic restarts while we watch are a service that will not come up.
 GIVE_UP_RESTARTS = 3
 
@@ -158,17 +163,22 @@ class Server:
     @staticmethod
     def journal() -> str:
         """Return the end of the service's journal."""
-        return _run("journalctl", "--unit", "k3s.service", "--lines", "500", "--output", "cat", "--no-pager")
+        what = ("--unit", "k3s.service", "--since", JOURNAL_SINCE, "--lines", "1000")
+        return _run("journalctl", *what, "--output", "cat", "--no-pager")
 
     def _last_words(self) -> str:
         journal = self.journal()
         last = journal.strip().splitlines()[-1:] or ["its journal is empty"]
-        return journal_cause(journal) or last[0][:300]
+        return fatal_cause(journal) or last[0][:300]
 
     @staticmethod
     def kubectl(*arguments: str, given: str = "") -> str:
         """Run kubectl; returns its output, empty on failure."""
-        return _run(*KUBECTL, "--request-timeout=10s", *arguments, given=given)
+        # The link, unless somebody's own kubectl is in its place; and never root's own idea of a cluster.
+        link = BINARY.with_name("kubectl")
+        ours = link.is_symlink() and link.resolve() == BINARY.resolve()
+        program = (str(link),) if ours else (str(BINARY), "kubectl")
+        return _run(*program, f"--kubeconfig={KUBECONFIG}", "--request-timeout=10s", *arguments, given=given)
 
     def get(self, *arguments: str) -> dict[str, Any]:
         """Return a listing, empty if there is none."""
@@ -197,12 +207,25 @@ def await_nodes(server: Server, expected: list[str]) -> tuple[dict[str, Verdict]
         if server.expired():
             break
         time.sleep(POLL_SECONDS)
+    return explained(server, verdicts), strays(listing, expected)
+
+
+def explained(server: Server, verdicts: dict[str, Verdict]) -> dict[str, Verdict]:
+    """Add to each node that is not Ready what the server's journal says of it."""
     journal = server.journal()
+    result = dict(verdicts)
     for name, verdict in verdicts.items():
         if not verdict.ready:
-            cause = journal_cause(journal, name) or "see 'journalctl -u k3s-agent' on it"
-            verdicts[name] = Verdict(ready=False, detail=f"{verdict.detail}; {cause}", version=verdict.version)
-    return verdicts, strays(listing, expected)
+            cause = journal_cause(journal, name, address_of(name)) or "see 'journalctl -u k3s-agent' on it"
+            result[name] = Verdict(ready=False, detail=f"{verdict.detail}; {cause}", version=verdict.version)
+    return result
+
+
+def address_of(name: str) -> str:
+    """Return the address under which this machine knows a node, empty if it does not."""
+    with contextlib.suppress(OSError):
+        return socket.gethostbyname(name)
+    return ""
 
 
 def ask_pods(server: Server, nodes: list[str]) -> dict[str, str]:
@@ -276,6 +299,9 @@ def main() -> None:
     verdicts, more = await_nodes(server, expected)
     real = [name for name, verdict in verdicts.items() if verdict.ready and not verdict.is_stand_in]
     pods = ask_pods(server, real) if params["pods"] and real else None
+    if any((pods or {}).values()):
+        # A node counts as Ready for 40 s after its last sign of life; by now it is known whether that was still true.
+        verdicts = explained(server, judge_nodes(server.get("nodes"), expected))
     status = statuses(verdicts, pods, ", its pod answered" if pods is not None else ", pods not asked")
     result = {"changed": False, "strays": more, "picluster_status": status}
     if more:

@@ -164,7 +164,8 @@ def overruled(
     """
     for keyword in policy:
         name = keyword.lower()
-        if wanted.get(name) != effective.get(name):
+        # Keywords that gather values (AcceptEnv, HostKey) show other files' values after ours.
+        if wanted.get(name) != effective.get(name, [])[: len(wanted.get(name, []))]:
             return (
                 f"sshd would use {keyword} {' '.join(effective.get(name, ['(nothing)']))} instead of "
                 f"{' '.join(wanted.get(name, ['(nothing)']))}: a setting in /etc/ssh/sshd_config before its "
@@ -232,7 +233,8 @@ class Sshd:
             try:
                 return self.ask("-f", candidate.name)
             except ValueError as error:
-                raise ValueError(str(error).replace(candidate.name, Path(DROPIN).name)) from error
+                words = str(error).replace(candidate.name, Path(DROPIN).name)
+                raise ValueError(f"sshd does not accept the policy with ssh_settings: {words}") from error
 
     def lock_out(self, wanted: dict[str, list[str]]) -> str | None:
         """Return one sentence if the policy would lock the user out, else None."""
@@ -309,7 +311,12 @@ class Sshd:
 
     def _in_effect(self, policy: dict[str, list[str]], wanted: dict[str, list[str]]) -> dict[str, list[str]]:
         """Return what sshd would use with the drop-in in place; raise ValueError if that is not the policy."""
-        effective = self.ask()
+        try:
+            effective = self.ask()
+        except ValueError as error:
+            raise ValueError(
+                f"sshd does not accept its configuration with {Path(DROPIN).name} in it: {error}"
+            ) from error
         problem = overruled(policy, wanted, effective)
         if problem:
             raise ValueError(problem)

@@ -24,6 +24,8 @@ _SSH_NOISE = re.compile(
     r"^(Warning: Permanently added|\*\* |debug\d:|OpenSSH_|Pseudo-terminal|mux_client|ControlSocket"
     r"|Shared connection to)"
 )
+# ssh's own hint, between 15 lines of warning, on how to forget a host key that is no longer right.
+_FORGET = re.compile(r"ssh-keygen -f .+ -R \S+")
 _LONGEST_REASON = 400
 _LONGEST_DETAIL = 24
 
@@ -119,6 +121,9 @@ def reason(result: dict[str, Any]) -> str:
 
 def shortened(message: str) -> str:
     """Return a message without what stands before the cause, in one line."""
+    if "REMOTE HOST IDENTIFICATION HAS CHANGED" in message:
+        hint = _FORGET.search(message)
+        return "its host key is not the known one" + (f"; if its card was burnt anew: {hint[0]}" if hint else "")
     lines = [line.strip() for line in message.splitlines()]
     text = " ".join(line for line in (_stripped(line) for line in lines) if line and not _SSH_NOISE.match(line))
     text = " ".join(_stripped(text).split())
