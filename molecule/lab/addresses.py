@@ -7,6 +7,8 @@ import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from netaddr import EUI, mac_unix_expanded
+
 from lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -105,8 +107,8 @@ def outside_mtu(addresses: Iterable[Mapping[str, Any]], routes: Iterable[Mapping
 
 def hardware_address(cluster: str, node: str) -> str:
     """A node's MAC address: locally administered, the same for each boot, as that of a board."""
-    digest = hashlib.sha256(f"{cluster}/{node}".encode()).hexdigest()
-    return "02:" + ":".join(digest[index : index + 2] for index in range(0, 10, 2))
+    own = hashlib.sha256(f"{cluster}/{node}".encode()).digest()[:5]
+    return str(EUI(int.from_bytes(b"\x02" + own, "big"), dialect=mac_unix_expanded))
 
 
 def port_name(node: str) -> str:

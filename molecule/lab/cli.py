@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import ansible_runner
 from rich.console import Console
 from rich.table import Table
 
@@ -20,7 +18,7 @@ from lab.cluster import DEFAULT_NET, Lab, Wish
 from lab.errors import LabError
 from lab.recipe import SUITES
 from lab.report import Reporter
-from lab.state import ROOT, clusters
+from lab.state import ROOT, Folder, clusters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,14 +151,23 @@ def _demo(options: argparse.Namespace, report: Reporter) -> int:
     """The lab, the playbook, and what to try next."""
     wish = _wish(options)
     state = Lab(options.name, report).up(wish)
-    playbook = shutil.which(
-        "ansible-playbook", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    )
-    if playbook is None:
-        raise LabError("There is no ansible-playbook beside this Python; `make demo` sets all of it up.")
     inventory = _shown(wish.inventories / wish.cluster)
     report.line(f"ansible-playbook site.yml -i {inventory}")
-    code = subprocess.run([playbook, "site.yml", "-i", inventory], cwd=ROOT, check=False).returncode
+    private = Folder.of(wish.cluster).path / "runner"
+    private.mkdir(exist_ok=True)
+    run = ansible_runner.run(
+        private_data_dir=str(private),
+        project_dir=str(ROOT),
+        playbook="site.yml",
+        inventory=str((ROOT / inventory).resolve()),
+        quiet=True,
+        event_handler=_show,
+        rotate_artifacts=5,
+        # The runner gives the playbook a terminal of its own, which takes colours whatever ours takes.
+        envvars={}
+        if Console().is_terminal and not Console().no_color
+        else {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+    )
     first = state.nodes[0].name
     report.block(
         f"\nTry next:\n"
@@ -168,7 +175,16 @@ def _demo(options: argparse.Namespace, report: Reporter) -> int:
         f"  ansible {first} -i {inventory} -b -a 'docker info'\n"
         f"  PYTHONPATH=molecule python -m lab restart {first}      # cut a node's power\n"
     )
-    return code
+    return int(run.rc)
+
+
+def _show(event: dict[str, Any]) -> bool:
+    """Pass on what the playbook says, as it says it."""
+    if event["stdout"]:
+        sys.stdout.write(event["stdout"] + "\n")
+        sys.stdout.flush()
+    # Anything else makes the runner drop the event, and the run's statistics with it.
+    return True
 
 
 def _shown(path: Path) -> str:

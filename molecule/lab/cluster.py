@@ -15,6 +15,7 @@ from lab.engine import Container, Docker
 from lab.errors import LabError
 from lab.extras import write_extras
 from lab.image import Builder
+from lab.login import first_login
 from lab.network import RESERVATIONS, Network
 from lab.nodes import Boards, Node
 from lab.state import Folder, State, clusters, private_folder
@@ -124,11 +125,13 @@ class Lab:
                 raise LabError(f"There is no {source}; take the lab down and up again to burn its cards anew.")
             shutil.copyfile(source, self.folder.gateway / RESERVATIONS)
             network.start_gateway(self.folder.gateway)
+        fresh = [node for node in state.nodes if self._engine.status(self._boards.container(node.name)) is None]
         with self._report.step(f"Switching on {', '.join(node.name for node in state.nodes)}"):
             self._each(state.nodes, lambda node: self._switch_on(state, node))
             network.plug([node.name for node in state.nodes])
         with self._report.step("Waiting for the nodes", "All nodes are ready"):
             self._each(state.nodes, lambda node: self._boards.wait(node, self._report.line))
+            self._each(fresh, lambda node: first_login(node, self.folder.key))
 
     def _switch_on(self, state: State, node: Node) -> None:
         if self._engine.status(self._boards.container(node.name)) is None:

@@ -118,6 +118,10 @@ def test_a_loop_s_reason_is_that_of_its_first_failed_item() -> None:
 
 def test_a_failure_without_words_still_has_a_line() -> None:
     assert _summary.reason({}) == "no reason given"
+    lost = (
+        'Task failed: Data could not be sent to remote host "10.0.0.1". Make sure this host can be reached over ssh: '
+    )
+    assert _summary.reason({"msg": lost, "unreachable": True}) == "the connection broke off"
     assert len(_summary.reason({"msg": "x" * 9000})) == 400
 
 

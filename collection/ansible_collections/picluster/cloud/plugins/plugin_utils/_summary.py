@@ -116,7 +116,8 @@ def reason(result: dict[str, Any]) -> str:
         text = shortened(str(result.get(key) or ""))
         if text:
             return text
-    return "no reason given"
+    # ssh often has nothing to add when a connection that was there is gone.
+    return "the connection broke off" if result.get("unreachable") else "no reason given"
 
 
 def shortened(message: str) -> str:
