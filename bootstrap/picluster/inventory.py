@@ -176,7 +176,13 @@ def _net(request: Request, cluster: YamlFile, addresses: Mapping[str, IPv4Addres
     if not isinstance(dns, list):
         raise PiclusterError(f"{cluster.path}: node_dns must be a list of addresses")
     first = addresses[request.names[0]]
-    return names.make_net([first], prefix=prefix, gateway=gateway and str(gateway), dns=[str(one) for one in dns])
+    return names.make_net(
+        [first],
+        prefix=prefix,
+        gateway=gateway and str(gateway),
+        gateway_from="--gateway" if request.gateway else f"{cluster.path}: node_gateway",
+        dns=[str(one) for one in dns],
+    )
 
 
 def _fill_cluster(request: Request, cluster: YamlFile, net: names.Net) -> None:

@@ -195,6 +195,7 @@ def make_net(
     prefix: int,
     gateway: str | None,
     dns: Sequence[str],
+    gateway_from: str = "--gateway",
 ) -> Net:
     """Put together the net of these addresses.
 
@@ -202,6 +203,7 @@ def make_net(
         addresses: At least one node's address; the first decides the network.
         prefix: Bits of the network, 8 to 30.
         gateway: Its address, or None for the first address of the network.
+        gateway_from: Where the user finds it, for the error sentence.
         dns: Name servers; none means the gateway.
 
     Raises:
@@ -210,11 +212,14 @@ def make_net(
     if not 8 <= prefix <= MAX_PREFIX:  # noqa: PLR2004 - below /8 there is no such network
         raise PiclusterError(f"--prefix {prefix} is not a network of nodes: 8 to {MAX_PREFIX}, mostly 24")
     network = IPv4Interface((int(addresses[0]), prefix)).network
-    router = parse_address(gateway, "--gateway") if gateway else network.network_address + 1
+    router = parse_address(gateway, gateway_from) if gateway else network.network_address + 1
     if router not in network:
-        raise PiclusterError(f"--gateway {router} is not in {network}, the network of {addresses[0]}")
+        raise PiclusterError(
+            f"{gateway_from} {router} is not in {network}, the network of {addresses[0]}: "
+            "give --gateway, or --cluster with another name for a cluster of its own"
+        )
     if router in (network.network_address, network.broadcast_address):
-        raise PiclusterError(f"--gateway {router} is the network or broadcast address of {network}")
+        raise PiclusterError(f"{gateway_from} {router} is the network or broadcast address of {network}")
     servers = tuple(parse_address(server, "--dns") for server in dns) or (router,)
     return Net(network, router, servers)
 

@@ -13,7 +13,7 @@ from lab import cards, recipe
 from lab.addresses import LabNet, hardware_address
 from lab.engine import Container, Docker
 from lab.errors import LabError
-from lab.extras import write_extras
+from lab.extras import clear_other_lab, write_extras
 from lab.image import Builder
 from lab.login import first_login
 from lab.network import RESERVATIONS, Network
@@ -97,6 +97,7 @@ class Lab:
         shutil.rmtree(self.folder.cards, ignore_errors=True)
         self.folder.cards.mkdir()
         common = cards.Burning(self.cluster, public, self.folder.cards, wish.net, wish.inventories)
+        clear_other_lab(wish.inventories / self.cluster, {node.name: node.address for node in nodes})
         cards.write_inventory(nodes, common)
         for suite, image in images.items():
             chosen = [node for node in nodes if node.suite == suite]

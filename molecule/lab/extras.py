@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+EXTRAS = "group_vars/all/lab.yml"
 HEADER = """\
 # Written by the lab: what containers as nodes need and boards do not. What depends on cgroups and capabilities, the
 # roles find out on the node.
@@ -32,9 +34,27 @@ def extras(arch: str) -> dict[str, Any]:
     }
 
 
+def clear_other_lab(inventory: Path, nodes: Mapping[str, str]) -> None:
+    """Remove which nodes an earlier lab had, and their groups, if this one's are others.
+
+    Only from an inventory that a lab wrote; its secrets and other settings stay.
+
+    Args:
+        inventory: the cluster's inventory folder.
+        nodes: the addresses wanted, by node.
+    """
+    listed = inventory / "10-nodes.yml"
+    if not (inventory / EXTRAS).is_file() or not listed.is_file():
+        return
+    hosts = yaml.safe_load(listed.read_text("utf-8"))["all"]["children"]["nodes"]["hosts"]
+    if {name: host["node_address"] for name, host in hosts.items()} != dict(nodes):
+        for name in ("10-nodes.yml", "20-roles.yml", "group_vars/all/cluster.yml", "reservations.dnsmasq"):
+            (inventory / name).unlink(missing_ok=True)
+
+
 def write_extras(inventory: Path, arch: str) -> None:
     """Write the lab's variables into an inventory, unless they are there already."""
-    target = inventory / "group_vars" / "all" / "lab.yml"
+    target = inventory / EXTRAS
     text = HEADER + yaml.safe_dump(extras(arch), sort_keys=False)
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists() or target.read_text("utf-8") != text:

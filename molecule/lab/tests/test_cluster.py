@@ -13,7 +13,7 @@ from lab.cli import main
 from lab.cluster import Lab, Wish
 from lab.engine import LABEL, Container
 from lab.errors import LabError
-from lab.extras import write_extras
+from lab.extras import clear_other_lab, write_extras
 from lab.state import Folder, State, private_folder
 
 if TYPE_CHECKING:
@@ -166,3 +166,26 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert said.startswith("lab: ")
     assert sentence in said
     assert "\n" not in said
+
+
+def _inventory(folder: Path, nodes: str) -> Path:
+    listed = folder / "10-nodes.yml"
+    listed.write_text(f"all: {{children: {{nodes: {{hosts: {{{nodes}}}}}}}}}\n", "utf-8")
+    (folder / "20-roles.yml").write_text("mine", "utf-8")
+    return listed
+
+
+def test_a_lab_of_other_nodes_begins_its_groups_anew(tmp_path: Path) -> None:
+    listed = _inventory(tmp_path, "red1: {node_address: 10.0.0.11}")
+    write_extras(tmp_path, "arm64")
+    clear_other_lab(tmp_path, {"red1": "10.0.0.11"})
+    assert listed.exists()
+    clear_other_lab(tmp_path, {"red1": "10.0.0.11", "red2": "10.0.0.12"})
+    assert not listed.exists()
+    assert not (tmp_path / "20-roles.yml").exists()
+
+
+def test_an_inventory_that_no_lab_wrote_is_left_alone(tmp_path: Path) -> None:
+    listed = _inventory(tmp_path, "red1: {node_address: 192.168.1.5}")
+    clear_other_lab(tmp_path, {"red1": "10.0.0.11"})
+    assert listed.exists()
