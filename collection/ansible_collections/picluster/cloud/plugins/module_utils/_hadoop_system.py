@@ -11,7 +11,6 @@ import pwd
 import shutil
 import socket
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -182,17 +181,7 @@ class Node:
         else:
             self._diff(file.path, before or "", file.content)
         if not self.check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.module.tmpdir, delete=False, encoding="utf-8") as stream:
-                stream.write(file.content)
-            # Owner and mode before the name: a secret is never readable under it.
-            os.chown(stream.name, 0, grp.getgrnam(file.group).gr_gid)
-            Path(stream.name).chmod(file.mode)
-            path.unlink() if path.is_symlink() else None
-            if path.is_file():  # atomic_move keeps the attributes of the file that it replaces
-                os.chown(path, 0, grp.getgrnam(file.group).gr_gid)
-                path.chmod(file.mode)
-            self.module.atomic_move(stream.name, str(path))
+            _write(path, file.content, file.mode, grp.getgrnam(file.group).gr_gid)
         return True
 
     def _drop(self, paths: Iterable[str]) -> None:
@@ -316,6 +305,24 @@ class Node:
 
     def _diff(self, path: str, before: str, after: str) -> None:
         self.diffs.append({"before_header": path, "after_header": path, "before": before, "after": after})
+
+
+def _write(path: Path, content: str, mode: int, gid: int) -> None:
+    """Writes a file that has its owner and mode before it has its name, so that a secret is never readable for others.
+
+    AnsibleModule.atomic_move gives a new file the mode that the umask leaves.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.picluster-new")
+    fresh.unlink(missing_ok=True)  # of a killed run
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        os.fchown(handle, 0, gid)
+        os.fchmod(handle, mode)
+        stream.write(content)
+        stream.flush()
+        os.fsync(handle)
+    fresh.replace(path)
 
 
 def _describe(path: Path) -> str:
