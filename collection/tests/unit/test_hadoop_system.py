@@ -236,8 +236,6 @@ def test_a_secret_is_in_no_diff(
 @pytest.mark.skipif(os.geteuid() != 0, reason="owners can be set by root only")
 def test_a_file_is_written_once_with_its_mode(node: Callable[..., system.Node], tmp_path: Path) -> None:
     file = File(str(tmp_path / "sub/file"), "text\n", mode=0o640)
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub/.file.picluster-new").write_text("left by a killed run")
     first, second = node(), node()
     assert first._file(file)
     assert not second._file(file)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.picluster.cloud.plugins.module_utils._files import write_atomically
 
 CHUNK = 1 << 20
 # What is long enough to resist a forged file; md5 and sha1 are not.
@@ -125,19 +125,3 @@ class Memo:
             write_atomically(self._path, json.dumps(self._seen, sort_keys=True) + "\n")
         except OSError:
             return  # only time is lost: the next run reads the file again
-
-
-def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a small file so that a reader, or a power cut, sees the old or the new text and nothing between."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ansible_collections.picluster.cloud.plugins.module_utils._files import write_atomically
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import CONF, DATA, LINK, NAME_DIR, Settings
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import (
     ALL_UNITS,
@@ -181,7 +182,8 @@ class Node:
         else:
             self._diff(file.path, before or "", file.content)
         if not self.check:
-            _write(path, file.content, file.mode, grp.getgrnam(file.group).gr_gid)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, file.content, file.mode, (0, grp.getgrnam(file.group).gr_gid))
         return True
 
     def _drop(self, paths: Iterable[str]) -> None:
@@ -305,24 +307,6 @@ class Node:
 
     def _diff(self, path: str, before: str, after: str) -> None:
         self.diffs.append({"before_header": path, "after_header": path, "before": before, "after": after})
-
-
-def _write(path: Path, content: str, mode: int, gid: int) -> None:
-    """Writes a file that has its owner and mode before it has its name, so that a secret is never readable for others.
-
-    AnsibleModule.atomic_move gives a new file the mode that the umask leaves.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.picluster-new")
-    fresh.unlink(missing_ok=True)  # of a killed run
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        os.fchown(handle, 0, gid)
-        os.fchmod(handle, mode)
-        stream.write(content)
-        stream.flush()
-        os.fsync(handle)
-    fresh.replace(path)
 
 
 def _describe(path: Path) -> str:

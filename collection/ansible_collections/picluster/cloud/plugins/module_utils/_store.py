@@ -27,8 +27,8 @@ from ansible_collections.picluster.cloud.plugins.module_utils._digest import (
     Memo,
     parse_checksum,
     parse_checksum_file,
-    write_atomically,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils._files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

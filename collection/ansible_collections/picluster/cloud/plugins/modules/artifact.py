@@ -89,8 +89,8 @@ from ansible_collections.picluster.cloud.plugins.module_utils._digest import (
     Memo,
     digest,
     parse_checksum,
-    write_atomically,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils._files import write_atomically
 from ansible_collections.picluster.cloud.plugins.module_utils._unpack import unpack
 
 STAMP = ".picluster-sha256"

@@ -96,7 +96,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._digest import ArtifactError, write_atomically
+from ansible_collections.picluster.cloud.plugins.module_utils._digest import ArtifactError
+from ansible_collections.picluster.cloud.plugins.module_utils._files import write_atomically
 from ansible_collections.picluster.cloud.plugins.module_utils._store import (
     NotToBeHad,
     Store,

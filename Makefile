@@ -1,0 +1,67 @@
+# The three commands of this project: make demo, make test, make demo-down. Everything they need they set up themselves.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+NODES ?= 3
+CLUSTER ?= red
+NET ?= 192.168.63.0/24
+SUITE ?= trixie
+LAB := PYTHONPATH=molecule $(BIN)/python -m lab
+# The virtual environment's programs come first, activated or not; git must not be asked for Ansible's home.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
+
+.PHONY: host
+host:
+	@molecule/lab/host-setup
+
+# Rebuilt when what it is made from changes; an interrupted install leaves no stamp behind.
+$(VENV)/.installed: pyproject.toml constraints.txt | host
+	python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.PHONY: setup
+setup: host $(VENV)/.installed ## Virtual environment, packages, container engine
+
+.PHONY: demo
+demo: setup ## A cluster on this machine: make demo NODES=5 NET=192.168.63.0/24
+	@$(LAB) demo --name $(CLUSTER) --nodes $(NODES) --net $(NET) --suite $(SUITE)
+
+.PHONY: demo-down
+demo-down: ## Remove the demo's containers, network and cards
+	@$(LAB) demo-down --name $(CLUSTER)
+
+.PHONY: lint
+lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck
+	ruff check .
+	ruff format --check .
+	mypy bootstrap/picluster molecule/lab
+	yamllint --strict .
+	ansible-lint --strict
+	shellcheck .ci/run molecule/lab/host-setup
+
+.PHONY: unit
+unit: setup ## Unit tests of every module, filter and bootstrap function
+	pytest --durations=5
+
+.PHONY: scenarios
+scenarios: setup ## Molecule: three nodes, all layers, faults included
+	molecule/run-scenarios cluster
+
+.PHONY: test
+test: lint unit scenarios ## Everything that a contributor must pass
+
+.PHONY: test-full
+test-full: test ## What takes longer: the demo twice, from nothing and again
+	$(MAKE) demo demo demo-down
+
+.PHONY: bench
+bench: setup ## Ratios of one run, against the running demo
+	benchmarks/rerun inventories/$(CLUSTER)

@@ -1,0 +1,303 @@
+"""The inventory of a cluster: made once, then the user's; a rerun adds what is new and keeps what was edited."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from importlib import resources
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from picluster import knownhosts, names, reservations
+from picluster.errors import PiclusterError
+from picluster.files import YamlFile, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+NODES = "10-nodes.yml"
+ROLES = "20-roles.yml"
+CLUSTER = "group_vars/all/cluster.yml"
+SECRETS = "group_vars/all/secrets.yml"
+CONNECTION = "group_vars/nodes/connection.yml"
+RESERVATIONS = "reservations.dnsmasq"
+KNOWN_HOSTS = "known_hosts"
+ARCHS = ("arm64", "armhf", "amd64")
+DEFAULT_PREFIX = 24
+DEFAULT_USER = "pi"
+# The alias keeps a node's host key apart from its address, so that a new address asks nothing. Inner quotes: ssh splits
+# the value at blanks once more. curve25519 first: a fresh connection costs the controller 11 ms instead of 70 ms with
+# OpenSSH 9's default exchange (measured, see docs); the ^ keeps all others as fallback.
+_SSH_ARGS = (
+    "-o 'UserKnownHostsFile=\"{{ inventory_dir }}/known_hosts\"' -o HostKeyAlias={{ inventory_hostname }} "
+    "-o StrictHostKeyChecking=accept-new -o HashKnownHosts=no -o KexAlgorithms=^curve25519-sha256"
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command wants of an inventory; None means: as it is, or the default.
+
+    Attributes:
+        folder: Its directory.
+        cluster: The cluster's name.
+        names: The nodes of this command.
+        addresses: Their addresses by name, or None to take those of the inventory.
+        prefix: Bits of the network.
+        gateway: The router.
+        dns: Name servers.
+        user: Who logs in.
+        arch: The nodes' userland.
+        guessed_arch: The userland if neither option nor inventory says.
+        private_key: Private key to log in with, if ssh does not find it by itself.
+        client_id: Whether the nodes' cards send a client-id.
+    """
+
+    folder: Path
+    cluster: str
+    names: Sequence[str]
+    addresses: Mapping[str, IPv4Address] | None
+    prefix: int | None = None
+    gateway: str | None = None
+    dns: Sequence[str] = ()
+    user: str | None = None
+    arch: str | None = None
+    guessed_arch: str | None = None
+    private_key: Path | None = None
+    client_id: bool | None = None
+
+
+@dataclass
+class Plan:
+    """What is to be written, all checked.
+
+    Attributes:
+        folder: The inventory's directory.
+        net: The cluster's network.
+        addresses: All nodes' addresses.
+        user: Who logs in.
+        writes: New contents by file; files that stay are not in it.
+        make_secret: Whether the secrets file is missing.
+        notes: What the user may want to know, one sentence each.
+    """
+
+    folder: Path
+    net: names.Net
+    addresses: dict[str, IPv4Address]
+    user: str
+    writes: dict[Path, bytes] = field(default_factory=dict)
+    make_secret: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def plan(request: Request) -> Plan:
+    """Work out what the inventory becomes. Reads only.
+
+    Raises:
+        PiclusterError: if the request does not fit itself or what the inventory holds.
+    """
+    folder = request.folder
+    nodes = YamlFile(folder / NODES, "The cluster's nodes. picluster adds to it; edit it as you like.")
+    cluster = YamlFile(folder / CLUSTER, "What all nodes of the cluster share.")
+    connection = YamlFile(folder / CONNECTION, "How Ansible reaches the nodes.")
+    hosts = nodes.section("all", "children", "nodes", "hosts")
+    known = _known_addresses(nodes.path, hosts)
+    wanted = _wanted(request, known)
+    addresses = known | wanted
+    net = _net(request, cluster, addresses)
+    names.check_nodes(addresses.items(), net)
+    roles = _roles(folder / ROLES, list(addresses))
+    _check_groups(roles, addresses)
+
+    for name, address in wanted.items():
+        if not isinstance(hosts.get(name), CommentedMap):
+            hosts[name] = CommentedMap()
+            hosts[name].fa.set_flow_style()
+        nodes.put(hosts[name], "node_address", str(address), label=f"{name} ")
+    _fill_cluster(request, cluster, net)
+    user = _fill_connection(request, connection)
+
+    made = Plan(folder, net, addresses, user)
+    for file in (nodes, cluster, connection):
+        contents = file.changed()
+        if contents is not None:
+            made.writes[file.path] = contents
+        made.notes += file.notes
+    if roles.new:
+        made.writes[roles.path] = roles.changed() or b""
+    else:
+        made.notes += _without_group(roles, addresses)
+    path = folder / RESERVATIONS
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    ids = {} if request.client_id is None else dict.fromkeys(request.names, request.client_id)
+    merged = reservations.merge(text, addresses, ids)
+    if merged != text:
+        made.writes[path] = merged.encode()
+    made.make_secret = not (folder / SECRETS).exists()
+    return made
+
+
+def _known_addresses(path: Path, hosts: CommentedMap) -> dict[str, IPv4Address]:
+    known: dict[str, IPv4Address] = {}
+    for name, settings in hosts.items():
+        address = settings.get("node_address") if isinstance(settings, CommentedMap) else None
+        if address is None:
+            continue
+        try:
+            known[str(name)] = IPv4Address(str(address))
+        except ValueError as error:
+            raise PiclusterError(f"{path}: {name}'s node_address {address} is not an IPv4 address") from error
+    return known
+
+
+def _wanted(request: Request, known: Mapping[str, IPv4Address]) -> dict[str, IPv4Address]:
+    if request.addresses is not None:
+        return dict(request.addresses)
+    missing = [name for name in request.names if name not in known]
+    if missing:
+        raise PiclusterError(
+            f"{missing[0]} has no address in {request.folder / NODES}: give --ips with one for each of --name"
+        )
+    return {name: known[name] for name in request.names}
+
+
+def _net(request: Request, cluster: YamlFile, addresses: Mapping[str, IPv4Address]) -> names.Net:
+    data = cluster.data
+    prefix = request.prefix if request.prefix is not None else data.get("node_prefix", DEFAULT_PREFIX)
+    if not isinstance(prefix, int):
+        raise PiclusterError(f"{cluster.path}: node_prefix {prefix} is not a number such as {DEFAULT_PREFIX}")
+    gateway = request.gateway or data.get("node_gateway")
+    dns = list(request.dns) or data.get("node_dns") or []
+    if not isinstance(dns, list):
+        raise PiclusterError(f"{cluster.path}: node_dns must be a list of addresses")
+    first = addresses[request.names[0]]
+    return names.make_net([first], prefix=prefix, gateway=gateway and str(gateway), dns=[str(one) for one in dns])
+
+
+def _fill_cluster(request: Request, cluster: YamlFile, net: names.Net) -> None:
+    data = cluster.data
+    arch = request.arch or data.get("node_arch") or request.guessed_arch or ARCHS[0]
+    if request.guessed_arch and not request.arch and arch != request.guessed_arch:
+        cluster.notes.append(
+            f"{cluster.path.name} says node_arch: {arch} but this image looks like {request.guessed_arch}: "
+            f"if it is, set node_arch for these nodes in {NODES}"
+        )
+    cluster.put(data, "cluster_name", request.cluster)
+    if "node_interface" not in data:
+        data["node_interface"] = "eth0"
+    cluster.put(data, "node_prefix", net.network.prefixlen)
+    cluster.put(data, "node_gateway", str(net.gateway))
+    servers = [str(server) for server in net.dns]
+    if data.get("node_dns") != servers:
+        flow = CommentedSeq(servers)
+        flow.fa.set_flow_style()
+        cluster.put(data, "node_dns", flow)
+    cluster.put(data, "node_arch", arch)
+
+
+def _fill_connection(request: Request, connection: YamlFile) -> str:
+    data = connection.data
+    user = request.user or data.get("ansible_user") or DEFAULT_USER
+    if "ansible_host" not in data:
+        data["ansible_host"] = "{{ node_address }}"
+    connection.put(data, "ansible_user", user)
+    if "ansible_python_interpreter" not in data:
+        data["ansible_python_interpreter"] = "/usr/bin/python3"
+    if request.private_key is not None:
+        shown = _portable(request.private_key, request.folder)
+        connection.put(data, "ansible_ssh_private_key_file", shown)
+    if "ansible_ssh_common_args" not in data:
+        data["ansible_ssh_common_args"] = _SSH_ARGS
+    return str(user)
+
+
+def _portable(key: Path, folder: Path) -> str:
+    """Write a key's path so that it holds wherever the checkout lies: beside the inventory, or in the home."""
+    key = key.resolve()
+    project = folder.resolve().parent.parent
+    if key.is_relative_to(project):
+        return "{{ inventory_dir }}/" + Path(os.path.relpath(key, folder.resolve())).as_posix()
+    home = Path.home().resolve()
+    return "~/" + key.relative_to(home).as_posix() if key.is_relative_to(home) else key.as_posix()
+
+
+def _roles(path: Path, nodes: Sequence[str]) -> YamlFile:
+    file = YamlFile(path, "Which node runs which layer. Yours to edit: picluster writes it once.")
+    if not file.new:
+        return file
+    template: dict[str, Any] = YAML(typ="safe").load(
+        resources.files("picluster").joinpath("data/roles.yml").read_text(encoding="utf-8")
+    )
+    first, *others = nodes
+    chosen = {"first": [first], "others": others, "others_or_first": others or [first]}
+    groups = file.section("all", "children")
+    for group, settings in template.items():
+        groups[group] = CommentedMap()
+        if settings["nodes"] == "all":
+            groups[group]["children"] = CommentedMap({"nodes": None})
+        else:
+            groups[group]["hosts"] = CommentedMap(dict.fromkeys(chosen[settings["nodes"]]))
+        groups.yaml_set_comment_before_after_key(group, before=settings["why"], indent=4)
+    return file
+
+
+def _check_groups(roles: YamlFile, addresses: Iterable[str]) -> None:
+    taken = set(roles.section("all", "children"))
+    for name in addresses:
+        if name in taken:
+            raise PiclusterError(f"{name!r} is the name of a group in {ROLES}: choose another name for the node")
+
+
+def _without_group(roles: YamlFile, addresses: Iterable[str]) -> list[str]:
+    """Say which nodes no group of the user's roles file names."""
+    named: set[str] = set()
+    for group in roles.section("all", "children").values():
+        hosts = group.get("hosts") if isinstance(group, CommentedMap) else None
+        named.update(map(str, hosts or ()))
+    alone = [name for name in addresses if name not in named]
+    if not alone:
+        return []
+    return [f"{roles.path.name} is yours and was left alone: put {', '.join(alone)} into the groups you want"]
+
+
+def apply(planned: Plan) -> None:
+    """Write a plan: each file whole or not at all; the secret once and never again."""
+    for path, contents in planned.writes.items():
+        write_atomically(path, contents)
+    if planned.make_secret:
+        _make_secret(planned.folder / SECRETS)
+
+
+def _make_secret(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = (
+        "---\n# Made once; every layer derives its own secret from it. Changing it locks running layers out.\n"
+        f"cluster_secret: {secrets.token_hex(32)!r}\n"
+    )
+    try:
+        # O_EXCL: of two commands at once only one makes the secret, and none ever replaces it.
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def forget_host_keys(folder: Path, burnt: Iterable[str]) -> bool:
+    """Remove the host keys of nodes that got a new card; return whether there were any."""
+    path = folder / KNOWN_HOSTS
+    if not path.exists():
+        return False
+    before = path.read_text(encoding="utf-8", errors="surrogateescape")
+    after = knownhosts.forget(before, burnt)
+    if after == before:
+        return False
+    write_atomically(path, after.encode(errors="surrogateescape"))
+    return True

@@ -1,0 +1,233 @@
+"""The commands as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from cardkit import BOOT_START, PARTITION, STOCK, Judge, mbr
+from picluster import cli
+from picluster.fat import FatVolume, read_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, public_key: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert public_key.exists()
+    return tmp_path
+
+
+BURN = [
+    "burn",
+    "--name",
+    "red[1-3]",
+    "--key",
+    "key.pub",
+    "--ips",
+    "192.168.63.[11-13]",
+    "--image",
+    "card.img",
+    "-o",
+    "out",
+]
+
+
+def _with(*changes: str) -> list[str]:
+    """Return BURN with options replaced."""
+    given = dict(zip(changes[::2], changes[1::2], strict=True))
+    arguments = [BURN[0]]
+    for option, value in zip(BURN[1::2], BURN[2::2], strict=True):
+        arguments += [option, given.pop(option, value)]
+    return arguments + [word for pair in given.items() for word in pair]
+
+
+def _everything(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_a_cluster_is_burnt_by_one_command(
+    make_card: Callable[..., Path], here: Path, judge: Judge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_card()
+    assert cli.main(BURN) == 0
+    instances = set()
+    for number in (1, 2, 3):
+        card = here / "out" / f"red{number}.img"
+        judge.is_sound(judge.partition(card))
+        files = read_tree(card)
+        assert {name: files[name] for name in STOCK if name not in ("cmdline.txt", "user-data", "meta-data")} == {
+            name: data for name, data in STOCK.items() if name not in ("cmdline.txt", "user-data", "meta-data")
+        }
+        assert yaml.safe_load(files["user-data"])["user"]["ssh_authorized_keys"] == [
+            (here / "key.pub").read_text(encoding="utf-8").strip()
+        ]
+        meta = yaml.safe_load(files["meta-data"])
+        assert meta["local-hostname"] == f"red{number}"
+        assert f"ds=nocloud;i={meta['instance-id']};h=red{number}\n".encode() in files["cmdline.txt"]
+        instances.add(meta["instance-id"])
+    assert len(instances) == 3
+    said = capsys.readouterr()
+    assert "gateway 192.168.63.1" in said.out
+    assert "burnt and verified 3 of 3 cards" in said.out
+    assert (here / "inventories/red/reservations.dnsmasq").read_text(encoding="utf-8").splitlines()[-1] == (
+        "id:red3,red3,192.168.63.13"
+    )
+    assert yaml.safe_load((here / "inventories/red/group_vars/all/cluster.yml").read_text(encoding="utf-8"))[
+        "node_arch"
+    ] == ("arm64")
+
+
+def test_cm_burn_is_the_same_command_without_its_name(make_card: Callable[..., Path], here: Path) -> None:
+    make_card()
+    assert cli.cm_burn(BURN[1:]) == 0
+    assert sorted(path.name for path in (here / "out").iterdir()) == ["red1.img", "red2.img", "red3.img"]
+
+
+def test_one_card_burnt_again_changes_no_other(
+    make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_card()
+    cli.main(BURN)
+    known = here / "inventories/red/known_hosts"
+    known.write_text("red1 ssh-ed25519 AA\nred2 ssh-ed25519 AA\n", encoding="utf-8")
+    before = _everything(here)
+    capsys.readouterr()
+    assert cli.main(["burn", "--name", "red2", "--key", "key.pub", "--image", "card.img", "-o", "out"]) == 0
+    changed = {path for path, time in _everything(here).items() if before.get(path) != time}
+    assert changed == {"out", "out/red2.img", "inventories/red", "inventories/red/known_hosts"}
+    assert known.read_text(encoding="utf-8") == "red1 ssh-ed25519 AA\n"
+    assert "up to date" in capsys.readouterr().out
+
+
+BAD = {
+    "range": (_with("--name", "red[3-1]"), "is not a range"),
+    "long dash": (["burn", "\u2014name", "red1"], "long dash"),
+    "unpaired": (_with("--name", "red[1-4]"), "--name has 4"),
+    "duplicate": (_with("--name", "red1,red2,red1"), "names red1 twice"),
+    "gateway taken": (_with("--ips", "192.168.63.[1-3]"), "gateway's"),
+    "no image": (_with("--image", "none.img"), "there is no image none.img"),
+    "no card": (_with("--image", "key.pub"), "not a card image"),
+    "private key": (_with("--key", "key"), "private key"),
+    "user": (_with("--user", "Root!"), "--user 'Root!'"),
+    "root": (_with("--user", "root"), "not root"),
+    "cluster": (_with("--cluster", "../x"), "cluster name"),
+    "arch": (_with("--arch", "mips"), "invalid choice: 'mips'"),
+    "prefix": (_with("--prefix", "x"), "invalid int value: 'x'"),
+    "output is a file": (_with("-o", "key.pub"), "is a file"),
+    "output is the image": (_with("--name", "card", "--ips", "192.168.63.5", "-o", "."), "is the image itself"),
+    "device": (_with("--device", "/dev/sdz"), "unrecognized arguments: --device"),
+    "no command": ([], "required"),
+    "no key": (["burn", "--name", "red1"], "required"),
+    "old image": (_with("--image", "old.img"), "Raspbian Stretch"),
+    "no address": (["inventory", "--name", "red1"], "give --ips"),
+    "full": (_with("--image", "full.img"), "full"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_ends_in_one_sentence_and_nothing_is_written(
+    make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    arguments, says = BAD[what]
+    make_card()
+    if "old.img" in arguments:
+        old = {"issue.txt": b"Raspberry Pi reference 2018-06-27\n", "cmdline.txt": b"root=x\n"}
+        make_card("old.img", files=old)
+    if "full.img" in arguments:
+        with make_card("full.img").open("r+b") as stream:
+            volume = FatVolume(stream, BOOT_START, PARTITION)
+            volume.write("fill.bin", bytes((volume._count_free() - 4) * 512))
+    before = _everything(here)
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+    assert _everything(here) == before
+
+
+def test_a_failed_card_is_named_and_the_exit_code_is_1(
+    make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_card()
+    (here / "out" / ".red2.img.part" / "in the way").mkdir(parents=True)
+    assert cli.main(BURN) == 1
+    said = capsys.readouterr()
+    assert "red2 failed: " in said.err
+    assert "burnt and verified 2 of 3 cards in out; failed: red2" in said.out
+    assert (here / "out" / "red1.img").exists()
+    assert not (here / "out" / "red2.img").exists()
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(
+    make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_card()
+    before = _everything(here)
+    assert cli.main([*BURN, "--dry-run"]) == 0
+    assert cli.main(["inventory", "--name", "red1", "--ips", "10.0.0.5", "--dry-run"]) == 0
+    assert _everything(here) == before
+    said = capsys.readouterr().out
+    assert "would burn out/red3.img" in said
+    assert "would write inventories/red/10-nodes.yml" in said
+
+
+def test_programs_get_one_json_object_a_line(
+    make_card: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_card()
+    assert cli.main([*BURN, "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events if event["event"] not in ("card", "progress")] == [
+        "image",
+        "network",
+        "inventory",
+        "done",
+    ]
+    assert {event["name"] for event in events if event.get("state") == "done"} == {"red1", "red2", "red3"}
+    assert events[-1] == {"event": "done", "burnt": ["red1", "red2", "red3"], "failed": []}
+
+
+def test_the_inventory_alone_is_the_same_as_the_burnt_one(make_card: Callable[..., Path], here: Path) -> None:
+    make_card()
+    cli.main(BURN)
+    names = ["--name", "red[1-3]", "--ips", "192.168.63.[11-13]", "--key", "key.pub", "--inventories", "other"]
+    assert cli.main(["inventory", *names]) == 0
+    for path in (here / "inventories/red").rglob("*"):
+        if path.is_file() and path.name != "secrets.yml":
+            twin = here / "other" / path.relative_to(here / "inventories")
+            assert twin.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("no_color", [{}, {"NO_COLOR": "1"}])
+def test_without_a_terminal_there_are_plain_lines(
+    make_card: Callable[..., Path], here: Path, no_color: dict[str, str]
+) -> None:
+    make_card()
+    done = subprocess.run(
+        [sys.executable, "-m", "picluster", *BURN],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | no_color,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "red1: done" in done.stderr.splitlines()
+    assert "read 100 % of the image" in done.stderr.splitlines()
+
+
+def test_a_gpt_image_is_told_apart(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "card.img").write_bytes(mbr((0xEE, 512, BOOT_START)).ljust(BOOT_START, b"\0"))
+    assert cli.main(BURN) == 2
+    assert "GPT" in capsys.readouterr().err

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from cardkit import CMDLINE, STOCK
+from picluster import firstboot
+from picluster.errors import PiclusterError
+from picluster.firstboot import NodeIdentity
+from picluster.image import BootFiles
+from picluster.keys import private_half, read_keys
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKeCfPttkA2CvZsFmGyn9NvxwlTC34G1KrV8xl+9I6/W"
+HARD_COMMENTS = ['it\'s "me": #1', "- a: {b} [c] & *d !e | > % @ `", "\u00fc\U0001f600 ", "x" * 500, "yes", "a\tb"]
+
+
+def _boot(label: str = "bootfs", **texts: bytes) -> BootFiles:
+    stock = {name: data for name, data in STOCK.items() if len(data) < 1000} | {
+        name.replace("_", "."): data for name, data in texts.items()
+    }
+    return BootFiles(label, frozenset(stock), stock)
+
+
+def _render(boot: BootFiles, **changes: Any) -> dict[str, bytes]:
+    settings = {"name": "red007", "keys": (KEY,), "user": "pi", "instance": "picluster-red007-1"} | changes
+    return dict(firstboot.choose(boot, "card.img").render(boot, NodeIdentity(**settings)))
+
+
+def test_the_key_is_the_only_way_in_and_leads_to_root() -> None:
+    text = _render(_boot())["user-data"]
+    assert text.startswith(b"#cloud-config\n")
+    data = yaml.safe_load(text)
+    assert data["user"] == {
+        "name": "pi",
+        "shell": "/bin/bash",
+        "lock_passwd": True,
+        "sudo": "ALL=(ALL) NOPASSWD:ALL",
+        "ssh_authorized_keys": [KEY],
+    }
+    assert data["ssh_pwauth"] is False
+    assert data["hostname"] == "red007"
+    assert data["write_files"] == [
+        {
+            "path": "/etc/sudoers.d/010_pi-nopasswd",
+            "owner": "root:root",
+            "permissions": "0440",
+            "content": "pi ALL=(ALL) NOPASSWD: ALL\n",
+        }
+    ]
+    assert ["systemctl", "enable", "--now", "ssh"] in data["runcmd"]
+    # Each of these would undo something: see the facts on cards.
+    assert not {"manage_etc_hosts", "preserve_hostname", "users", "enable_ssh", "chpasswd"} & set(data)
+
+
+@pytest.mark.parametrize("comment", HARD_COMMENTS)
+@pytest.mark.parametrize("label", ["bootfs", "system-boot"])
+def test_keys_survive_yaml_whatever_their_comment(comment: str, label: str) -> None:
+    keys = (f"{KEY} {comment}".strip(), KEY)
+    assert yaml.safe_load(_render(_boot(label), keys=keys)["user-data"])["user"]["ssh_authorized_keys"] == list(keys)
+
+
+@pytest.mark.parametrize(("shell", "changed"), [("/usr/sbin/nologin", True), ("/bin/false", True), ("/bin/zsh", False)])
+def test_only_a_user_who_cannot_log_in_gets_another_shell(tmp_path: Path, shell: str, changed: bool) -> None:  # noqa: FBT001
+    command = yaml.safe_load(_render(_boot())["user-data"])["runcmd"][0]
+    for name, body in {"getent": f"echo pi:x:1000:1000::/home/pi:{shell}", "usermod": 'echo usermod "$@"'}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        command, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ("usermod --shell /bin/bash pi\n" if changed else "")
+
+
+def test_the_first_request_goes_out_under_the_nodes_name() -> None:
+    assert yaml.safe_load(_render(_boot())["meta-data"]) == {
+        "instance-id": "picluster-red007-1",
+        "dsmode": "local",
+        "local-hostname": "red007",
+    }
+
+
+def test_raspberry_pi_os_sends_the_name_as_client_id() -> None:
+    data = yaml.safe_load(_render(_boot())["network-config"])
+    assert data["network"]["version"] == 2
+    assert "renderer" not in data["network"]
+    eth0 = data["network"]["ethernets"]["eth0"]
+    assert eth0["renderer"] == "NetworkManager"
+    assert eth0["networkmanager"] == {"passthrough": {"ipv4.dhcp-client-id": "red007"}}
+    assert eth0["dhcp4"] is True
+
+
+def test_ubuntu_sends_the_name_as_host_name_without_passthrough() -> None:
+    boot = _boot("system-boot")
+    eth0 = yaml.safe_load(_render(boot)["network-config"])["network"]["ethernets"]["eth0"]
+    assert eth0 == {
+        "dhcp4": True,
+        "optional": True,
+        "dhcp4-overrides": {"hostname": "red007", "send-hostname": True},
+    }
+    assert not firstboot.choose(boot, "x").client_id
+    assert firstboot.choose(_boot(), "x").client_id
+
+
+@pytest.mark.parametrize("name", ["5a", "1e5", "a-b", "x" * 63])
+def test_a_name_stays_a_text_in_every_file(name: str) -> None:
+    files = _render(_boot(), name=name)
+    assert yaml.safe_load(files["user-data"])["hostname"] == name
+    assert yaml.safe_load(files["meta-data"])["local-hostname"] == name
+
+
+def test_stock_words_of_the_command_line_stay_in_one_line() -> None:
+    line = _render(_boot())["cmdline.txt"].decode()
+    assert line == f"{CMDLINE} ds=nocloud;i=picluster-red007-1;h=red007\n"
+
+
+def test_a_card_burnt_from_a_burnt_card_has_one_identity() -> None:
+    once = _render(_boot())["cmdline.txt"]
+    twice = _render(_boot(cmdline_txt=once), name="red8", instance="i2")["cmdline.txt"].decode()
+    assert twice == f"{CMDLINE} ds=nocloud;i=i2;h=red8\n"
+
+
+@pytest.mark.parametrize("line", [b"", b"\n"])
+def test_an_empty_command_line_is_damage(line: bytes) -> None:
+    with pytest.raises(PiclusterError, match=r"cmdline\.txt"):
+        _render(_boot(cmdline_txt=line))
+
+
+def test_windows_line_ends_do_not_reach_the_kernel() -> None:
+    assert b"\r" not in _render(_boot(cmdline_txt=b"root=x rootwait\r\n"))["cmdline.txt"]
+
+
+def test_public_keys_are_read_once_each_and_in_order(tmp_path: Path) -> None:
+    one, two = tmp_path / "1.pub", tmp_path / "2.pub"
+    one.write_text(f"# mine\n{KEY} me\n\n", encoding="utf-8")
+    two.write_text(f"{KEY} you\r\n{KEY} me\n", encoding="utf-8")
+    assert read_keys([one, two]) == (f"{KEY} me", f"{KEY} you")
+
+
+BAD_KEYS = {
+    "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n": "is a private key",
+    "": "is empty",
+    "# only a comment\n": "is empty",
+    "hello world": "does not begin with a key type",
+    "ssh-ed25519": "does not begin with a key type",
+    KEY[:40]: "cut off or mistyped",
+    KEY.replace("ssh-ed25519", "ssh-rsa"): "cut off or mistyped",
+    KEY + " a\x07b": "control characters",
+    "\ud7ff\x00": "does not begin",
+}
+
+
+@pytest.mark.parametrize("text", BAD_KEYS)
+def test_what_is_no_public_key_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "k"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PiclusterError) as caught:
+        read_keys([path])
+    assert BAD_KEYS[text] in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_key_tells_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(PiclusterError, match="ssh-keygen"):
+        read_keys([tmp_path / "none.pub"])
+
+
+def test_a_private_key_that_ssh_finds_by_itself_is_not_named(tmp_path: Path) -> None:
+    ssh = tmp_path / ".ssh"
+    ssh.mkdir()
+    for name in ("id_ed25519", "id_ed25519.pub", "cluster", "cluster.pub", "agent.pub"):
+        (ssh / name).touch()
+    assert private_half([ssh / "id_ed25519.pub"], tmp_path) is None
+    assert private_half([ssh / "cluster.pub"], tmp_path) == ssh / "cluster"
+    assert private_half([ssh / "agent.pub"], tmp_path) is None

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+import zstandard
+
+from cardkit import BOOT_START, PARTITION, ROOT_SIZE, STOCK, mbr, noise
+from picluster import firstboot
+from picluster.errors import PiclusterError
+from picluster.image import BootFiles, guess_arch, identify, open_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GENERATIONS = yaml.safe_load((Path(__file__).parent / "cases" / "generations.yml").read_text(encoding="utf-8"))
+
+
+def _zip(path: Path, data: bytes) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("readme.txt", "x")
+        archive.writestr("card.img", data)
+
+
+PACKINGS: dict[str, Callable[[Path, bytes], object]] = {
+    "plain": lambda path, data: path.write_bytes(data),
+    "xz": lambda path, data: path.write_bytes(lzma.compress(data, preset=0)),
+    "xz-two-streams": lambda path, data: path.write_bytes(
+        lzma.compress(data[:7_000_001], preset=0) + lzma.compress(data[7_000_001:], preset=0)
+    ),
+    "gz": lambda path, data: path.write_bytes(gzip.compress(data, 1)),
+    "bz2": lambda path, data: path.write_bytes(bz2.compress(data, 9)),
+    "zst": lambda path, data: path.write_bytes(zstandard.compress(data, 1)),
+    "zip": _zip,
+}
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_every_packing_gives_the_same_bytes_whatever_it_is_called(
+    make_card: Callable[..., Path], tmp_path: Path, packing: str
+) -> None:
+    wanted = make_card().read_bytes()
+    packed = tmp_path / "image-of-a-card"
+    PACKINGS[packing](packed, wanted)
+    with open_image(packed) as image:
+        assert (image.boot.offset, image.boot.size) == (BOOT_START, PARTITION)
+        assert image.boot_files().text("cmdline.txt").encode() == STOCK["cmdline.txt"]
+        pieces = list(image.chunks())
+    assert b"".join(data for data, _ in pieces) == wanted
+    fractions = [fraction for _, fraction in pieces]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("packing", [name for name in PACKINGS if name != "plain"])
+@pytest.mark.parametrize("part", [3, 1.02])
+def test_a_broken_download_ends_in_a_sentence(
+    make_card: Callable[..., Path], tmp_path: Path, packing: str, part: float
+) -> None:
+    path = tmp_path / "broken.img"
+    PACKINGS[packing](path, make_card().read_bytes())
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size / part)])
+    with pytest.raises(PiclusterError, match=r"damaged|cut short") as caught, open_image(path) as image:
+        list(image.chunks())
+    assert "broken.img" in str(caught.value)
+
+
+def test_a_plain_image_that_is_cut_short_is_refused_before_it_is_read(
+    make_card: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "short.img"
+    path.write_bytes(make_card().read_bytes()[: BOOT_START + PARTITION + ROOT_SIZE - 1])
+    with pytest.raises(PiclusterError, match="cut short"), open_image(path):
+        pass
+
+
+NO_CARD = {
+    "empty": b"",
+    "text": b"<html>404 Not Found</html>" * 100,
+    "no FAT": mbr((0x83, 1 << 20, 1 << 20)).ljust(3 << 20, b"\0"),
+    "no partition": mbr().ljust(1 << 20, b"\0"),
+    "gpt": mbr((0xEE, 512, 1 << 20)).ljust(3 << 20, b"\0"),
+    "noise": noise(9, 2 << 20),
+    "packed text": lzma.compress(b"hello" * 1000),
+}
+
+
+@pytest.mark.parametrize("what", NO_CARD)
+def test_what_is_no_card_image_is_refused(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "thing"
+    path.write_bytes(NO_CARD[what])
+    with pytest.raises(PiclusterError) as caught, open_image(path):
+        pass
+    assert "thing" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_partition_table_whose_boot_partition_holds_no_fat_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "odd.img"
+    path.write_bytes(mbr((0x0C, 1 << 20, 1 << 20)).ljust(3 << 20, b"\0"))
+    with pytest.raises(PiclusterError, match="no FAT file system"), open_image(path) as image:
+        image.boot_files()
+
+
+@pytest.mark.parametrize("kind", [0x0B, 0x0C, 0x0E, 0x06])
+def test_all_fat_partition_types_are_found(make_card: Callable[..., Path], kind: int) -> None:
+    with open_image(make_card(kind=kind)) as image:
+        assert "user-data" in image.boot_files().names
+
+
+def test_the_suffix_of_an_image_may_be_left_out(make_card: Callable[..., Path], tmp_path: Path) -> None:
+    make_card("2018-06-27-raspbian-stretch.img")
+    with open_image(tmp_path / "2018-06-27-raspbian-stretch") as image:
+        assert image.path.name == "2018-06-27-raspbian-stretch.img"
+    with pytest.raises(PiclusterError, match="there is no image"), open_image(tmp_path / "2018"):
+        pass
+    with pytest.raises(PiclusterError, match="is a directory"), open_image(tmp_path):
+        pass
+
+
+def _boot(case: dict[str, Any]) -> BootFiles:
+    texts = {"issue.txt": case["issue"].encode(), "cmdline.txt": case["cmdline"].encode()}
+    texts |= dict.fromkeys(case.get("files", []), b"")
+    return BootFiles(case["label"], frozenset(texts), texts)
+
+
+@pytest.mark.parametrize("case", GENERATIONS, ids=lambda case: case["what"])
+def test_the_generation_is_told_by_the_boot_partition(case: dict[str, Any]) -> None:
+    boot = _boot(case)
+    assert identify(boot).name == case["name"]
+    if "first_boot" in case:
+        assert type(firstboot.choose(boot, "card.img")).__name__ == case["first_boot"]
+        return
+    with pytest.raises(PiclusterError) as caught:
+        firstboot.choose(boot, "card.img")
+    assert identify(boot).title in str(caught.value)
+    assert "2025-11-24" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "config", "arch"),
+    [
+        (["kernel8.img", "kernel_2712.img"], "", "arm64"),
+        (["kernel.img", "kernel7.img", "kernel7l.img", "kernel8.img"], "", "armhf"),
+        (["kernel.img", "kernel7.img", "kernel7l.img", "kernel8.img"], "[all]\narm_64bit = 1 # yes\n", "arm64"),
+        (["kernel.img", "kernel7.img"], "#arm_64bit=1\n", "armhf"),
+        (["vmlinuz"], "", "arm64"),
+    ],
+)
+def test_the_userland_is_guessed_from_kernels_and_config(files: list[str], config: str, arch: str) -> None:
+    assert guess_arch(BootFiles("boot", frozenset([*files, "config.txt"]), {"config.txt": config.encode()})) == arch

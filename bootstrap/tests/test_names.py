@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from picluster import names
+from picluster.errors import PiclusterError
+
+CASES = yaml.safe_load((Path(__file__).parent / "cases" / "names.yml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", CASES["good"], ids=lambda case: case["range"])
+def test_a_range_becomes_names_in_the_order_given(case: dict[str, Any]) -> None:
+    assert names.expand_names(case["range"]) == case["names"]
+
+
+@pytest.mark.parametrize("case", CASES["bad"], ids=lambda case: case["range"][:20])
+def test_a_bad_range_ends_in_one_sentence(case: dict[str, str]) -> None:
+    with pytest.raises(PiclusterError) as caught:
+        names.expand_names(case["range"])
+    assert case["says"] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def _digits(number: int, width: int) -> str:
+    """Count in text, so that nothing is shared with the library's formatting."""
+    text = str(number)
+    return "0" * (width - len(text)) + text
+
+
+_number = st.integers(0, 300)
+_piece = st.one_of(
+    st.tuples(_number, st.integers(0, 40), st.integers(1, 4)),  # first, how many more, width
+    st.tuples(_number, st.just(0), st.integers(1, 4)),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["red", "b-", "x1y"]), st.lists(_piece, min_size=1, max_size=3)), min_size=1))
+def test_ranges_agree_with_counting_by_hand(parts: list[tuple[str, list[tuple[int, int, int]]]]) -> None:
+    texts, wanted = [], []
+    for prefix, pieces in parts:
+        inside = []
+        for first, more, width in pieces:
+            low, high = _digits(first, width), str(first + more)
+            inside.append(f"{low}-{high}" if more else low)
+            wanted += [prefix + _digits(number, len(low)) for number in range(first, first + more + 1)]
+        texts.append(f"{prefix}[{','.join(inside)}]")
+    expression = ",".join(texts)
+    if len(set(wanted)) < len(wanted):
+        with pytest.raises(PiclusterError, match="twice"):
+            names.expand(expression, "--name")
+    elif len(wanted) <= names.MAX_NODES:
+        assert names.expand(expression, "--name") == wanted
+
+
+@given(st.text("red[]-,0123456789. \u2013", max_size=12))
+def test_any_text_is_expanded_or_refused_in_a_sentence(text: str) -> None:
+    try:
+        found = names.expand_names(text)
+    except PiclusterError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - both ends are right, but no other exception is
+    else:
+        assert len(set(found)) == len(found) > 0
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("\u2014name", "type --name"),
+        ("\u2013\u2013ips", "type --ips"),
+        ("\u2013o", "long dash"),
+        ("red[5\u20137]", r"type red\[5-7\]"),
+    ],
+)
+def test_long_dashes_of_word_processors_are_named(argument: str, says: str) -> None:
+    with pytest.raises(PiclusterError, match=says):
+        names.refuse_long_dashes(["--image", "a.img", argument])
+
+
+def test_a_dash_inside_a_file_name_is_nobodys_business() -> None:
+    names.refuse_long_dashes(["--image", "my \u2013 image.img"])
+
+
+@pytest.mark.parametrize(
+    ("found", "cluster"),
+    [
+        (["red1", "red2"], "red"),
+        (["red-01", "red-02"], "red"),
+        (["red5"], "red"),
+        (["rack1n1", "rack2n1"], "rack"),
+        (["node", "node1"], "node"),
+    ],
+)
+def test_the_cluster_is_what_the_names_have_in_common(found: list[str], cluster: str) -> None:
+    assert names.cluster_of(found) == cluster
+
+
+def test_names_with_nothing_in_common_ask_for_a_cluster() -> None:
+    with pytest.raises(PiclusterError, match="--cluster"):
+        names.cluster_of(["alpha", "beta"])
+
+
+@pytest.mark.parametrize("cluster", ["", "../red", "Red", "a/b", "-x", "a" * 64])
+def test_a_cluster_name_cannot_leave_the_inventories(cluster: str) -> None:
+    with pytest.raises(PiclusterError, match="cluster name"):
+        names.check_cluster_name(cluster)
+
+
+def _checked(ips: str, **options: object) -> names.Net:
+    addresses = names.expand_addresses(ips)
+    settings = {"prefix": 24, "gateway": None, "dns": []} | options
+    net = names.make_net(addresses, **settings)  # type: ignore[arg-type] # a table of mixed options
+    names.check_nodes(zip([f"red{number}" for number in range(1, 1 + len(addresses))], addresses, strict=True), net)
+    return net
+
+
+def test_the_gateway_is_the_first_of_the_net_and_the_name_server_the_gateway() -> None:
+    net = _checked("192.168.1.[5-7]")
+    assert (str(net.network), str(net.gateway), net.dns) == ("192.168.1.0/24", "192.168.1.1", (net.gateway,))
+
+
+def test_a_larger_net_takes_addresses_on_both_sides() -> None:
+    assert str(_checked("10.0.0.255,10.0.1.0", prefix=23).network) == "10.0.0.0/23"
+
+
+@pytest.mark.parametrize(
+    ("ips", "options", "says"),
+    [
+        ("192.168.1.[250-256]", {}, "192.168.1.256' is not an IPv4 address"),
+        ("192.168.1.[05-07]", {}, "not an IPv4 address"),
+        ("192.168.1", {}, "not an IPv4 address"),
+        ("fe80::1", {}, "not an IPv4 address"),
+        ("192.168.1.5,192.168.1.5", {}, "192.168.1.5 twice"),
+        ("192.168.1.[0-2]", {}, "red1's address 192.168.1.0 is the address of the network"),
+        ("192.168.1.[254-255]", {}, "red2's address 192.168.1.255 is the broadcast address"),
+        ("192.168.1.[1-3]", {}, "red1's address 192.168.1.1 is the gateway's"),
+        ("192.168.1.5,192.168.2.5", {}, "red2's address 192.168.2.5 is not in 192.168.1.0/24"),
+        ("127.0.0.1", {}, "loopback"),
+        ("224.0.0.5", {}, "multicast"),
+        ("192.168.1.5", {"gateway": "192.168.2.1"}, "--gateway 192.168.2.1 is not in"),
+        ("192.168.1.5", {"gateway": "192.168.1.255"}, "broadcast"),
+        ("192.168.1.5", {"gateway": "router"}, "--gateway 'router' is not an IPv4 address"),
+        ("192.168.1.5", {"dns": ["1.1.1"]}, "--dns '1.1.1' is not an IPv4 address"),
+        ("192.168.1.5", {"prefix": 31}, "--prefix 31"),
+        ("192.168.1.5", {"prefix": 0}, "--prefix 0"),
+    ],
+)
+def test_an_address_that_no_node_can_have_is_named(ips: str, options: dict[str, object], says: str) -> None:
+    with pytest.raises(PiclusterError) as caught:
+        _checked(ips, **options)
+    assert says in str(caught.value)
+
+
+def test_two_nodes_with_one_address_are_both_named() -> None:
+    net = _checked("192.168.1.5")
+    with pytest.raises(PiclusterError, match="red2 and red1 both have"):
+        names.check_nodes([("red1", IPv4Address("192.168.1.5")), ("red2", IPv4Address("192.168.1.5"))], net)
+
+
+def test_names_and_addresses_of_different_length_are_counted() -> None:
+    with pytest.raises(PiclusterError, match=r"--name has 3 \(red1 to red3\) but --ips has 2"):
+        names.pair(["red1", "red2", "red3"], names.expand_addresses("192.168.1.[5-6]"))

@@ -1,0 +1,135 @@
+# Copyright: the picluster authors
+# SPDX-License-Identifier: Apache-2.0
+"""Judge the whole inventory on the controller, in one pass, before any node is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_files import InventoryFiles
+from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules import (
+    SECRETS_FILE,
+    Inventory,
+    Problem,
+    all_problems,
+    mode_problem,
+)
+from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec, is_decided_later
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ROLES = ("identity", "network", "ssh", "docker", "k3s", "hadoop")
+LAYERS = {"k3s": ("k3s_server", "k3s_agent"), "hadoop": ("hadoop_master", "hadoop_worker")}
+_ROLES_FOLDER = Path(__file__).resolve().parents[2] / "roles"
+
+
+def role_options(role: str, folder: Path = _ROLES_FOLDER) -> dict[str, Spec]:
+    """Return the variables of a role from its meta/argument_specs.yml, those of all its entry points together."""
+    loaded = yaml.safe_load((folder / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+    options: dict[str, Spec] = {}
+    for entry in loaded["argument_specs"].values():
+        options |= entry.get("options") or {}
+    return options
+
+
+def sentences(problems: Iterable[Problem], inventory: Inventory, files: InventoryFiles) -> list[str]:
+    """Return one sentence for each thing that is wrong, with file and line; what several nodes share is said once."""
+    nodes = inventory.members("nodes")
+    memberships: dict[str, list[str]] = {}
+    # The smaller group is taken for the more specific one; all comes last by itself.
+    for group in sorted(set(inventory.groups) - {"all", "ungrouped"}, key=lambda name: len(inventory.groups[name])):
+        for host in inventory.groups[group]:
+            memberships.setdefault(host, []).append(group)
+    shared: dict[tuple[str, str], list[str]] = {}
+    for problem in problems:
+        place = None
+        if problem.key:
+            place = files.variable(problem.key, problem.node, memberships.get(problem.node, []))
+        if place is None and problem.group:
+            place = files.member(problem.node, problem.group) if problem.node else files.group(problem.group)
+        if place is None and problem.file:
+            place = files.file(problem.file)
+        where = str(place) if place else "not in a file of the inventory (-e, perhaps)"
+        shared.setdefault((where, problem.text), []).append(problem.node if problem.key else "")
+    return [f"{where}: {_who(hosts, nodes)}{text}" for (where, text), hosts in shared.items()]
+
+
+def _who(hosts: list[str], nodes: list[str]) -> str:
+    if not hosts[0] or len(hosts) == len(nodes) > 1:
+        return ""
+    return f"{hosts[0]}: " if len(hosts) == 1 else f"{hosts[0]} and {len(hosts) - 1} more: "
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no types
+    """The action behind picluster.cloud.inventory_check."""
+
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Judge the inventory; return the nodes and the architectures in use, or all that is wrong."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec({"layers": {"type": "path", "default": "layers.yml"}})
+        variables = task_vars or {}
+        hostvars = variables["hostvars"]
+        groups = {str(name): [str(host) for host in hosts] for name, hosts in variables["groups"].items()}
+        # Raw: templating every variable of every node would cost seconds and might fail on what is not wrong.
+        inventory = Inventory(groups, {node: hostvars.raw_get(node) for node in groups.get("nodes", [])})
+        files = InventoryFiles([str(source) for source in variables.get("ansible_inventory_sources") or []])
+        roles = {
+            role: role_options(role)
+            for role in ROLES
+            if (_ROLES_FOLDER / role / "meta" / "argument_specs.yml").exists()
+        }
+        problems = all_problems(inventory, roles, self._decided(arguments["layers"]))
+        found = sentences([*problems, *_mode_problems(files)], inventory, files)
+        if found:
+            count = "one problem" if len(found) == 1 else f"{len(found)} problems"
+            return {
+                **result,
+                "failed": True,
+                "msg": "\n".join([f"The inventory has {count}; no node was touched.", *found]),
+            }
+        return {
+            **result,
+            "changed": False,
+            "nodes": {node: _final(hostvars, node, raw, "node_address") for node, raw in inventory.variables.items()},
+            "archs": {
+                layer: sorted(
+                    {
+                        _final(hostvars, node, inventory.variables[node], "node_arch")
+                        for name in names
+                        for node in groups.get(name, [])
+                    }
+                )
+                for layer, names in LAYERS.items()
+            },
+        }
+
+    def _decided(self, layers: str) -> list[str]:
+        """Return the variables that the playbook's own vars file sets, none if it has no such file."""
+        try:
+            path = self._find_needle("vars", layers)
+        except AnsibleError:
+            return []
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return [name for name in loaded if isinstance(name, str)] if isinstance(loaded, dict) else []
+
+
+def _final(hostvars: Mapping[str, Mapping[str, Any]], node: str, raw: Mapping[str, Any], key: str) -> str:
+    """Return a node's value, templated or decrypted only where it has to be."""
+    return str(hostvars[node][key] if is_decided_later(raw[key]) else raw[key])
+
+
+def _mode_problems(files: InventoryFiles) -> list[Problem]:
+    path = files.file(SECRETS_FILE).path
+    if not path.exists() or path.read_bytes().startswith(b"$ANSIBLE_VAULT"):
+        return []
+    problem = mode_problem(path.stat().st_mode)
+    return [problem] if problem else []

@@ -1,0 +1,136 @@
+# Copyright: the picluster authors
+# SPDX-License-Identifier: Apache-2.0
+"""Debian packages where ansible.builtin.apt cannot help: a release may lack a package."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+_QUERY = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n"]
+_LISTS_BUSY = "Could not get lock /var/lib/apt/lists"
+_INTERRUPTED = "dpkg was interrupted"
+
+
+def parse_installed(output: str) -> set[str]:
+    """Return the names that dpkg-query reports as installed."""
+    return {line.split()[0] for line in output.splitlines() if line.endswith(" installed")}
+
+
+def parse_candidates(output: str) -> set[str]:
+    """Return the names for which `apt-cache policy` knows a version that could be installed."""
+    known: set[str] = set()
+    name = ""
+    for line in output.splitlines():
+        if not line.startswith(" "):
+            name = line.rstrip().rstrip(":")
+        elif line.strip().startswith("Candidate:") and not line.strip().endswith("(none)"):
+            known.add(name)
+    return known
+
+
+class Apt:
+    """The node's packages."""
+
+    def __init__(self, module: AnsibleModule, lock_timeout: int) -> None:
+        self._module = module
+        self._timeout = lock_timeout
+
+    def installed(self, names: list[str]) -> list[str]:
+        """Return those of `names` that are installed, in order."""
+        # dpkg-query ends with 1 when it does not know one of the names, and still tells about the others.
+        _rc, out, _err = self._module.run_command([*_QUERY, *names])
+        found = parse_installed(out)
+        return [name for name in names if name in found]
+
+    def missing(self, names: list[str]) -> list[str]:
+        """Return those of `names` that are not installed, in order."""
+        found = self.installed(names)
+        return [name for name in names if name not in found]
+
+    def only_dependencies(self, names: list[str]) -> list[str]:
+        """Return those of `names` that are installed only because another package needs them."""
+        _rc, out, _err = self._module.run_command(["apt-mark", "showauto", *names])
+        found = set(out.split())
+        return [name for name in self.installed(names) if name in found]
+
+    def _known(self, names: list[str]) -> list[str]:
+        _rc, out, _err = self._module.run_command(["apt-cache", "policy", *names], environ_update={"LC_ALL": "C"})
+        found = parse_candidates(out)
+        return [name for name in names if name in found]
+
+    def install(self, names: list[str], optional: set[str]) -> list[str]:
+        """Install `names` without what they only recommend; return what was installed.
+
+        Args:
+            names: packages that are not installed.
+            optional: those of them that a release may not have.
+
+        Raises:
+            ValueError: apt refuses; the message has its own words.
+        """
+        self._wait_for_first_boot()
+        fresh = False
+        if any(name not in optional for name in names if name not in self._known(names)):
+            # A stock card has no package lists at all.
+            self._update()
+            fresh = True
+        wanted = [name for name in names if name not in optional or name in self._known(names)]
+        if not wanted:
+            return []
+        try:
+            self._get("install", "--no-install-recommends", *wanted)
+        except ValueError:
+            if fresh:
+                raise
+            # Old lists name versions that the mirror has replaced since.
+            self._update()
+            self._get("install", "--no-install-recommends", *wanted)
+        return wanted
+
+    def remove(self, names: list[str]) -> None:
+        """Remove `names`; their data and the configuration that users changed stay."""
+        self._get("remove", *names)
+
+    def _get(self, *arguments: str) -> None:
+        command = ["apt-get", "--assume-yes", "--quiet", "--option", f"DPkg::Lock::Timeout={self._timeout}"]
+        for option in ("confdef", "confold"):
+            command += ["--option", f"Dpkg::Options::=--force-{option}"]
+        said = self._run([*command, *arguments])
+        if _INTERRUPTED in said:
+            # The node lost its power, or an earlier run was killed, while dpkg was at work.
+            self._run(["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"])
+            said = self._run([*command, *arguments])
+        if said:
+            lines = [line for line in said.splitlines() if line.startswith("E:")] or said.splitlines()[-3:]
+            raise ValueError(f"apt-get {' '.join(arguments)} failed: {' '.join(lines)}")
+
+    def _run(self, command: list[str]) -> str:
+        """Run a command; return what it complained of, or nothing if it succeeded."""
+        rc, out, err = self._module.run_command(
+            command, environ_update={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+        )
+        return "" if rc == 0 else (err or out).strip() or f"{command[0]} ended with {rc}"
+
+    def _update(self) -> None:
+        # DPkg::Lock::Timeout does not cover the lock on the lists.
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                self._get("update")
+            except ValueError as error:
+                if _LISTS_BUSY not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(2)
+            else:
+                return
+
+    def _wait_for_first_boot(self) -> None:
+        """Let cloud-init finish, whose first boot may itself be installing packages."""
+        if Path("/run/cloud-init").is_dir() and Path("/usr/bin/cloud-init").exists():
+            # Its exit code tells how cloud-init fared, which is not the question here.
+            self._module.run_command(["cloud-init", "status", "--wait"])

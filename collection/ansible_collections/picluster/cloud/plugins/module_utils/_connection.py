@@ -1,0 +1,47 @@
+# Copyright: the picluster authors
+# SPDX-License-Identifier: Apache-2.0
+"""The ssh connection that a module was started by: its two addresses, as sshd told its first child."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Connection:
+    """An ssh connection as the node sees it."""
+
+    client: str
+    server: str
+
+
+def parse_environ(environ: bytes) -> Connection | None:
+    """Return the connection from a process's environment (SSH_CONNECTION of sshd(8)), or None if it names none."""
+    for item in environ.split(b"\0"):
+        name, _, value = item.partition(b"=")
+        if name == b"SSH_CONNECTION":
+            client, _port, server, *_rest = [*value.decode(errors="replace").split(), "", "", ""]
+            return Connection(client, server) if server else None
+    return None
+
+
+def current_connection() -> Connection | None:
+    """Return the ssh connection above this process, or None if there is none.
+
+    sudo takes SSH_CONNECTION out of the environment, so the ancestors are asked, nearest first.
+    """
+    pid = os.getpid()
+    while pid > 1:
+        folder = Path("/proc") / str(pid)
+        try:
+            found = parse_environ((folder / "environ").read_bytes())
+            # The fields after the name in brackets, which may itself hold blanks and brackets (proc(5)).
+            parent = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
+        except OSError:
+            return None
+        if found:
+            return found
+        pid = int(parent)
+    return None

@@ -1,0 +1,208 @@
+#!/usr/bin/python
+# Copyright 2026 picluster contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Module k3s_node: make a node a k3s server, a k3s agent, or neither."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k3s_node
+short_description: Make a node a k3s server, a k3s agent, or neither
+description:
+  - Converges all of k3s on a node in one call, once its binary is at C(/usr/local/bin/k3s-<version>) - links,
+    configuration, tokens, registries, the systemd unit, and the running service.
+  - The service is started without waiting. Agents retry until their server answers, so all nodes may start at once.
+  - It is restarted only if one of its inputs changed, also when a former run was killed before its restart.
+  - V(none) ends pods and service and removes unit, configuration and binaries. Data in C(/var/lib/rancher) stays,
+    and so does the node's password in C(/etc/rancher/node).
+author: [picluster contributors]
+options:
+  role:
+    description: What the node shall be.
+    type: str
+    choices: [server, agent, none]
+    required: true
+  artifact:
+    description: The binary as M(picluster.cloud.artifacts) returned it; if empty, nothing is touched.
+    type: dict
+    default: {}
+  optional:
+    description: Whether an empty O(artifact) skips the node instead of failing.
+    type: bool
+    default: false
+  server_address:
+    description: Address of the first server.
+    type: str
+    default: ''
+  node_name:
+    description: Name of the node in Kubernetes.
+    type: str
+    default: ''
+  node_address:
+    description: Address of the node.
+    type: str
+    default: ''
+  token:
+    description: Secret of the servers.
+    type: str
+    default: ''
+  agent_token:
+    description: Secret with which agents join.
+    type: str
+    default: ''
+  config:
+    description: Further keys of config.yaml; a list is appended to the role's own.
+    type: dict
+    default: {}
+  registries:
+    description: Content of registries.yaml.
+    type: dict
+    default: {}
+  containerd_template:
+    description: Template of containerd's configuration.
+    type: str
+    default: ''
+  limit_nofile:
+    description: Open files that the service may have; lowered where the node's init may not give so many.
+    type: int
+    default: 1048576
+  probe:
+    description: Whether to keep a small image for the pod check, made of the node's busybox, among k3s's images.
+    type: bool
+    default: true
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    description: Secrets are hidden.
+  idempotent:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Converge k3s
+  picluster.cloud.k3s_node:
+    role: agent
+    artifact: "{{ k3s_artifact }}"
+    server_address: 192.168.63.11
+    node_name: red2
+    node_address: 192.168.63.12
+    agent_token: "{{ k3s_agent_token }}"
+"""
+
+RETURN = r"""
+restarted:
+  description: Whether the service was started or restarted.
+  returned: success
+  type: bool
+picluster_status:
+  description: For the summary, when the node was skipped for want of an artifact.
+  returned: when skipped
+  type: list
+  elements: dict
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.picluster.cloud.plugins.module_utils import _pods, _probe
+from ansible_collections.picluster.cloud.plugins.module_utils._k3s import SettingsError, Wish, check
+from ansible_collections.picluster.cloud.plugins.module_utils._k3s_host import Host
+from ansible_collections.picluster.cloud.plugins.module_utils._machine import cmdline_path, read_machine
+
+
+def skipped(name: str) -> dict[str, Any]:
+    """Describe a node whose k3s could not be had."""
+    return {
+        "changed": False,
+        "restarted": False,
+        "picluster_status": [{"node": name, "layer": "k3s", "state": "skipped", "detail": "no artifact"}],
+    }
+
+
+def read_wish(params: dict[str, Any]) -> Wish:
+    """Read the options; for role none only the role counts.
+
+    Raises:
+        SettingsError: With the setting that is wrong and what would be right.
+    """
+    if params["limit_nofile"] < 1:
+        raise SettingsError(f"k3s_limit_nofile is {params['limit_nofile']}; wanted is a positive number")
+    same = ("role", "server_address", "node_name", "node_address", "token", "agent_token", "config", "registries")
+    wish = Wish(
+        version=str(params["artifact"].get("version", "")),
+        containerd_template=params["containerd_template"],
+        limit_nofile=params["limit_nofile"],
+        **{name: params[name] for name in same},
+    )
+    if wish.role != "none":
+        check(wish)
+    return wish
+
+
+def converge(host: Host, wish: Wish, params: dict[str, Any]) -> None:
+    """Bring the node to what is wanted.
+
+    Raises:
+        SettingsError: When the node cannot run k3s; the text says what to change on it.
+    """
+    machine = read_machine()
+    if wish.role == "none":
+        host.remove(pods_left=_pods.leftovers, end_pods=_pods.end)
+        return
+    if not machine.memory_cgroup:
+        raise SettingsError(
+            "the kernel runs without the memory cgroup, which k3s needs; add 'cgroup_memory=1 cgroup_enable=memory' "
+            f"to the line in {cmdline_path()} and reboot"
+        )
+    image = _probe.build() if params["probe"] else None
+    host.install(wish, machine, str(params["artifact"].get("sha256", "")), image)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "role": {"type": "str", "choices": ["server", "agent", "none"], "required": True},
+            "artifact": {"type": "dict", "default": {}},
+            "optional": {"type": "bool", "default": False},
+            "server_address": {"type": "str", "default": ""},
+            "node_name": {"type": "str", "default": ""},
+            "node_address": {"type": "str", "default": ""},
+            "token": {"type": "str", "default": "", "no_log": True},
+            "agent_token": {"type": "str", "default": "", "no_log": True},
+            "config": {"type": "dict", "default": {}},
+            "registries": {"type": "dict", "default": {}},
+            "containerd_template": {"type": "str", "default": ""},
+            "limit_nofile": {"type": "int", "default": 1048576},
+            "probe": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    if params["role"] != "none" and not params["artifact"]:
+        if not params["optional"]:
+            module.fail_json(msg="k3s_artifact is empty: run the whole site.yml, which fetches it, or set k3s_optional")
+        module.exit_json(**skipped(params["node_name"]))
+
+    def run(*command: str) -> str:
+        code, out, err = module.run_command(list(command))
+        if code:
+            module.fail_json(msg=f"'{' '.join(command)}' failed: {(err or out).strip()}")
+        return str(out)
+
+    host = Host(Path("/"), run, check_mode=module.check_mode)
+    try:
+        converge(host, read_wish(params), params)
+    except SettingsError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"k3s could not be set up on {params['node_name'] or 'this node'}: {error}")
+    module.exit_json(changed=host.changed, restarted=host.restarted, diff=host.diff)
+
+
+if __name__ == "__main__":
+    main()

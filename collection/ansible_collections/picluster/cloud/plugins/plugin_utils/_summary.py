@@ -1,0 +1,206 @@
+# Copyright: the picluster authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is known about each node at the end of a run, as data, as a table and as JSON."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+LAYERS = ("docker", "k3s", "hdfs", "yarn")
+NOTHING = "-"
+# What Ansible and ssh put before the cause: who failed is said by the line itself.
+_PREFIXES = re.compile(
+    r"^(Task failed|Module failed|Action failed|Failed to connect to the host via ssh"
+    r"|non-zero return code|MODULE FAILURE"
+    r"|Data could not be sent to remote host \"[^\"]*\"\. Make sure this host can be reached over ssh)\s*[.:]\s*",
+    re.IGNORECASE,
+)
+_SSH_NOISE = re.compile(
+    r"^(Warning: Permanently added|\*\* |debug\d:|OpenSSH_|Pseudo-terminal|mux_client|ControlSocket"
+    r"|Shared connection to)"
+)
+# ssh's own hint, between 15 lines of warning, on how to forget a host key that is no longer right.
+_FORGET = re.compile(r"ssh-keygen -f .+ -R \S+")
+_LONGEST_REASON = 400
+_LONGEST_DETAIL = 24
+
+
+@dataclass
+class NodeSummary:
+    """One node's share of a run."""
+
+    ssh: str = NOTHING
+    layers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    changed: int = 0
+    tasks: int = 0
+    task_failed: str = ""
+    reason: str = ""
+    dead: bool = False
+    failed: bool = False
+
+    def state(self, layer: str) -> str:
+        """Return a layer's state; a node that does not answer has none that could be called ok."""
+        state = self.layers.get(layer, (NOTHING, ""))[0]
+        return NOTHING if self.dead and state in {"ok", "stand-in"} else state
+
+    def cell(self, layer: str) -> str:
+        """Return what the table says about a layer: why it was skipped belongs beside the word."""
+        state, detail = self.state(layer), self.layers.get(layer, (NOTHING, ""))[1]
+        return f"{state}: {detail}" if state == "skipped" and 0 < len(detail) <= _LONGEST_DETAIL else state
+
+
+@dataclass
+class Summary:
+    """All nodes, in the inventory's order, and the answers that the cluster gave."""
+
+    nodes: dict[str, NodeSummary] = field(default_factory=dict)
+    answers: list[str] = field(default_factory=list)
+
+    def collect(self, result: dict[str, Any]) -> None:
+        """Take `picluster_status` and `picluster_answer` out of a task's result or out of its loop's items."""
+        items = result.get("results")
+        for one in [result, *(i for i in (items if isinstance(items, list) else []) if isinstance(i, dict))]:
+            status = one.get("picluster_status")
+            for entry in status if isinstance(status, list) else []:
+                if isinstance(entry, dict) and entry.get("node") in self.nodes and entry.get("layer"):
+                    node = self.nodes[str(entry["node"])]
+                    node.layers[str(entry["layer"])] = (
+                        str(entry.get("state", "failed")),
+                        str(entry.get("detail") or ""),
+                    )
+            answer = one.get("picluster_answer")
+            for line in answer if isinstance(answer, list) else [answer]:
+                if line and str(line) not in self.answers:
+                    self.answers.append(str(line))
+
+    def layers(self) -> list[str]:
+        """Return every layer that was reported, known ones first."""
+        seen = {layer for node in self.nodes.values() for layer in node.layers}
+        return [layer for layer in LAYERS if layer in seen] + sorted(seen - set(LAYERS))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the summary for programs."""
+        return {
+            "nodes": {
+                name: {
+                    "ssh": node.ssh,
+                    "layers": {layer: node.state(layer) for layer in self.layers()},
+                    "details": {layer: detail for layer, (_state, detail) in node.layers.items()},
+                    "changed": node.changed,
+                    "tasks": node.tasks,
+                    "failed": {"task": node.task_failed, "reason": node.reason} if node.dead or node.failed else None,
+                }
+                for name, node in self.nodes.items()
+            },
+            "answers": self.answers,
+        }
+
+
+def reason(result: dict[str, Any]) -> str:
+    """Return the cause of a failure in one line.
+
+    Args:
+        result: a failed or unreachable task's result; of a loop, the first item that failed counts.
+    """
+    items = result.get("results")
+    if isinstance(items, list):
+        for item in items:
+            if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")):
+                return reason(item)
+    for key in ("msg", "stderr", "module_stderr", "stdout", "module_stdout"):
+        text = shortened(str(result.get(key) or ""))
+        if text:
+            return text
+    return "no reason given"
+
+
+def shortened(message: str) -> str:
+    """Return a message without what stands before the cause, in one line."""
+    if "REMOTE HOST IDENTIFICATION HAS CHANGED" in message:
+        hint = _FORGET.search(message)
+        return "its host key is not the known one" + (f"; if its card was burnt anew: {hint[0]}" if hint else "")
+    lines = [line.strip() for line in message.splitlines()]
+    text = " ".join(line for line in (_stripped(line) for line in lines) if line and not _SSH_NOISE.match(line))
+    text = " ".join(_stripped(text).split())
+    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 3] + "..."
+
+
+def _stripped(line: str) -> str:
+    while (rest := _PREFIXES.sub("", line)) != line:
+        line = rest
+    return line
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the table is drawn."""
+
+    width: int = 100
+    unicode: bool = False
+    paint: Callable[[str, str], str] = lambda text, _color: text
+
+
+def color(cell: str) -> str:
+    """Return the colour of a cell's text as Ansible names it, or an empty text."""
+    word = cell.partition(":")[0]
+    return {"ok": "green", "failed": "red", "unreachable": "red", "skipped": "cyan", "stand-in": "yellow"}.get(word, "")
+
+
+def table(summary: Summary, style: Style) -> list[str]:
+    """Return the lines of the table, the failures and the answers."""
+    layers = summary.layers()
+    head = ["node", "ssh", *layers, "changed", "tasks"]
+    rows = [
+        [name, node.ssh, *(node.cell(layer) for layer in layers), str(node.changed), str(node.tasks)]
+        for name, node in summary.nodes.items()
+    ]
+    widths = _fitted(
+        [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))], [len(h) for h in head], style.width
+    )
+    bar, dash = ("│", "─") if style.unicode else ("|", "-")
+    corners = (("┌", "┬", "┐"), ("├", "┼", "┤"), ("└", "┴", "┘")) if style.unicode else (("+", "+", "+"),) * 3
+    rules = [left + middle.join(dash * (w + 2) for w in widths) + right for left, middle, right in corners]
+    numbers = {len(head) - 1, len(head) - 2}
+
+    def line(cells: Iterable[str], *, plain: bool) -> str:
+        out = []
+        for i, cell in enumerate(cells):
+            text = cell if len(cell) <= widths[i] else cell[: widths[i] - 1] + ("…" if style.unicode else "~")
+            padded = text.rjust(widths[i]) if i in numbers else text.ljust(widths[i])
+            hue = "" if plain or i == 0 or i in numbers else color(cell)
+            out.append(f" {style.paint(padded, hue) if hue else padded} ")
+        return bar + bar.join(out) + bar
+
+    lines = [rules[0], line(head, plain=True), rules[1], *(line(row, plain=False) for row in rows), rules[2]]
+    lines += [style.paint(text, "red") for text in failures(summary)]
+    return lines + summary.answers
+
+
+def failures(summary: Summary) -> list[str]:
+    """Return one line for each failed or unreachable node, and for each layer that failed without failing its node."""
+    lines = []
+    for name, node in summary.nodes.items():
+        if node.dead or node.failed:
+            lines.append(f'{name} {"unreachable" if node.dead else "failed"} at "{node.task_failed}": {node.reason}')
+        lines += [
+            f"{name} {layer}: {detail or 'failed'}"
+            for layer, (state, detail) in node.layers.items()
+            if state == "failed" and not (detail and detail == node.reason)
+        ]
+    return lines
+
+
+def _fitted(widths: list[int], smallest: list[int], limit: int) -> list[int]:
+    """Return the column widths, the widest ones shortened until a row fits into `limit` or nothing more can go."""
+    widths = list(widths)
+    while sum(widths) + 3 * len(widths) + 1 > limit:
+        widest = max(range(len(widths)), key=lambda i: widths[i] - max(smallest[i], 4))
+        if widths[widest] <= max(smallest[widest], 4):
+            break
+        widths[widest] -= 1
+    return widths

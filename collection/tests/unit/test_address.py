@@ -1,0 +1,162 @@
+"""The static address: the texts, the kernel's answers, who manages the interface."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from ansible_collections.picluster.cloud.plugins.module_utils import _address, _managers
+
+if TYPE_CHECKING:
+    from ansible_collections.picluster.cloud.plugins.module_utils._address import Wanted
+
+
+def wanted(**change: object) -> Wanted:
+    options: dict[str, object] = {
+        "interface": "eth0",
+        "address": "192.168.63.11",
+        "prefix": 24,
+        "gateway": "192.168.63.1",
+        "dns": ["192.168.63.1", "fd00::1"],
+    }
+    return _address.make_wanted(**(options | change))  # type: ignore[arg-type]  # the options of a module, by name
+
+
+def links(**info: object) -> str:
+    return json.dumps(
+        [
+            {"ifname": "lo", "addr_info": [{"local": "127.0.0.1", "prefixlen": 8}]},
+            {"ifname": "eth0", "addr_info": [info] if info else []},
+        ]
+    )
+
+
+DHCP = links(local="192.168.63.11", prefixlen=24, dynamic=True, valid_life_time=3600)
+STATIC = links(local="192.168.63.11", prefixlen=24, valid_life_time=4294967295)
+
+
+def test_the_drop_in_turns_dhcp_off_on_the_same_interface_and_renderer() -> None:
+    loaded = yaml.safe_load(_address.netplan_text(wanted(), "NetworkManager"))
+    assert loaded["network"]["ethernets"]["eth0"] == {
+        "renderer": "NetworkManager",
+        "dhcp4": False,
+        "addresses": ["192.168.63.11/24"],
+        "routes": [{"to": "default", "via": "192.168.63.1"}],
+        "nameservers": {"addresses": ["192.168.63.1", "fd00::1"]},
+        "networkmanager": {"passthrough": {"connection.autoconnect-priority": "100"}},
+    }
+
+
+def test_what_is_networkmanager_s_own_is_kept_from_networkd() -> None:
+    eth0 = yaml.safe_load(_address.netplan_text(wanted(dns=[]), "networkd"))["network"]["ethernets"]["eth0"]
+    assert eth0["renderer"] == "networkd"
+    assert "networkmanager" not in eth0
+    assert "nameservers" not in eth0
+
+
+def test_the_profile_has_address_router_and_a_uuid_that_never_changes() -> None:
+    text = _address.keyfile_text(wanted())
+    assert "address1=192.168.63.11/24,192.168.63.1\ndns=192.168.63.1;\n" in text
+    assert text.endswith("[ipv6]\nmethod=auto\ndns=fd00::1;\n")
+    assert "autoconnect-priority=100" in text
+    assert text == _address.keyfile_text(wanted())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"address": "192.168.63"}, "node_address 192.168.63 with node_prefix 24 is no IPv4 address"),
+        ({"prefix": 33}, "node_prefix 33"),
+        ({"gateway": "router"}, "node_gateway is router"),
+        ({"gateway": "10.0.0.1"}, "node_gateway 10.0.0.1 is not another address in 192.168.63.0/24"),
+        ({"gateway": "192.168.63.11"}, "not another address"),
+        ({"dns": ["fritz.box"]}, "node_dns has fritz.box"),
+    ],
+)
+def test_bad_input_is_one_sentence(change: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match="node_") as caught:
+        wanted(**change)
+    assert words in str(caught.value)
+
+
+def test_a_lease_is_not_a_static_address() -> None:
+    assert not _address.is_there(wanted(), _address.parse_addresses(DHCP), {"192.168.63.1"})
+    assert _address.is_there(wanted(), _address.parse_addresses(STATIC), {"192.168.63.1"})
+
+
+def test_the_right_address_with_the_wrong_bits_or_router_is_not_right() -> None:
+    live = _address.parse_addresses(STATIC)
+    assert not _address.is_there(wanted(prefix=25), live, {"192.168.63.1"})
+    assert not _address.is_there(wanted(), live, {"192.168.63.254"})
+
+
+def test_only_routers_of_the_interface_count() -> None:
+    routes = json.dumps(
+        [
+            {"dst": "default", "gateway": "192.168.63.1", "dev": "eth0"},
+            {"dst": "default", "gateway": "10.0.0.1", "dev": "wlan0"},
+            {"dst": "default", "dev": "tun0"},
+        ]
+    )
+    assert _address.parse_gateways(routes, "eth0") == {"192.168.63.1"}
+    assert _address.parse_gateways("", "eth0") == set()
+
+
+def test_a_node_at_another_address_is_not_moved() -> None:
+    live = _address.parse_addresses(links(local="192.168.63.150", prefixlen=24, dynamic=True))
+    problem = _address.elsewhere(wanted(), live, ["eth0", "lo"])
+    assert problem is not None
+    assert "eth0 has 192.168.63.150, but node_address is 192.168.63.11" in problem
+
+
+def test_a_node_that_has_its_address_may_go_on() -> None:
+    assert _address.elsewhere(wanted(), _address.parse_addresses(DHCP), ["eth0", "lo"]) is None
+
+
+def test_a_wrong_interface_is_named_with_the_right_one() -> None:
+    live = _address.parse_addresses(DHCP)
+    assert "it has end0, eth0:" in str(_address.elsewhere(wanted(interface="eth1"), live, ["end0", "eth0", "lo"]))
+    assert "set node_interface: eth0" in str(_address.elsewhere(wanted(interface="end0"), live, ["end0", "eth0", "lo"]))
+
+
+@pytest.mark.parametrize(
+    ("found", "kind"),
+    [
+        (_managers.Found(netplan=True, nm_state="connected", networkd=False, dhcpcd=False), "netplan-nm"),
+        (_managers.Found(netplan=False, nm_state="connected", networkd=False, dhcpcd=True), "nm"),
+        (_managers.Found(netplan=True, nm_state="unmanaged", networkd=True, dhcpcd=False), "netplan-networkd"),
+        (_managers.Found(netplan=True, nm_state="", networkd=True, dhcpcd=False), "netplan-networkd"),
+    ],
+)
+def test_whoever_has_the_interface_is_found(found: _managers.Found, kind: str) -> None:
+    assert _managers.kind(found, "eth0") == kind
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (_managers.Found(netplan=False, nm_state="", networkd=False, dhcpcd=True), "dhcpcd has a configuration"),
+        (
+            _managers.Found(netplan=False, nm_state="connected (externally)", networkd=False, dhcpcd=False),
+            "connected (externally)",
+        ),
+        (
+            _managers.Found(netplan=False, nm_state="", networkd=True, dhcpcd=False),
+            "systemd-networkd runs without netplan",
+        ),
+        (_managers.Found(netplan=True, nm_state="", networkd=False, dhcpcd=False), "nothing that is known runs"),
+    ],
+)
+def test_an_unknown_manager_is_refused_with_what_was_found(found: _managers.Found, words: str) -> None:
+    with pytest.raises(ValueError, match="eth0 is in the hands of neither") as caught:
+        _managers.kind(found, "eth0")
+    assert words in str(caught.value)
+
+
+def test_nmcli_s_state_is_that_of_the_interface() -> None:
+    output = "lo:connected (externally)\neth0:connected\neth01:unmanaged\n"
+    assert _managers.parse_nm_state(output, "eth0") == "connected"
+    assert _managers.parse_nm_state(output, "wlan0") == ""

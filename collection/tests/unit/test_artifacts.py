@@ -1,0 +1,297 @@
+# Copyright 2026 picluster contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.picluster.cloud.plugins.module_utils._digest import ArtifactError
+from ansible_collections.picluster.cloud.plugins.module_utils._store import (
+    LOCK_HEADER,
+    NotToBeHad,
+    Store,
+    open_over_network,
+    parse_lock,
+    read_wanted,
+    render_lock,
+)
+from ansible_collections.picluster.cloud.plugins.modules.artifacts import collect, pin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+BINARY = b"k3s for arm64"
+SHA = hashlib.sha256(BINARY).hexdigest()
+OTHER = "0" * 64
+URL, SUMS = "https://publisher.test/k3s-arm64", "https://publisher.test/sha256sum-arm64.txt"
+KEY = "k3s/v1/arm64"
+
+
+class Page(io.BytesIO):
+    def __init__(self, data: bytes, url: str) -> None:
+        super().__init__(data)
+        self.url = url
+
+    def geturl(self) -> str:
+        return self.url
+
+
+class Publisher:
+    def __init__(self, pages: dict[str, bytes | str]) -> None:
+        self.pages = pages
+        self.asked: list[tuple[str, str]] = []
+        self.final: dict[str, str] = {}
+
+    def __call__(self, url: str, method: str, timeout: int) -> Page:
+        assert timeout == 15
+        self.asked.append((method, url))
+        page = self.pages.get(url, f"{url} answered HTTP 404")
+        if isinstance(page, str):
+            raise NotToBeHad(page)
+        return Page(page, self.final.get(url, url))
+
+
+GOOD: dict[str, bytes | str] = {URL: BINARY, SUMS: f"{SHA}  k3s-arm64\n".encode()}
+
+
+def files(**more: str) -> dict[str, Any]:
+    return {"arm64": {"file": "k3s-arm64", "url": URL, "checksum_url": SUMS} | more}
+
+
+def store(tmp_path: Path, publisher: Publisher, **more: Any) -> Store:
+    defaults: dict[str, Any] = {
+        "folder": None,
+        "cache": tmp_path / "cache",
+        "lock": {},
+        "lock_path": tmp_path / "artifacts.lock",
+        "opener": publisher,
+    }
+    return Store(**(defaults | more))
+
+
+def get(one: Store, given: dict[str, Any] | None = None) -> dict[str, str]:
+    return one.get(read_wanted("k3s", "v1", given or files())[0])
+
+
+def everything_under(path: Path) -> Iterable[str]:
+    return sorted(str(found.relative_to(path)) for found in path.rglob("*") if found.is_file())
+
+
+def test_first_fetch_is_checked_with_the_publisher_and_pinned(tmp_path: Path) -> None:
+    one = store(tmp_path, Publisher(GOOD))
+    found = get(one)
+    assert found["sha256"] == SHA
+    assert (tmp_path / "cache/k3s/v1/arm64/k3s-arm64").read_bytes() == BINARY
+    assert one.lock == {KEY: SHA}
+    assert one.fetched == ["arm64"]
+
+
+def test_second_fetch_asks_nobody(tmp_path: Path) -> None:
+    get(store(tmp_path, Publisher(GOOD)))
+    silent = Publisher({})
+    one = store(tmp_path, silent, lock={KEY: SHA})
+    assert get(one)["sha256"] == SHA
+    assert silent.asked == []
+    assert one.fetched == []
+
+
+def test_download_that_the_publisher_did_not_vouch_for_is_thrown_away(tmp_path: Path) -> None:
+    pages = GOOD | {URL: b"something else"}
+    with pytest.raises(ArtifactError, match=rf"{SUMS} says {SHA}; do not use the file"):
+        get(store(tmp_path, Publisher(pages)))
+    assert not [name for name in everything_under(tmp_path) if "k3s-arm64" in name]
+
+
+def test_download_must_match_the_lock_whatever_the_publisher_says(tmp_path: Path) -> None:
+    publisher = Publisher(GOOD)
+    with pytest.raises(ArtifactError, match=rf"sha256 {SHA}, but .*artifacts.lock says {OTHER}; delete the line {KEY}"):
+        get(store(tmp_path, publisher, lock={KEY: OTHER}))
+    assert ("GET", SUMS) not in publisher.asked
+
+
+def test_given_checksum_wins_over_publisher_and_lock(tmp_path: Path) -> None:
+    publisher = Publisher(GOOD)
+    one = store(tmp_path, publisher, lock={KEY: OTHER})
+    sha512 = hashlib.sha512(BINARY).hexdigest()
+    assert get(one, files(checksum=f"sha512:{sha512}"))["sha256"] == SHA
+    assert one.lock == {KEY: SHA}
+    assert publisher.asked == [("GET", URL)]
+
+
+def test_given_checksum_that_differs_stops_even_a_cached_file(tmp_path: Path) -> None:
+    get(store(tmp_path, Publisher(GOOD)))
+    with pytest.raises(ArtifactError, match=f"the settings says {OTHER}; correct the checksum"):
+        get(store(tmp_path, Publisher(GOOD)), files(checksum=f"sha256:{OTHER}"))
+
+
+def test_without_anybody_to_vouch_nothing_is_downloaded(tmp_path: Path) -> None:
+    publisher = Publisher(GOOD)
+    with pytest.raises(ArtifactError, match="nobody vouches for k3s v1 for arm64"):
+        get(store(tmp_path, publisher), {"arm64": {"file": "k3s-arm64", "url": URL}})
+    assert publisher.asked == []
+
+
+def test_checksum_file_that_came_without_tls_is_refused(tmp_path: Path) -> None:
+    publisher = Publisher(GOOD)
+    publisher.final[SUMS] = "http://mirror.test/sums"
+    with pytest.raises(ArtifactError, match="only https can vouch"):
+        get(store(tmp_path, publisher))
+
+
+def test_the_sites_folder_comes_first_and_its_file_is_pinned_at_first_use(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "k3s-arm64").write_bytes(b"the site's own")
+    publisher = Publisher(GOOD)
+    one = store(tmp_path, publisher, folder=folder)
+    assert get(one)["path"] == str(folder / "k3s-arm64")
+    assert one.lock == {KEY: hashlib.sha256(b"the site's own").hexdigest()}
+    assert publisher.asked == []
+
+
+def test_folder_that_names_the_version_is_looked_into_first(tmp_path: Path) -> None:
+    (tmp_path / "k3s-v1").mkdir()
+    (tmp_path / "k3s-arm64").write_bytes(b"of some version")
+    (tmp_path / "k3s-v1/k3s-arm64").write_bytes(b"of this version")
+    assert get(store(tmp_path, Publisher({}), folder=tmp_path))["path"] == str(tmp_path / "k3s-v1/k3s-arm64")
+
+
+def test_folder_file_must_match_the_lock(tmp_path: Path) -> None:
+    (tmp_path / "k3s-arm64").write_bytes(BINARY)
+    with pytest.raises(ArtifactError, match=f"delete the line {KEY} there"):
+        get(store(tmp_path, Publisher({}), folder=tmp_path, lock={KEY: OTHER}))
+
+
+def test_folder_that_is_not_there_is_a_slip_and_no_download(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="PICLUSTER_ARTIFACTS"):
+        store(tmp_path, Publisher(GOOD), folder=tmp_path / "tpyo")
+
+
+def test_cached_file_that_rotted_is_fetched_again(tmp_path: Path) -> None:
+    path = get(store(tmp_path, Publisher(GOOD)))["path"]
+    (tmp_path / "cache/k3s/v1/arm64/k3s-arm64").write_bytes(b"k3s for arm6\0")
+    publisher = Publisher(GOOD)
+    one = store(tmp_path, publisher, lock={KEY: SHA})
+    assert get(one) == {"path": path, "sha256": SHA, "version": "v1"}
+    assert publisher.asked == [("GET", URL)]
+
+
+def test_remains_of_a_killed_download_are_removed(tmp_path: Path) -> None:
+    place = tmp_path / "cache/k3s/v1/arm64"
+    place.mkdir(parents=True)
+    (place / ".k3s-arm64.part-x1").write_bytes(b"half")
+    get(store(tmp_path, Publisher(GOOD)))
+    assert everything_under(place) == ["k3s-arm64", "k3s-arm64.sha256"]
+
+
+def test_two_runs_at_once_download_once(tmp_path: Path) -> None:
+    gate = threading.Barrier(2, timeout=10)
+    publisher = Publisher(GOOD)
+    answers: list[dict[str, str]] = []
+
+    def run() -> None:
+        one = store(tmp_path, publisher)
+        gate.wait()
+        answers.append(get(one))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert [answer["sha256"] for answer in answers] == [SHA, SHA]
+    assert publisher.asked.count(("GET", URL)) == 1
+
+
+def test_check_mode_asks_but_downloads_and_writes_nothing(tmp_path: Path) -> None:
+    publisher = Publisher(GOOD)
+    found = get(store(tmp_path, publisher, check_mode=True))
+    assert found["sha256"] == SHA
+    assert publisher.asked == [("GET", SUMS), ("HEAD", URL)]
+    assert everything_under(tmp_path) == []
+
+
+def test_check_mode_foresees_that_it_cannot_be_had(tmp_path: Path) -> None:
+    with pytest.raises(NotToBeHad, match="HTTP 404"):
+        get(store(tmp_path, Publisher({}), check_mode=True))
+
+
+def test_optional_artifact_that_cannot_be_had_is_reported_with_the_reason(tmp_path: Path) -> None:
+    params = {"name": "k3s", "version": "v1", "files": files(), "optional": True}
+    artifacts, missing = collect(
+        store(tmp_path, Publisher({SUMS: "publisher.test could not be reached (no route)"})), params
+    )
+    assert artifacts == {}
+    assert missing == {"arm64": "publisher.test could not be reached (no route)"}
+
+
+def test_publisher_that_does_not_answer_is_waited_for_once(tmp_path: Path) -> None:
+    publisher = Publisher({SUMS: "publisher.test could not be reached (timed out)"})
+    more = files() | {"armhf": files()["arm64"], "amd64": files()["arm64"]}
+    params = {"name": "k3s", "version": "v1", "files": more, "optional": True}
+    _artifacts, missing = collect(store(tmp_path, publisher), params)
+    assert set(missing) == {"arm64", "armhf", "amd64"}
+    assert len(publisher.asked) == 1
+
+
+def test_needed_artifact_that_cannot_be_had_fails_with_what_to_do(tmp_path: Path) -> None:
+    params = {"name": "k3s", "version": "v1", "files": files(), "optional": False}
+    with pytest.raises(ArtifactError, match="put k3s-arm64 into a folder and name that in PICLUSTER_ARTIFACTS"):
+        collect(store(tmp_path, Publisher({})), params)
+
+
+def test_wrong_checksum_fails_even_if_optional(tmp_path: Path) -> None:
+    params = {"name": "k3s", "version": "v1", "files": files(), "optional": True}
+    with pytest.raises(ArtifactError, match="do not use the file"):
+        collect(store(tmp_path, Publisher(GOOD | {URL: b"evil"})), params)
+
+
+def test_unreachable_network_is_a_finding_and_no_crash() -> None:
+    with pytest.raises(NotToBeHad, match="could not be reached"):
+        open_over_network("https://127.0.0.1:1/k3s", "GET", 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "entry", "message"),
+    [
+        ("k3s", "v1", "k3s-arm64", "files.arm64 must be a dictionary"),
+        ("k3s", "v1", {"file": "x", "sha256": "y"}, "files.arm64 must be a dictionary"),
+        ("k3s", "v1", {"url": "x"}, "files.arm64.file is ''"),
+        ("k3s", "v1", {"file": "../x"}, "plain name"),
+        ("k3s", "v1", {"file": "x", "checksum": "md5:1"}, "is no checksum"),
+        ("k3s", "v1", {"file": "x", "checksum_url": "http://x/sums"}, "only https"),
+        ("../k3s", "v1", {"file": "x"}, "must be made of letters"),
+        ("k3s", "v1/..", {"file": "x"}, "must be made of letters"),
+    ],
+)
+def test_bad_settings_are_named(name: str, version: str, entry: Any, message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        read_wanted(name, version, {"arm64": entry})
+
+
+def test_lock_is_sorted_and_reads_back(tmp_path: Path) -> None:
+    entries = {"k3s/v1/arm64": SHA, "hadoop/3.4.3/amd64": OTHER}
+    text = render_lock(entries)
+    assert text == f"{LOCK_HEADER}hadoop/3.4.3/amd64: sha256:{OTHER}\nk3s/v1/arm64: sha256:{SHA}\n"
+    assert parse_lock(text, tmp_path) == entries
+
+
+def test_damaged_lock_is_named_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"artifacts\.lock line 2 is not"):
+        parse_lock("# header\nk3s/v1/arm64: 123\n", tmp_path / "artifacts.lock")
+
+
+def test_pinning_keeps_what_another_run_wrote_and_is_done_once(tmp_path: Path) -> None:
+    lock = tmp_path / "artifacts.lock"
+    lock.write_text(render_lock({"hadoop/3.4.3/amd64": OTHER}))
+    before, after = pin(lock, {KEY: SHA}, check_mode=True)
+    assert before != after
+    assert lock.read_text() == before
+    pin(lock, {KEY: SHA}, check_mode=False)
+    assert lock.read_text() == after == render_lock({"hadoop/3.4.3/amd64": OTHER, KEY: SHA})
+    assert pin(lock, {KEY: SHA}, check_mode=False) == (after, after)

@@ -1,0 +1,60 @@
+"""Whole text files: replaced atomically, shown before and after, left alone in check mode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, read_text
+
+
+def files(*, check_mode: bool = False) -> TextFiles:
+    def move(source: str, target: str, **_options: Any) -> None:
+        Path(source).replace(target)
+
+    return TextFiles(SimpleNamespace(check_mode=check_mode, atomic_move=move))
+
+
+def test_a_new_file_gets_text_and_mode_and_the_second_time_nothing_changes(tmp_path: Path) -> None:
+    path = str(tmp_path / "a" / "b.conf")
+    first = files()
+    assert first.put(path, "x\n", 0o600)
+    assert first.diff == [{"before_header": f"{path} (absent)", "after_header": path, "before": "", "after": "x\n"}]
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+    second = files()
+    assert not second.put(path, "x\n", 0o600)
+    assert not second.changed
+    assert [entry.name for entry in (tmp_path / "a").iterdir()] == ["b.conf"]
+
+
+def test_only_the_mode_may_differ(tmp_path: Path) -> None:
+    path = tmp_path / "b.conf"
+    path.write_text("x\n", encoding="utf-8")
+    path.chmod(0o644)
+    worker = files()
+    assert worker.put(str(path), "x\n", 0o600)
+    assert (worker.diff[0]["before"], worker.diff[0]["after"]) == ("mode: 0644\n", "mode: 0600\n")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_check_mode_tells_and_touches_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.conf"
+    worker = files(check_mode=True)
+    assert worker.put(str(path), "x\n")
+    assert worker.changed
+    assert not path.parent.exists()
+
+
+def test_removing_is_shown_and_a_missing_file_is_no_change(tmp_path: Path) -> None:
+    path = tmp_path / "b.conf"
+    path.write_text("x\n", encoding="utf-8")
+    worker = files()
+    assert worker.remove(str(path))
+    assert not path.exists()
+    assert not files().remove(str(path))
+    assert worker.diff[0]["after_header"] == f"{path} (absent)"
+
+
+def test_a_file_that_is_not_there_reads_as_none(tmp_path: Path) -> None:
+    assert read_text(str(tmp_path / "nothing")) is None

@@ -1,0 +1,124 @@
+"""The inventory's judge: one data file for each kind of mistake, with the sentence that it must say."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+import yaml
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.vars.hostvars import HostVars
+from ansible.vars.manager import VariableManager
+
+from ansible_collections.picluster.cloud.plugins.action.inventory_check import ActionModule
+
+DATA = Path(__file__).parent / "data" / "inventory_check"
+LAYERS = "docker_state: present\nidentity_hostname: x\n"
+
+
+def inventory(folder: Path, case: dict[str, Any]) -> Path:
+    """Copy the good inventory to `folder` and make the case's mistake in it."""
+    shutil.copytree(DATA / "good", folder)
+    for name, text in case.get("change", {}).items():
+        if text is None:
+            (folder / name).unlink()
+        else:
+            (folder / name).write_text(text, encoding="utf-8")
+    for name, text in case.get("append", {}).items():
+        (folder / name).write_text((folder / name).read_text(encoding="utf-8") + text, encoding="utf-8")
+    for name, (old, new) in case.get("replace", {}).items():
+        text = (folder / name).read_text(encoding="utf-8")
+        assert old in text
+        (folder / name).write_text(text.replace(old, new), encoding="utf-8")
+    if (folder / "group_vars/all/secrets.yml").exists():
+        (folder / "group_vars/all/secrets.yml").chmod(0o600)
+    for name, mode in case.get("mode", {}).items():
+        (folder / name).chmod(int(mode, 8))
+    return folder
+
+
+def run(folder: Path, tmp_path: Path) -> dict[str, Any]:
+    """Run the action plugin on an inventory as Ansible reads it."""
+    (tmp_path / "vars").mkdir(exist_ok=True)
+    (tmp_path / "vars" / "layers.yml").write_text(LAYERS, encoding="utf-8")
+    loader = DataLoader()
+    loader.set_basedir(str(tmp_path))
+    manager = InventoryManager(loader, sources=[str(folder)])
+    variables = VariableManager(loader, manager)
+    task = MagicMock(args={}, async_val=0, check_mode=True)
+    task.get_search_path.return_value = [str(tmp_path)]
+    action = ActionModule(task, MagicMock(), MagicMock(check_mode=True), loader, MagicMock(), MagicMock())
+    result: dict[str, Any] = action.run(
+        task_vars={
+            "hostvars": HostVars(manager, variables, loader),
+            "groups": manager.get_groups_dict(),
+            "ansible_inventory_sources": [str(folder)],
+        }
+    )
+    return result
+
+
+@pytest.mark.parametrize("case", sorted((DATA / "cases").glob("*.yml")), ids=lambda path: path.stem)
+def test_every_kind_of_mistake_is_named_with_file_line_and_what_would_be_right(case: Path, tmp_path: Path) -> None:
+    data = yaml.safe_load(case.read_text(encoding="utf-8"))
+    folder = inventory(tmp_path / "red", data)
+    result = run(folder, tmp_path)
+    assert result["failed"]
+    head, *found = result["msg"].splitlines()
+    assert found == [f"{folder}/{sentence}" for sentence in data["expect"]]
+    assert (
+        head
+        == f"The inventory has {'one problem' if len(found) == 1 else f'{len(found)} problems'}; no node was touched."
+    )
+
+
+def test_a_good_inventory_gives_the_nodes_and_the_architectures_of_each_layer(tmp_path: Path) -> None:
+    result = run(inventory(tmp_path / "red", {}), tmp_path)
+    assert "failed" not in result
+    assert result["nodes"] == {"red1": "192.168.63.11", "red2": "192.168.63.12", "red3": "192.168.63.13"}
+    assert result["archs"] == {"k3s": ["arm64", "armhf"], "hadoop": ["arm64"]}
+    assert result["changed"] is False
+
+
+def test_templates_are_not_judged_but_resolved_for_the_result(tmp_path: Path) -> None:
+    case = {
+        "replace": {
+            "10-nodes.yml": ["192.168.63.12}", "'{{ base_net }}.12'}"],
+            "group_vars/all/cluster.yml": ["cluster_name: red", "cluster_name: red\nbase_net: 192.168.63"],
+        }
+    }
+    result = run(inventory(tmp_path / "red", case), tmp_path)
+    assert result["nodes"]["red2"] == "192.168.63.12"
+
+
+def test_the_secret_is_never_shown(tmp_path: Path) -> None:
+    case = {"change": {"group_vars/all/secrets.yml": "cluster_secret: hunter2\n"}}
+    assert "hunter2" not in str(run(inventory(tmp_path / "red", case), tmp_path))
+
+
+def test_a_vaulted_secrets_file_may_have_any_mode_and_a_vaulted_value_is_not_judged(tmp_path: Path) -> None:
+    vaulted = "cluster_secret: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  61626364\n"
+    folder = inventory(tmp_path / "red", {"change": {"group_vars/all/secrets.yml": vaulted}})
+    assert "failed" not in run(folder, tmp_path)
+
+
+def test_two_hundred_nodes_share_one_sentence(tmp_path: Path) -> None:
+    lines = "".join(
+        f"        red{i}: {{node_address: 192.168.{60 + i // 200}.{i % 200 + 11}}}\n" for i in range(1, 201)
+    )
+    case = {
+        "change": {
+            "10-nodes.yml": f"all:\n  children:\n    nodes:\n      hosts:\n{lines}",
+            "group_vars/all/cluster.yml": (DATA / "good/group_vars/all/cluster.yml")
+            .read_text(encoding="utf-8")
+            .replace("node_prefix: 24", "node_prefix: 20")
+            .replace("node_interface: eth0", "node_interface: [eth0]"),
+        }
+    }
+    result = run(inventory(tmp_path / "red", case), tmp_path)
+    assert result["msg"].count("\n") == 1
+    assert "cluster.yml:3: node_interface is the list ['eth0'], wanted is a text" in result["msg"]

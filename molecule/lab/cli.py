@@ -1,0 +1,177 @@
+"""The lab's command line: ``python -m lab up|down|status|unplug|plug|restart|verify-pool|demo|demo-down``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from lab.addresses import LabNet
+from lab.cluster import DEFAULT_NET, Lab, Wish
+from lab.errors import LabError
+from lab.recipe import SUITES
+from lab.report import Reporter
+from lab.state import ROOT, clusters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USAGE_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 2 and one sentence on standard error for what the user can mend."""
+    options = parser().parse_args(arguments)
+    report = Reporter()
+    try:
+        return int(options.run(options, report) or 0)
+    except LabError as error:
+        report.block(f"lab: {error}")
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        report.block("lab: stopped by the user; the same command goes on where it was, `lab down` clears up.")
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="lab", description="Container nodes that boot from burnt cards.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text)
+
+    up = command("up", "Have a lab running: build, burn, boot; running again checks and mends.")
+    _wish_options(up)
+    up.set_defaults(run=_up)
+
+    for name, text, function in (
+        ("down", "Take a lab away; images and inventory stay.", _down),
+        ("demo-down", "Take the demo's lab away.", _down),
+        ("status", "Show a lab's nodes.", _status),
+    ):
+        simple = command(name, text)
+        simple.add_argument("--name", default="red", help="the lab's name (default: %(default)s)")
+        simple.add_argument("--json", action="store_true", help="for programs") if name == "status" else None
+        simple.set_defaults(run=function)
+
+    for name, text, function in (
+        ("unplug", "Pull a node's network cable.", _unplug),
+        ("plug", "Plug a node's network cable in again.", _plug),
+        ("restart", "Cut a node's power and give it back.", _restart),
+    ):
+        on_node = command(name, text)
+        on_node.add_argument("node", metavar="NODE", help="the node, such as red2")
+        on_node.add_argument("--name", help="the lab's name (default: the node's name without its number)")
+        on_node.set_defaults(run=function)
+
+    pool = command("verify-pool", "Boot a stock card without a hint and see that its address is one of the pool's.")
+    pool.add_argument("--name", default="red", help="the lab's name (default: %(default)s)")
+    pool.add_argument("--suite", default=SUITES[0], choices=SUITES, help="the card's suite (default: %(default)s)")
+    pool.set_defaults(run=_verify_pool)
+
+    demo = command("demo", "Have a lab running, then run site.yml on it.")
+    _wish_options(demo)
+    demo.set_defaults(run=_demo)
+    return top
+
+
+def _wish_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--name", default="red", help="the lab's name (default: %(default)s)")
+    sub.add_argument("--nodes", type=int, default=3, help="how many nodes (default: %(default)s)")
+    sub.add_argument("--net", default=DEFAULT_NET, help="the lab's private net (default: %(default)s)")
+    sub.add_argument(
+        "--suite", default=SUITES[0], help="trixie, bookworm or both with a comma: in turn (default: %(default)s)"
+    )
+    sub.add_argument(
+        "--inventories", type=Path, default=ROOT / "inventories", help="folder of inventories (default: the checkout's)"
+    )
+
+
+def _wish(options: argparse.Namespace) -> Wish:
+    suites = tuple(dict.fromkeys(options.suite.split(",")))
+    unknown = [suite for suite in suites if suite not in SUITES]
+    if unknown:
+        raise LabError(f"--suite takes {' and '.join(SUITES)}, not {unknown[0]!r}.")
+    return Wish(options.name, options.nodes, LabNet.parse(options.net), suites, options.inventories)
+
+
+def _up(options: argparse.Namespace, report: Reporter) -> None:
+    Lab(options.name, report).up(_wish(options))
+
+
+def _down(options: argparse.Namespace, report: Reporter) -> None:
+    Lab(options.name, report).down()
+
+
+def _status(options: argparse.Namespace, report: Reporter) -> int:
+    rows = Lab(options.name, report).status()
+    if options.json:
+        keys = ("node", "suite", "address", "power")
+        sys.stdout.write(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]) + "\n")
+    else:
+        table = Table("node", "suite", "address", "power")
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+    return 0 if all(row[-1] == "on" for row in rows) else 1
+
+
+def _of_node(options: argparse.Namespace, report: Reporter) -> Lab:
+    name = options.name or re.sub(r"\d+$", "", options.node)
+    if not options.name and name not in clusters():
+        raise LabError(f"There is no lab {name!r} for the node {options.node!r}; say which by --name.")
+    return Lab(name, report)
+
+
+def _unplug(options: argparse.Namespace, report: Reporter) -> None:
+    _of_node(options, report).switch(options.node, on=False)
+
+
+def _plug(options: argparse.Namespace, report: Reporter) -> None:
+    _of_node(options, report).switch(options.node, on=True)
+
+
+def _restart(options: argparse.Namespace, report: Reporter) -> None:
+    _of_node(options, report).restart(options.node)
+
+
+def _verify_pool(options: argparse.Namespace, report: Reporter) -> None:
+    Lab(options.name, report).verify_pool(options.suite)
+
+
+def _demo(options: argparse.Namespace, report: Reporter) -> int:
+    """The lab, the playbook, and what to try next."""
+    wish = _wish(options)
+    state = Lab(options.name, report).up(wish)
+    playbook = shutil.which(
+        "ansible-playbook", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    )
+    if playbook is None:
+        raise LabError("There is no ansible-playbook beside this Python; `make demo` sets all of it up.")
+    inventory = _shown(wish.inventories / wish.cluster)
+    report.line(f"ansible-playbook site.yml -i {inventory}")
+    code = subprocess.run([playbook, "site.yml", "-i", inventory], cwd=ROOT, check=False).returncode
+    first = state.nodes[0].name
+    report.block(
+        f"\nTry next:\n"
+        f"  ansible-playbook site.yml -i {inventory}      # again: nothing changes\n"
+        f"  ansible {first} -i {inventory} -b -a 'docker info'\n"
+        f"  PYTHONPATH=molecule python -m lab restart {first}      # cut a node's power\n"
+    )
+    return code
+
+
+def _shown(path: Path) -> str:
+    """A path as the user would type it at the root of the checkout."""
+    path = path.resolve()
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
