@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -21,6 +21,8 @@ from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan impor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import Settings
 
 DATANODE = Unit("hadoop-datanode.service", "new", "datanode")
 
@@ -57,6 +59,10 @@ def process() -> Iterator[int]:
     child = subprocess.Popen([sys.executable, "-c", "input()"], env={"PICLUSTER_INPUTS": "old"}, stdin=subprocess.PIPE)
     yield child.pid
     child.communicate(b"\n")
+
+
+def settings(*workers: str) -> Settings:
+    return cast("Settings", SimpleNamespace(workers=workers))
 
 
 def test_the_answer_of_systemctl_is_read_by_unit() -> None:
@@ -169,7 +175,7 @@ def test_masters_read_the_workers_again_for_another_name_or_address(
 
     def tell(*workers: str, fresh: bool = False, **options: Any) -> list[str]:
         teller = node(**options)
-        teller._workers_in_force(unit, SimpleNamespace(workers=workers), fresh=fresh)
+        teller._workers_in_force(unit, settings(*workers), fresh=fresh)
         return teller.actions
 
     told = ["told hadoop-namenode.service of its workers"]
@@ -191,9 +197,7 @@ def test_a_master_that_does_not_listen_is_started_anew(
     monkeypatch.setattr(system, "_address", lambda _name: "10.0.0.2")
     (tmp_path / ".workers-namenode").write_text("other")
     deaf = node(answer=lambda command: (int("-refreshNodes" in command), "", ""))
-    deaf._workers_in_force(
-        Unit("hadoop-namenode.service", "new", "namenode"), SimpleNamespace(workers=("red2",)), fresh=False
-    )
+    deaf._workers_in_force(Unit("hadoop-namenode.service", "new", "namenode"), settings("red2"), fresh=False)
     assert calls[-1] == ["systemctl", "restart", "--no-block", "hadoop-namenode.service"]
 
 
@@ -235,6 +239,7 @@ def test_a_file_is_written_once_with_its_mode(node: Callable[..., system.Node], 
     first, second = node(), node()
     assert first._file(file)
     assert not second._file(file)
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["file"]
     assert (tmp_path / "sub/file").stat().st_mode & 0o777 == 0o640
     assert second.actions == []
 

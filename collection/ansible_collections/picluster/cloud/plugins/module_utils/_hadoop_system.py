@@ -183,7 +183,6 @@ class Node:
             self._diff(file.path, before or "", file.content)
         if not self.check:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink() if path.is_symlink() else None
             write_atomically(path, file.content, file.mode, (0, grp.getgrnam(file.group).gr_gid))
         return True
 
