@@ -135,7 +135,7 @@ def hdfs_site(s: Settings) -> dict[str, str]:
         "dfs.blocksize": str(s.block_size),
         # Who may join: the inventory's workers.
         "dfs.hosts": WORKERS,
-        # dfs.hosts guards already. This check remembers, for as long as a connection lasts, that an address had no name:
+        # dfs.hosts guards already. This check remembers, while a connection lasts, that an address had no name:
         # a worker that was up before the master's hosts file knew it would be shut out for good.
         "dfs.namenode.datanode.registration.ip-hostname-check": "false",
         # A format refuses a folder with data, even with -force (NameNode.java, HDFS-14883).
