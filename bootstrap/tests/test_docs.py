@@ -35,8 +35,8 @@ def test_every_command_of_the_page_works(
         run = {"cm-burn": cli.cm_burn, "picluster": cli.main}[program]
         assert run(arguments) == 0, command
     assert sorted(path.name for path in (tmp_path / "cards").iterdir()) == [
-        f"red{number}.img" for number in range(5, 10)
+        f"blue{number}.img" for number in range(5, 10)
     ]
-    hosts = (tmp_path / "inventories" / "red" / "10-nodes.yml").read_text(encoding="utf-8")
-    assert [f"red{number}:" in hosts for number in range(4, 11)] == [False, *[True] * 5, False]
-    assert (tmp_path / "inventories" / "blue" / "reservations.dnsmasq").exists()
+    hosts = (tmp_path / "inventories" / "blue" / "10-nodes.yml").read_text(encoding="utf-8")
+    assert [f"blue{number}:" in hosts for number in range(4, 11)] == [False, *[True] * 5, False]
+    assert (tmp_path / "inventories" / "green" / "reservations.dnsmasq").exists()
