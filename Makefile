@@ -10,8 +10,8 @@ CLUSTER ?= red
 NET ?= 192.168.63.0/24
 SUITE ?= trixie
 LAB := PYTHONPATH=molecule $(BIN)/python -m lab
-# The virtual environment's programs come first, activated or not; git must not be asked for Ansible's home.
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+# The virtual environment's programs come first, activated or not; the tests' judges are where a user's PATH ends.
+export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
 
 .PHONY: help
 help: ## Show this list
@@ -35,14 +35,14 @@ demo: setup ## A cluster on this machine: make demo NODES=5 NET=192.168.63.0/24
 	@$(LAB) demo --name $(CLUSTER) --nodes $(NODES) --net $(NET) --suite $(SUITE)
 
 .PHONY: demo-down
-demo-down: ## Remove the demo's containers, network and cards
+demo-down: $(VENV)/.installed ## Remove the demo's containers, network and cards
 	@$(LAB) demo-down --name $(CLUSTER)
 
 .PHONY: lint
 lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck
 	ruff check .
 	ruff format --check .
-	mypy bootstrap/picluster molecule/lab
+	mypy bootstrap/picluster molecule/lab collection/ansible_collections/picluster/cloud/plugins
 	yamllint --strict .
 	ansible-lint --strict
 	shellcheck .ci/run molecule/lab/host-setup molecule/run-scenarios

@@ -71,7 +71,12 @@ def _add_burn(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--image", type=Path, required=True, help="stock card image: .img, .xz, .gz, .zst or .zip")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="where the card images go, one a node"
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("cards"),
+        metavar="DIR",
+        help="where the card images go, one a node (default: cards)",
     )
     parser.set_defaults(run=_burn)
 
@@ -97,6 +102,7 @@ def _plan(
     options: argparse.Namespace, guessed_arch: str | None, *, client_id: bool | None
 ) -> tuple[list[str], inventory.Plan]:
     nodes = names.expand_names(options.name)
+    _check_folder(options.inventories, "--inventories")
     addresses: dict[str, IPv4Address] | None = None
     if options.ips is not None:
         addresses = names.pair(nodes, names.expand_addresses(options.ips))
@@ -196,8 +202,7 @@ def _burn(options: argparse.Namespace, report: Report) -> int:
 
 
 def _check_output(output: Path, nodes: Sequence[str], image: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise PiclusterError(f"-o {output} is a file: name the directory for the card images")
+    _check_folder(output, "-o")
     for name in nodes:
         path = output / f"{name}.img"
         if not path.exists():
@@ -206,6 +211,13 @@ def _check_output(output: Path, nodes: Sequence[str], image: Path) -> None:
             raise PiclusterError(f"{path} is the image itself: choose another directory with -o")
         if not path.is_file():
             raise PiclusterError(f"{path} is not a file: choose another directory with -o")
+
+
+def _check_folder(folder: Path, option: str) -> None:
+    """Refuse a folder that cannot be made because a file is in its way."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise PiclusterError(f"{option} {folder} cannot be a directory: {there} is a file")
 
 
 def _write(job: _Job, options: argparse.Namespace, report: Report) -> int:

@@ -275,7 +275,7 @@ def _unpacker(path: Path, stream: IO[bytes], magic: bytes, stack: ExitStack) -> 
         b"\xfd7zXZ\0": lambda: stack.enter_context(lzma.LZMAFile(stream)),  # noqa: SIM115 - the stack closes it
         b"\x1f\x8b": lambda: stack.enter_context(gzip.GzipFile(fileobj=stream)),
         b"BZh": lambda: stack.enter_context(bz2.BZ2File(stream)),
-        b"\x28\xb5\x2f\xfd": lambda: _open_zstd(path, stream),
+        b"\x28\xb5\x2f\xfd": lambda: _open_zstd(stream),
         b"PK\x03\x04": lambda: stack.enter_context(_open_zip(path, stream, stack)),
     }
     return next((opener() for start, opener in openers.items() if magic.startswith(start)), None)
@@ -286,21 +286,36 @@ def _open_zip(path: Path, stream: IO[bytes], stack: ExitStack) -> IO[bytes]:
         archive = stack.enter_context(zipfile.ZipFile(stream))
     except zipfile.BadZipFile as error:
         raise PiclusterError(f"{path.name} cannot be unpacked, it is damaged: {error}") from error
-    images = [member for member in archive.infolist() if member.filename.lower().endswith(".img")]
+    # macOS adds a shadow of each file.
+    members = [member for member in archive.infolist() if not member.filename.startswith("__MACOSX/")]
+    images = [member for member in members if member.filename.lower().endswith(".img")]
     if len(images) != 1:
         raise PiclusterError(f"{path.name} holds {len(images)} .img files: unpack it and name the one you mean")
-    return archive.open(images[0])
+    try:
+        return archive.open(images[0])
+    except (NotImplementedError, RuntimeError) as error:  # a method that zipfile does not know, a password
+        raise PiclusterError(f"{path.name} cannot be unpacked here: {error}; unpack it and name the .img") from error
 
 
-def _open_zstd(path: Path, stream: IO[bytes]) -> _Reader:
+def _open_zstd(stream: IO[bytes]) -> _Reader:
     try:
         from compression import zstd  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - Python 3.14
     except ImportError:
-        try:
-            import zstandard  # noqa: PLC0415 - optional
-        except ImportError as error:
-            raise PiclusterError(
-                f"{path.name} is packed with zstd: install the Python package zstandard, or unpack the image first"
-            ) from error
-        return cast("_Reader", zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True))
+        return _OldZstd(stream)
     return cast("_Reader", zstd.ZstdFile(stream))
+
+
+class _OldZstd:
+    """zstd before Python 3.14; what the package complains of becomes an OSError, as with the other packings."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        import zstandard  # noqa: PLC0415 - from 3.14 on the standard library does it
+
+        self._error = zstandard.ZstdError
+        self._reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            return self._reader.read(size)
+        except self._error as error:
+            raise OSError(str(error)) from error

@@ -28,6 +28,8 @@ def read_keys(paths: Iterable[Path]) -> tuple[str, ...]:
     for path in paths:
         try:
             text = path.expanduser().read_text(encoding="utf-8")
+        except RuntimeError as error:
+            raise PiclusterError(f"the key {path} cannot be read: there is no such user's home") from error
         except OSError as error:
             raise PiclusterError(
                 f"the key {path} cannot be read ({error.strerror}): ssh-keygen -t ed25519 makes a pair"

@@ -13,7 +13,7 @@ import yaml
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 # RFC 1123 section 2.1: letters, digits and inner hyphens; RFC 1035 section 2.3.4: 63 octets a label.
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
@@ -195,7 +195,7 @@ def make_net(
     prefix: int,
     gateway: str | None,
     dns: Sequence[str],
-    gateway_from: str = "--gateway",
+    found: Mapping[str, str] | None = None,
 ) -> Net:
     """Put together the net of these addresses.
 
@@ -203,24 +203,25 @@ def make_net(
         addresses: At least one node's address; the first decides the network.
         prefix: Bits of the network, 8 to 30.
         gateway: Its address, or None for the first address of the network.
-        gateway_from: Where the user finds it, for the error sentence.
         dns: Name servers; none means the gateway.
+        found: Where a value comes from, by option, if it was not given by that option; for the error sentence.
 
     Raises:
         PiclusterError: naming the value that does not fit.
     """
+    said = {option: (found or {}).get(option) or option for option in ("--prefix", "--gateway", "--dns")}
     if not 8 <= prefix <= MAX_PREFIX:  # noqa: PLR2004 - below /8 there is no such network
-        raise PiclusterError(f"--prefix {prefix} is not a network of nodes: 8 to {MAX_PREFIX}, mostly 24")
+        raise PiclusterError(f"{said['--prefix']} {prefix} is not a network of nodes: 8 to {MAX_PREFIX}, mostly 24")
     network = IPv4Interface((int(addresses[0]), prefix)).network
-    router = parse_address(gateway, gateway_from) if gateway else network.network_address + 1
+    router = parse_address(gateway, said["--gateway"]) if gateway else network.network_address + 1
     if router not in network:
         raise PiclusterError(
-            f"{gateway_from} {router} is not in {network}, the network of {addresses[0]}: "
+            f"{said['--gateway']} {router} is not in {network}, the network of {addresses[0]}: "
             "give --gateway, or --cluster with another name for a cluster of its own"
         )
     if router in (network.network_address, network.broadcast_address):
-        raise PiclusterError(f"{gateway_from} {router} is the network or broadcast address of {network}")
-    servers = tuple(parse_address(server, "--dns") for server in dns) or (router,)
+        raise PiclusterError(f"{said['--gateway']} {router} is the network or broadcast address of {network}")
+    servers = tuple(parse_address(server, said["--dns"]) for server in dns) or (router,)
     return Net(network, router, servers)
 
 

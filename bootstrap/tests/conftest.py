@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
 from cardkit import BOOT_START, ROOT_SIZE, STOCK, Judge, make_partition, mbr, noise, run
 
 if TYPE_CHECKING:

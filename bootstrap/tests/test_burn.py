@@ -5,8 +5,8 @@ import threading
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
-
 from cardkit import BOOT_START, PARTITION, STOCK, Judge
+
 from picluster import burn
 from picluster.burn import Card, Watcher
 from picluster.errors import PiclusterError

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-
 from cardkit import BOOT_START, PARTITION, STOCK, Judge, mbr
+
 from picluster import cli
 from picluster.fat import FatVolume, read_tree
 
@@ -125,6 +125,9 @@ BAD = {
     "arch": (_with("--arch", "mips"), "invalid choice: 'mips'"),
     "prefix": (_with("--prefix", "x"), "invalid int value: 'x'"),
     "output is a file": (_with("-o", "key.pub"), "is a file"),
+    "output below a file": (_with("-o", "key.pub/cards"), "key.pub is a file"),
+    "inventories below a file": (_with("--inventories", "key.pub/inv"), "key.pub is a file"),
+    "key of nobody": (_with("--key", "~no-such-user/k.pub"), "no such user's home"),
     "output is the image": (_with("--name", "card", "--ips", "192.168.63.5", "-o", "."), "is the image itself"),
     "device": (_with("--device", "/dev/sdz"), "unrecognized arguments: --device"),
     "no command": ([], "required"),

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from cardkit import STOCK, Judge, make_partition, noise, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cardkit import STOCK, Judge, make_partition, noise, run
 from picluster.errors import PiclusterError
 from picluster.fat import FatVolume, read_tree
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-
 from cardkit import CMDLINE, STOCK
+
 from picluster import firstboot
 from picluster.errors import PiclusterError
 from picluster.firstboot import NodeIdentity

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 import zstandard
-
 from cardkit import BOOT_START, PARTITION, ROOT_SIZE, STOCK, mbr, noise
+
 from picluster import firstboot
 from picluster.errors import PiclusterError
 from picluster.image import BootFiles, guess_arch, identify, open_image
@@ -36,7 +36,8 @@ PACKINGS: dict[str, Callable[[Path, bytes], object]] = {
     ),
     "gz": lambda path, data: path.write_bytes(gzip.compress(data, 1)),
     "bz2": lambda path, data: path.write_bytes(bz2.compress(data, 9)),
-    "zst": lambda path, data: path.write_bytes(zstandard.compress(data, 1)),
+    # With a checksum, as the program zstd writes it.
+    "zst": lambda path, data: path.write_bytes(zstandard.ZstdCompressor(1, write_checksum=True).compress(data)),
     "zip": _zip,
 }
 
@@ -69,6 +70,28 @@ def test_a_broken_download_ends_in_a_sentence(
     with pytest.raises(PiclusterError, match=r"damaged|cut short") as caught, open_image(path) as image:
         list(image.chunks())
     assert "broken.img" in str(caught.value)
+
+
+@pytest.mark.parametrize("packing", [name for name in PACKINGS if name != "plain"])
+def test_a_flipped_stretch_ends_in_a_sentence(make_card: Callable[..., Path], tmp_path: Path, packing: str) -> None:
+    path = tmp_path / "flipped.img"
+    PACKINGS[packing](path, make_card().read_bytes())
+    data = bytearray(path.read_bytes())
+    middle = slice(len(data) // 2, len(data) // 2 + 64)
+    data[middle] = bytes(255 - byte for byte in data[middle])
+    path.write_bytes(data)
+    with pytest.raises(PiclusterError, match=r"damaged|differ|cannot be") as caught, open_image(path) as image:
+        list(image.chunks())
+    assert "flipped.img" in str(caught.value)
+
+
+def test_the_shadow_files_of_macos_do_not_count(make_card: Callable[..., Path], tmp_path: Path) -> None:
+    path = tmp_path / "finder.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("card.img", make_card().read_bytes())
+        archive.writestr("__MACOSX/._card.img", b"shadow")
+    with open_image(path) as image:
+        assert image.boot.offset == BOOT_START
 
 
 def test_a_plain_image_that_is_cut_short_is_refused_before_it_is_read(

@@ -213,7 +213,7 @@ def test_a_node_burnt_again_needs_no_address(folder: Path) -> None:
             "all: {children: {nodes: {hosts: {red8: {node_address: 10.0.0.1}}}}}\n",
             "red8's address 10.0.0.1",
         ),
-        ("group_vars/all/cluster.yml", "node_prefix: many\n", "node_prefix many"),
+        ("group_vars/all/cluster.yml", "node_prefix: many\n", "node_prefix 'many'"),
         ("group_vars/all/cluster.yml", "node_gateway: 10.1.1.1\n", "10.1.1.1 is not in"),
         ("group_vars/all/cluster.yml", "node_dns: 10.1.1.1\n", "node_dns must be a list"),
         ("20-roles.yml", "all: {children: {red1: {hosts: {}}}}\n", "'red1' is the name of a group"),

@@ -6,8 +6,8 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import pytest
-
 from cardkit import run
+
 from picluster import knownhosts, reservations
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.block(f"lab: {error}")
         return USAGE_ERROR
     except KeyboardInterrupt:
-        report.block("lab: stopped by the user; the same command goes on where it was, `lab down` clears up.")
+        report.block("lab: stopped by the user; the same command goes on where it was, `make demo-down` clears up.")
         return 130
 
 
@@ -155,6 +155,8 @@ def _demo(options: argparse.Namespace, report: Reporter) -> int:
     report.line(f"ansible-playbook site.yml -i {inventory}")
     private = Folder.of(wish.cluster).path / "runner"
     private.mkdir(exist_ok=True)
+    # The runner keeps the first run's settings for all later ones, also whether there was a terminal.
+    (private / "env" / "envvars").unlink(missing_ok=True)
     run = ansible_runner.run(
         private_data_dir=str(private),
         project_dir=str(ROOT),
@@ -170,7 +172,7 @@ def _demo(options: argparse.Namespace, report: Reporter) -> int:
     )
     first = state.nodes[0].name
     report.block(
-        f"\nTry next:\n"
+        f"\nTry next, after `. .venv/bin/activate`:\n"
         f"  ansible-playbook site.yml -i {inventory}      # again: nothing changes\n"
         f"  ansible {first} -i {inventory} -b -a 'docker info'\n"
         f"  PYTHONPATH=molecule python -m lab restart {first}      # cut a node's power\n"

@@ -13,12 +13,13 @@ from lab import cards, recipe
 from lab.addresses import LabNet, hardware_address
 from lab.engine import Container, Docker
 from lab.errors import LabError
-from lab.extras import clear_other_lab, write_extras
+from lab.extras import take_over
 from lab.image import Builder
 from lab.login import first_login
 from lab.network import RESERVATIONS, Network
 from lab.nodes import Boards, Node
 from lab.state import Folder, State, clusters, private_folder
+from picluster.inventory import forget_host_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,7 +76,7 @@ class Lab:
             )
             raise LabError(
                 f"The lab {self.cluster} is there with {have} and its inventory in {state.inventories}; "
-                f"take it down before you ask for another: lab down --name {self.cluster}"
+                f"take it down before you ask for another: make demo-down CLUSTER={self.cluster}"
             )
         self._power(state)
         return state
@@ -85,7 +86,8 @@ class Lab:
         left = self._engine.names(self.cluster)
         if left:
             raise LabError(
-                f"Containers of an earlier lab {self.cluster} are left; `lab down --name {self.cluster}` removes them."
+                f"Containers of an earlier lab {self.cluster} are left; "
+                f"`make demo-down CLUSTER={self.cluster}` removes them."
             )
         builder = Builder(self._engine, self._report)
         gateway = builder.gateway(recipe.gateway(recipe.apt_of_host(recipe.GATEWAY_SUITE)))
@@ -97,14 +99,15 @@ class Lab:
         shutil.rmtree(self.folder.cards, ignore_errors=True)
         self.folder.cards.mkdir()
         common = cards.Burning(self.cluster, public, self.folder.cards, wish.net, wish.inventories)
-        clear_other_lab(wish.inventories / self.cluster, {node.name: node.address for node in nodes})
+        inventory = wish.inventories / self.cluster
+        if take_over(inventory, {node.name: node.address for node in nodes}):
+            self._report.line(f"{inventory} was a lab's with other nodes; its nodes and groups are made anew")
         cards.write_inventory(nodes, common)
         for suite, image in images.items():
             chosen = [node for node in nodes if node.suite == suite]
             if chosen:
                 with self._report.step(f"Burning {suite} cards for {', '.join(node.name for node in chosen)}"):
                     cards.burn(chosen, image, common)
-        write_extras(wish.inventories / self.cluster, cards.host_architecture())
         state = State(
             cluster=self.cluster,
             net=str(wish.net),
@@ -128,6 +131,8 @@ class Lab:
             network.start_gateway(self.folder.gateway)
         fresh = [node for node in state.nodes if self._engine.status(self._boards.container(node.name)) is None]
         with self._report.step(f"Switching on {', '.join(node.name for node in state.nodes)}"):
+            # A first boot makes new host keys, also where only the container was lost.
+            forget_host_keys(Path(state.inventories) / self.cluster, [node.name for node in fresh])
             self._each(state.nodes, lambda node: self._switch_on(state, node))
             network.plug([node.name for node in state.nodes])
         with self._report.step("Waiting for the nodes", "All nodes are ready"):

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from lab.errors import LabError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -17,45 +19,46 @@ HEADER = """\
 """
 
 
-def extras(arch: str) -> dict[str, Any]:
-    """Variables for all nodes of a lab.
-
-    Args:
-        arch: Debian's name of the host's architecture: containers run no other.
-    """
-    return {
-        "node_arch": arch,
-        # Assembled from Maven Central's artifacts where the release tarball cannot be had.
-        "hadoop_source": "maven",
-        # Without an artifact the layer is reported as skipped instead of failing the run.
-        "k3s_optional": True,
-        # A container sees the host's swap, which a kubelet refuses by default.
-        "k3s_config": {"kubelet-arg": ["fail-swap-on=false"]},
-    }
+# Which nodes there are and what runs where; what else is in an inventory serves any lab.
+_OF_THE_NODES = ("10-nodes.yml", "20-roles.yml", "group_vars/all/cluster.yml", "reservations.dnsmasq")
+SETTINGS: dict[str, Any] = {
+    # Assembled from Maven Central's artifacts where the release tarball cannot be had.
+    "hadoop_source": "maven",
+    # Without an artifact the layer is reported as skipped instead of failing the run.
+    "k3s_optional": True,
+    # A container sees the host's swap, which a kubelet refuses by default.
+    "k3s_config": {"kubelet-arg": ["fail-swap-on=false"]},
+}
 
 
-def clear_other_lab(inventory: Path, nodes: Mapping[str, str]) -> None:
-    """Remove which nodes an earlier lab had, and their groups, if this one's are others.
-
-    Only from an inventory that a lab wrote; its secrets and other settings stay.
+def take_over(inventory: Path, nodes: Mapping[str, str]) -> bool:
+    """Make an inventory the lab's: write its settings, and begin anew where an earlier lab had other nodes.
 
     Args:
         inventory: the cluster's inventory folder.
         nodes: the addresses wanted, by node.
+
+    Returns:
+        Whether an earlier lab's nodes and groups were removed.
+
+    Raises:
+        LabError: the inventory is that of a real cluster, or cannot be understood.
     """
-    listed = inventory / "10-nodes.yml"
-    if not (inventory / EXTRAS).is_file() or not listed.is_file():
-        return
-    hosts = yaml.safe_load(listed.read_text("utf-8"))["all"]["children"]["nodes"]["hosts"]
-    if {name: host["node_address"] for name, host in hosts.items()} != dict(nodes):
-        for name in ("10-nodes.yml", "20-roles.yml", "group_vars/all/cluster.yml", "reservations.dnsmasq"):
-            (inventory / name).unlink(missing_ok=True)
+    listed, settings = inventory / "10-nodes.yml", inventory / EXTRAS
+    if listed.is_file() and not settings.is_file():
+        raise LabError(f"{inventory} is no lab's inventory; choose another name for the lab, such as CLUSTER=lab.")
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(HEADER + yaml.safe_dump(SETTINGS, sort_keys=False), "utf-8")
+    if not listed.is_file() or _addresses(listed) == dict(nodes):
+        return False
+    for name in _OF_THE_NODES:
+        (inventory / name).unlink(missing_ok=True)
+    return True
 
 
-def write_extras(inventory: Path, arch: str) -> None:
-    """Write the lab's variables into an inventory, unless they are there already."""
-    target = inventory / EXTRAS
-    text = HEADER + yaml.safe_dump(extras(arch), sort_keys=False)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.exists() or target.read_text("utf-8") != text:
-        target.write_text(text, "utf-8")
+def _addresses(listed: Path) -> dict[str, str]:
+    try:
+        hosts = yaml.safe_load(listed.read_text("utf-8"))["all"]["children"]["nodes"]["hosts"]
+        return {name: host["node_address"] for name, host in hosts.items()}
+    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
+        raise LabError(f"{listed} cannot be understood; mend it or remove it.") from error

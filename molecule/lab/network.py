@@ -77,11 +77,11 @@ class Network:
             other = LabNet.parse(found.labels[NET_LABEL])
             if other.network.overlaps(self.net.network):
                 raise LabError(
-                    f"The net {self.net} is in use by the lab {found.labels[LABEL]}; choose another by --net."
+                    f"The net {self.net} is in use by the lab {found.labels[LABEL]}; choose another: NET=10.9.8.0/24."
                 )
         taken = collision(self.net, *self._host())
         if taken:
-            raise LabError(f"The net {self.net} collides with {taken}; choose another by --net.")
+            raise LabError(f"The net {self.net} collides with {taken}; choose another: NET=10.9.8.0/24.")
 
     def _host(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         said = []

@@ -88,7 +88,7 @@ class Folder:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise LabError(
-                f"{file} cannot be read ({error}); `lab down --name {self.path.name}` clears it away."
+                f"{file} cannot be read ({error}); `make demo-down CLUSTER={self.path.name}` clears it away."
             ) from error
 
     def save(self, state: State) -> None:

@@ -13,7 +13,7 @@ from lab.cli import main
 from lab.cluster import Lab, Wish
 from lab.engine import LABEL, Container
 from lab.errors import LabError
-from lab.extras import clear_other_lab, write_extras
+from lab.extras import take_over
 from lab.state import Folder, State, private_folder
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def test_what_is_kept_is_read_back(lab: Lab, wish: Wish) -> None:
 def test_a_broken_state_is_one_sentence_and_down_clears_it_away(lab: Lab, text: str) -> None:
     private_folder(lab.folder.path)
     (lab.folder.path / "state.json").write_text(text, "utf-8")
-    with pytest.raises(LabError, match="lab down --name red"):
+    with pytest.raises(LabError, match="make demo-down CLUSTER=red"):
         lab.folder.load()
     lab.down()
     assert not lab.folder.path.exists()
@@ -89,7 +89,7 @@ def test_another_lab_of_the_same_name_is_refused_and_nothing_started(
 
 def test_containers_without_their_state_are_not_taken_over(lab: Lab, wish: Wish, engine: FakeEngine) -> None:
     engine.start(Container("t", name="red-red1", labels={LABEL: "red"}))
-    with pytest.raises(LabError, match="`lab down --name red` removes them"):
+    with pytest.raises(LabError, match="`make demo-down CLUSTER=red` removes them"):
         lab.up(wish)
 
 
@@ -134,16 +134,6 @@ def test_half_a_key_pair_is_made_anew(tmp_path: Path) -> None:
     assert make_key(tmp_path / "id_ed25519").exists()
 
 
-def test_the_labs_variables_are_written_once(tmp_path: Path) -> None:
-    write_extras(tmp_path, "arm64")
-    target = tmp_path / "group_vars" / "all" / "lab.yml"
-    said = yaml.safe_load(target.read_text("utf-8"))
-    assert (said["node_arch"], said["hadoop_source"], said["k3s_optional"]) == ("arm64", "maven", True)
-    before = target.stat().st_mtime_ns
-    write_extras(tmp_path, "arm64")
-    assert target.stat().st_mtime_ns == before
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -175,17 +165,34 @@ def _inventory(folder: Path, nodes: str) -> Path:
     return listed
 
 
+def test_a_new_inventory_gets_the_labs_settings(tmp_path: Path) -> None:
+    assert not take_over(tmp_path, {"red1": "10.0.0.11"})
+    said = yaml.safe_load((tmp_path / "group_vars/all/lab.yml").read_text("utf-8"))
+    assert (said["hadoop_source"], said["k3s_optional"]) == ("maven", True)
+
+
 def test_a_lab_of_other_nodes_begins_its_groups_anew(tmp_path: Path) -> None:
+    take_over(tmp_path, {})
     listed = _inventory(tmp_path, "red1: {node_address: 10.0.0.11}")
-    write_extras(tmp_path, "arm64")
-    clear_other_lab(tmp_path, {"red1": "10.0.0.11"})
+    assert not take_over(tmp_path, {"red1": "10.0.0.11"})
     assert listed.exists()
-    clear_other_lab(tmp_path, {"red1": "10.0.0.11", "red2": "10.0.0.12"})
+    assert take_over(tmp_path, {"red1": "10.0.0.11", "red2": "10.0.0.12"})
     assert not listed.exists()
     assert not (tmp_path / "20-roles.yml").exists()
 
 
-def test_an_inventory_that_no_lab_wrote_is_left_alone(tmp_path: Path) -> None:
+def test_the_inventory_of_a_real_cluster_is_refused(tmp_path: Path) -> None:
     listed = _inventory(tmp_path, "red1: {node_address: 192.168.1.5}")
-    clear_other_lab(tmp_path, {"red1": "10.0.0.11"})
-    assert listed.exists()
+    before = listed.read_text("utf-8")
+    with pytest.raises(LabError, match="no lab's inventory"):
+        take_over(tmp_path, {"red1": "10.0.0.11"})
+    assert listed.read_text("utf-8") == before
+    assert not (tmp_path / "group_vars").exists()
+
+
+@pytest.mark.parametrize("nodes", ["red1: ", "red1: {}", "red1: [1"])
+def test_an_inventory_that_cannot_be_understood_is_one_sentence(tmp_path: Path, nodes: str) -> None:
+    take_over(tmp_path, {})
+    _inventory(tmp_path, nodes)
+    with pytest.raises(LabError, match="mend it or remove it"):
+        take_over(tmp_path, {"red1": "10.0.0.11"})
