@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 import subprocess
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -50,7 +49,6 @@ def test_a_new_address_replaces_the_old_line() -> None:
     assert "192.168.1.5\n" not in moved
 
 
-@pytest.mark.skipif(shutil.which("dnsmasq") is None, reason="dnsmasq is not installed here")
 def test_dnsmasq_reads_the_file(tmp_path: Path) -> None:
     hosts = tmp_path / "reservations.dnsmasq"
     hosts.write_text(reservations.merge("", NODES, {"red6": False}), encoding="utf-8")
