@@ -122,6 +122,8 @@ def test_a_failure_without_words_still_has_a_line() -> None:
         'Task failed: Data could not be sent to remote host "10.0.0.1". Make sure this host can be reached over ssh: '
     )
     assert _summary.reason({"msg": lost, "unreachable": True}) == "the connection broke off"
+    hangs = {"msg": "Task failed: Timeout (12s) waiting for privilege escalation prompt: ", "unreachable": True}
+    assert _summary.reason(hangs).startswith("the node does not answer any more (Timeout (12s)")
     assert len(_summary.reason({"msg": "x" * 9000})) == 400
 
 

@@ -114,6 +114,9 @@ def reason(result: dict[str, Any]) -> str:
                 return reason(item)
     for key in ("msg", "stderr", "module_stderr", "stdout", "module_stdout"):
         text = shortened(str(result.get(key) or ""))
+        if text and result.get("unreachable") and text.startswith("Timeout ("):
+            # Whatever Ansible was waiting for just then, it was the node that did not answer.
+            return f"the node does not answer any more ({text.rstrip(':')})"
         if text:
             return text
     # ssh often has nothing to add when a connection that was there is gone.
