@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import io
+import contextlib
 import json
-import urllib.error
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -211,19 +212,53 @@ def test_wait_ends_with_the_time(monkeypatch: pytest.MonkeyPatch, clock: Clock) 
     assert clock.now == 30.0
 
 
+@contextlib.contextmanager
+def answering(code: int) -> Iterator[str]:
+    """Be a server that answers everything with one status code."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(code)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.mark.parametrize(
     ("code", "readyz", "expected"), [(401, "ok", "ok"), (404, "", "HTTP 404"), (503, "ok", "HTTP 503")]
 )
 def test_older_k3s_without_the_address_is_asked_by_kubectl(
     monkeypatch: pytest.MonkeyPatch, machine: Machine, code: int, readyz: str, expected: str
 ) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise urllib.error.HTTPError("https://x", code, "", None, io.BytesIO())  # type: ignore[arg-type]  # no headers
+    with answering(code) as address:
+        monkeypatch.setattr(k3s_check, "READYZ", address)
+        monkeypatch.setattr("ssl.create_default_context", lambda **_: None)
+        machine.kubectl = {"get --raw=/readyz": readyz}
+        assert Server("t", 300)._readyz() == expected
 
-    monkeypatch.setattr("ssl.create_default_context", lambda **_: None)
-    monkeypatch.setattr("urllib.request.urlopen", refuse)
-    machine.kubectl = {"get --raw=/readyz": readyz}
-    assert Server("t", 300)._readyz() == expected
+
+@pytest.mark.usefixtures("machine")
+def test_server_is_asked_without_the_sites_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # discard: nobody listens there
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    # urlopen would keep an opener of a time without the proxy.
+    monkeypatch.setattr("urllib.request._opener", None)
+    with answering(200) as address:
+        monkeypatch.setattr(k3s_check, "READYZ", address)
+        monkeypatch.setattr("ssl.create_default_context", lambda **_: None)
+        assert Server("t", 300)._readyz() == "ok"
 
 
 def test_nodes_are_awaited_and_strays_named(clock: Clock, machine: Machine) -> None:

@@ -82,6 +82,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.picluster.cloud.plugins.module_utils._http import opener
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s_verdict import (
     PROBE_NAME,
     PROBE_PORT,
@@ -143,8 +144,8 @@ class Server:
     def _readyz(self) -> str:
         request = urllib.request.Request(READYZ, headers={"Authorization": f"Basic {self._credentials}"})
         try:
-            context = ssl.create_default_context(cafile=str(SERVER_CA))
-            with urllib.request.urlopen(request, timeout=5, context=context):  # noqa: S310 - a constant https address
+            handler = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(SERVER_CA)))
+            with opener(handler).open(request, timeout=5):
                 return "ok"
         except urllib.error.HTTPError as error:
             # An older k3s has no such address and hands the question to the apiserver, which does not know us.
@@ -262,10 +263,8 @@ def ask_pods(server: Server, nodes: list[str]) -> dict[str, str]:
 def ask_pod(address: str, node: str) -> str:
     """Ask one pod for its node's name; returns an empty text if the answer is right, else what was wrong."""
     host = f"[{address}]" if ":" in address else address
-    # A proxy of the site has no way into the pod network.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://{host}:{PROBE_PORT}/", timeout=5) as response:
+        with opener().open(f"http://{host}:{PROBE_PORT}/", timeout=5) as response:
             said = response.read(200).decode("utf-8", "replace").strip()
     except OSError as error:
         return f"its pod at {address} does not answer over the pod network ({getattr(error, 'reason', error)})"
