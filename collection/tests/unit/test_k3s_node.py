@@ -250,6 +250,66 @@ def test_somebody_elses_k3s_is_neither_replaced_nor_removed(lab: Lab) -> None:
     assert (lab.root / "usr/local/bin/k3s").exists()
 
 
+def foreign(lab: Lab, service: str) -> dict[str, Any]:
+    """What k3s's install.sh leaves: its own unit, the program, and links to it."""
+    programs, unit = lab.root / "usr/local/bin", lab.root / f"etc/systemd/system/{service}.service"
+    (programs / "k3s-v1.36.4+k3s1").unlink()
+    (programs / "k3s").write_text("theirs")
+    for name in ("kubectl", "crictl", "ctr"):
+        (programs / name).symlink_to("k3s")
+    for path in (unit, lab.root / "etc/rancher/k3s/config.yaml", lab.root / "etc/rancher/k3s/k3s.yaml"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("[Unit]\nDescription=theirs\n")
+    return lab.snapshot()
+
+
+@pytest.mark.parametrize("service", ["k3s", "k3s-agent"])
+def test_k3s_of_its_own_installer_is_left_alone_by_none(lab: Lab, service: str) -> None:
+    before = foreign(lab, service)
+    host = lab.remove(pods=True)
+    assert not host.changed
+    assert lab.ended == 0
+    assert lab.systemd.commands == []
+    assert lab.snapshot() == before
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("service", ["k3s", "k3s-agent"])
+@pytest.mark.parametrize("wish", [SERVER, AGENT], ids=["server", "agent"])
+def test_k3s_of_its_own_installer_is_refused_before_anything_changes(
+    lab: Lab, wish: Wish, service: str, *, check_mode: bool
+) -> None:
+    foreign(lab, service)
+    lab.binary("v1.36.4+k3s1")
+    before = lab.snapshot()
+    with pytest.raises(SettingsError, match=rf"^/etc/systemd/system/{service}\.service was installed by other means"):
+        lab.install(wish, check_mode=check_mode)
+    assert lab.systemd.commands == []
+    assert lab.snapshot() == before
+
+
+def test_of_two_only_our_own_unit_goes(lab: Lab) -> None:
+    lab.install()
+    for name in ("k3s", "kubectl", "crictl", "ctr"):
+        (lab.root / "usr/local/bin" / name).unlink()
+    foreign(lab, "k3s")
+    before = lab.snapshot()
+    lab.remove(pods=True)
+    assert lab.ended == 0
+    assert lab.systemd.commands == ["disable --now k3s-agent.service", "daemon-reload"]
+    assert set(before) - set(lab.snapshot()) == {"etc/systemd/system/k3s-agent.service"}
+    assert not lab.remove(pods=True).changed
+
+
+def test_release_linked_by_another_installer_is_not_ours(lab: Lab) -> None:
+    (lab.root / "usr/local/bin/k3s").symlink_to("/usr/local/bin/k3s-v1.36.4+k3s1")
+    before = lab.snapshot()
+    assert not lab.remove(pods=True).changed
+    with pytest.raises(SettingsError, match=r"^/usr/local/bin/k3s was installed by other means"):
+        lab.install()
+    assert lab.snapshot() == before
+
+
 def test_somebody_elses_kubectl_and_registries_are_left_alone(lab: Lab) -> None:
     kubectl, registries = lab.root / "usr/local/bin/kubectl", lab.root / "etc/rancher/k3s/registries.yaml"
     registries.parent.mkdir(parents=True)

@@ -26,6 +26,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._k3s import (
     files,
     redact,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils._k3s_owner import foreign_k3s, our_link, our_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +66,13 @@ class Host:
         """Make the node a server or an agent.
 
         Raises:
-            SettingsError: When something is in the way that is not ours to remove.
+            SettingsError: When something is in the way that is not ours to remove; nothing is changed then.
         """
+        if foreign := foreign_k3s(self._root):
+            raise SettingsError(
+                f"{foreign} was installed by other means; remove that k3s (k3s-uninstall.sh or k3s-agent-uninstall.sh) "
+                "or take the node out of the k3s groups"
+            )
         service = SERVICES[wish.role]
         other = next(name for name in SERVICES.values() if name != service)
         binary = self._root / BIN_DIR / f"k3s-{wish.version}"
@@ -75,7 +81,7 @@ class Host:
                 f"/{BIN_DIR}/{binary.name} is missing; put it there with picluster.cloud.artifact first"
             )
         wanted = files(wish, machine)
-        if self._exists(f"{UNIT_DIR}/{other}.service"):
+        if our_unit(self._root, other):
             self._stop(other)
         for link in LINKS:
             self._link(link, binary.name)
@@ -85,15 +91,23 @@ class Host:
         self._service(service, fingerprint(wish, machine, sha256))
 
     def remove(self, pods_left: Callable[[], bool], end_pods: Callable[[], None]) -> None:
-        """Take k3s off the node; data stays. Cheap where k3s never was."""
-        units = [name for name in SERVICES.values() if self._exists(f"{UNIT_DIR}/{name}.service")]
+        """Take k3s off the node; data stays. Cheap where k3s never was.
+
+        A k3s that somebody else installed is not ours to remove: beside one only our own unit goes, because pods,
+        configuration and programs may be the other's.
+        """
+        units = [name for name in SERVICES.values() if our_unit(self._root, name)]
+        if foreign_k3s(self._root):
+            for name in units:
+                self._stop(name)
+            return
         binaries = sorted(
             path for path in (self._root / BIN_DIR).glob("k3s-v*") if path.is_file() and not path.is_symlink()
         )
-        links = [link for link in LINKS if self._our_link(link)]
+        links = [link for link in LINKS if our_link(self._root, link)]
         ours = units or binaries or links or self._exists(APPLIED)
         if not ours:
-            return  # a k3s that somebody else installed is not ours to remove
+            return
         for name in units:
             self._stop(name)
         if pods_left():
@@ -123,18 +137,9 @@ class Host:
         name = path if path == "pods" else f"/{path}"
         self.diff.append({"before": before, "after": after, "before_header": name, "after_header": name})
 
-    def _our_link(self, name: str) -> bool:
-        path = self._root / BIN_DIR / name
-        return path.is_symlink() and path.readlink().name.startswith("k3s")
-
     def _link(self, name: str, target: str) -> None:
         path = self._root / BIN_DIR / name
-        if os.path.lexists(path) and not self._our_link(name):
-            if name == "k3s":
-                raise SettingsError(
-                    f"/{BIN_DIR}/k3s was installed by other means; remove that k3s (k3s-uninstall.sh) or take the node "
-                    "out of the k3s groups"
-                )
+        if os.path.lexists(path) and not our_link(self._root, name):
             return  # as k3s's installer: somebody's own kubectl is left alone
         before = str(path.readlink()) if path.is_symlink() else ""
         if before == target:
