@@ -70,6 +70,11 @@ options:
     description: Whether to keep a small image for the pod check, made of the node's busybox, among k3s's images.
     type: bool
     default: true
+  images:
+    description:
+      - Whether C(k3s-airgap-images.tar.zst), put among k3s's images by the role, is wanted there. If not, it goes.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -159,7 +164,7 @@ def converge(host: Host, wish: Wish, params: dict[str, Any]) -> None:
             f"to the line in {cmdline_path()} and reboot"
         )
     image = _probe.build() if params["probe"] else None
-    host.install(wish, machine, str(params["artifact"].get("sha256", "")), image)
+    host.install(wish, machine, str(params["artifact"].get("sha256", "")), image, images=params["images"])
 
 
 def main() -> None:
@@ -179,6 +184,7 @@ def main() -> None:
             "containerd_template": {"type": "str", "default": ""},
             "limit_nofile": {"type": "int", "default": 1048576},
             "probe": {"type": "bool", "default": True},
+            "images": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
