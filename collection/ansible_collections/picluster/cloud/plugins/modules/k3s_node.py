@@ -109,7 +109,7 @@ picluster_status:
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -117,6 +117,9 @@ from ansible_collections.picluster.cloud.plugins.module_utils import _pods, _pro
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s import SettingsError, Wish, check
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s_host import Host
 from ansible_collections.picluster.cloud.plugins.module_utils._machine import cmdline_path, read_machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def skipped(name: str) -> dict[str, Any]:
@@ -148,8 +151,15 @@ def read_wish(params: dict[str, Any]) -> Wish:
     return wish
 
 
-def converge(host: Host, wish: Wish, params: dict[str, Any]) -> None:
+def converge(host: Host, wish: Wish, params: dict[str, Any], *, check_mode: bool, warn: Callable[[str], None]) -> None:
     """Bring the node to what is wanted.
+
+    Args:
+        host: The node.
+        wish: What it shall be.
+        params: The module's options.
+        check_mode: Whether trouble that is to be mended before the real run is only told.
+        warn: Tells it.
 
     Raises:
         SettingsError: When the node cannot run k3s; the text says what to change on it.
@@ -159,10 +169,13 @@ def converge(host: Host, wish: Wish, params: dict[str, Any]) -> None:
         host.remove(pods_left=_pods.leftovers, end_pods=_pods.end)
         return
     if not machine.memory_cgroup:
-        raise SettingsError(
+        trouble = (
             "the kernel runs without the memory cgroup, which k3s needs; add 'cgroup_memory=1 cgroup_enable=memory' "
             f"to the line in {cmdline_path()} and reboot"
         )
+        if not check_mode:
+            raise SettingsError(trouble)
+        warn(trouble)
     image = _probe.build() if params["probe"] else None
     host.install(wish, machine, str(params["artifact"].get("sha256", "")), image, images=params["images"])
 
@@ -202,7 +215,7 @@ def main() -> None:
 
     host = Host(Path("/"), run, check_mode=module.check_mode)
     try:
-        converge(host, read_wish(params), params)
+        converge(host, read_wish(params), params, check_mode=module.check_mode, warn=module.warn)
     except SettingsError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
