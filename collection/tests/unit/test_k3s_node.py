@@ -425,8 +425,8 @@ def test_options_are_checked_only_where_k3s_is_wanted() -> None:
         "node_address": "",
         "token": "",
         "agent_token": "",
-        "config": {},
-        "registries": {},
+        "config": "",
+        "registries": "",
         "containerd_template": "",
         "limit_nofile": 1,
     }
@@ -435,3 +435,7 @@ def test_options_are_checked_only_where_k3s_is_wanted() -> None:
         read_wish(params | {"role": "agent"})
     with pytest.raises(SettingsError, match="k3s_limit_nofile is 0"):
         read_wish(params | {"limit_nofile": 0})
+    for wrong in ('["hunter2"]', "hunter2"):
+        with pytest.raises(SettingsError, match=r"^k3s_registries is not a mapping") as raised:
+            read_wish(params | {"registries": wrong})
+        assert "hunter2" not in str(raised.value)

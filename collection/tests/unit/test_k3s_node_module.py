@@ -68,3 +68,48 @@ def test_memory_cgroup_that_is_off_is_a_warning_in_check_mode_and_a_refusal_else
     assert refused["failed"]
     assert "cgroup_enable=memory" in refused["msg"]
     assert not (node.root / "etc").exists()
+
+
+SECRETS: dict[str, Any] = {
+    "config": json.dumps(
+        {
+            "etcd-s3-secret-key": "hunter2",
+            "kube-apiserver-arg": ["oidc-client-secret=hunter2"],
+            "snapshotter": "native",
+            "write-kubeconfig-mode": "0600",
+        }
+    ),
+    "registries": json.dumps(
+        {
+            "mirrors": {"docker.io": {"endpoint": ["https://m:5000"], "rewrite": {"^(.*)": "/"}}},
+            "configs": {"m": {"auth": {"username": "me", "password": "hunter2"}, "tls": {"insecure": "True"}}},
+        }
+    ),
+    "containerd_template": json.dumps('{{ template "base" . }}\n[x]\n  password = "hunter2"\n'),
+}
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_secrets_of_config_and_registries_are_in_files_only(node: Node, *, check: bool) -> None:
+    for _ in range(2):  # at the second time with something to compare with
+        answer = node.run(check=check, **SECRETS)
+        assert not answer.get("failed")
+        assert "hunter2" not in json.dumps(answer)
+        assert "hunter2" not in str(node.syslog)
+        assert "oidc-client" not in str(node.syslog)
+    assert node.syslog
+    if not check:
+        assert "hunter2" in (node.root / "etc/rancher/k3s/registries.yaml").read_text()
+
+
+def test_what_is_no_secret_is_still_told(node: Node) -> None:
+    answer = node.run(**SECRETS)
+    assert answer["changed"] is True
+    told = {entry["after_header"]: entry["after"] for entry in answer["diff"]}
+    assert 'snapshotter: "native"' in told["/etc/rancher/k3s/config.yaml"]
+    assert told["/etc/rancher/k3s/registries.yaml"] == "(hidden)\n"
+    template = told["/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.tmpl"]
+    assert template.endswith('{{ template "base" . }}\n[x]\n  password = (hidden)\n')
+    again = node.run(**SECRETS | {"registries": '{"configs": {}}'})
+    shown = next(entry for entry in again["diff"] if entry["after_header"].endswith("registries.yaml"))
+    assert (shown["before"], shown["after"]) == ("(hidden)\n", "(hidden, another)\n")

@@ -189,7 +189,7 @@ class Host:
         if before == wanted.text and mode == wanted.mode:
             return
         if wanted.secret:
-            shown = ("(a secret)\n" if before is not None else "", "(another secret)\n" if before else "(a secret)\n")
+            shown = ("(hidden)\n" if before is not None else "", "(hidden, another)\n" if before else "(hidden)\n")
         else:
             shown = (redact(before or ""), redact(wanted.text))
         if before == wanted.text:

@@ -51,16 +51,19 @@ options:
     type: str
     default: ''
   config:
-    description: Further keys of config.yaml; a list is appended to the role's own.
-    type: dict
-    default: {}
+    description:
+      - Further keys of config.yaml, as a text of JSON; a list is appended to the role's own.
+      - A text, because it can hold secrets. As a whole it is kept out of the node's log, while each value of a mapping
+        would be masked for itself, everywhere in the answer, V(true) and V(/) too.
+    type: json
+    default: ''
   registries:
-    description: Content of registries.yaml.
-    type: dict
-    default: {}
+    description: Content of registries.yaml, as a text of JSON for the same reason.
+    type: json
+    default: ''
   containerd_template:
-    description: Template of containerd's configuration.
-    type: str
+    description: Template of containerd's configuration, as a JSON text for the same reason.
+    type: json
     default: ''
   limit_nofile:
     description: Open files that the service may have; lowered where the node's init may not give so many.
@@ -94,6 +97,7 @@ EXAMPLES = r"""
     node_name: red2
     node_address: 192.168.63.12
     agent_token: "{{ k3s_agent_token }}"
+    config: "{{ {'disable': ['traefik']} | to_json }}"
 """
 
 RETURN = r"""
@@ -108,8 +112,9 @@ picluster_status:
   elements: dict
 """
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -120,6 +125,8 @@ from ansible_collections.picluster.cloud.plugins.module_utils._machine import cm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
 
 
 def skipped(name: str) -> dict[str, Any]:
@@ -139,16 +146,30 @@ def read_wish(params: dict[str, Any]) -> Wish:
     """
     if params["limit_nofile"] < 1:
         raise SettingsError(f"k3s_limit_nofile is {params['limit_nofile']}; wanted is a positive number")
-    same = ("role", "server_address", "node_name", "node_address", "token", "agent_token", "config", "registries")
+    same = ("role", "server_address", "node_name", "node_address", "token", "agent_token")
     wish = Wish(
         version=str(params["artifact"].get("version", "")),
-        containerd_template=params["containerd_template"],
+        containerd_template=_decoded("k3s_containerd_template", params["containerd_template"], ""),
         limit_nofile=params["limit_nofile"],
+        config=_decoded("k3s_config", params["config"], {}),
+        registries=_decoded("k3s_registries", params["registries"], {}),
         **{name: params[name] for name in same},
     )
     if wish.role != "none":
         check(wish)
     return wish
+
+
+def _decoded(name: str, text: str, empty: T) -> T:
+    """Read an option given as JSON; what it is wrongly is not shown, as it may be secret."""
+    try:
+        value = json.loads(text) if text else empty
+    except ValueError:
+        value = None
+    if not isinstance(value, type(empty)):
+        wanted = "a mapping" if isinstance(empty, dict) else "a text"
+        raise SettingsError(f"{name} is not {wanted} in JSON, as the role k3s hands it over")
+    return value
 
 
 def converge(host: Host, wish: Wish, params: dict[str, Any], *, check_mode: bool, warn: Callable[[str], None]) -> None:
@@ -192,9 +213,9 @@ def main() -> None:
             "node_address": {"type": "str", "default": ""},
             "token": {"type": "str", "default": "", "no_log": True},
             "agent_token": {"type": "str", "default": "", "no_log": True},
-            "config": {"type": "dict", "default": {}},
-            "registries": {"type": "dict", "default": {}},
-            "containerd_template": {"type": "str", "default": ""},
+            "config": {"type": "json", "default": "", "no_log": True},
+            "registries": {"type": "json", "default": "", "no_log": True},
+            "containerd_template": {"type": "json", "default": "", "no_log": True},
             "limit_nofile": {"type": "int", "default": 1048576},
             "probe": {"type": "bool", "default": True},
             "images": {"type": "bool", "default": False},
