@@ -23,11 +23,13 @@ options:
     choices: [server, agent, none]
     required: true
   artifact:
-    description: The binary as M(picluster.cloud.artifacts) returned it; if empty, nothing is touched.
+    description:
+      - The binary as M(picluster.cloud.artifacts) returned it. For V(none) it is not looked at.
+      - For a server or an agent an empty one is an error; with O(optional) the node is then left as it is.
     type: dict
     default: {}
   optional:
-    description: Whether an empty O(artifact) skips the node instead of failing.
+    description: Whether a server or an agent without O(artifact) is skipped, instead of failing.
     type: bool
     default: false
   server_address:
