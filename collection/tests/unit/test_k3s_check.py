@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import io
+import contextlib
 import json
-import urllib.error
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.picluster.cloud.plugins.module_utils._k3s import HEADER
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s_verdict import (
     PROBE_NAME,
     Verdict,
@@ -55,6 +59,7 @@ def test_each_expected_node_gets_its_own_verdict() -> None:
     assert found["red3"].detail == "has not joined"
     assert not found["red4"].ready
     assert strays(nodes, ["red1", "red2", "red4"]) == ["old"]
+    assert strays({}, []) == []
 
 
 def test_server_that_gave_no_list_means_that_nobody_is_ready() -> None:
@@ -211,25 +216,60 @@ def test_wait_ends_with_the_time(monkeypatch: pytest.MonkeyPatch, clock: Clock) 
     assert clock.now == 30.0
 
 
+@contextlib.contextmanager
+def answering(code: int) -> Iterator[str]:
+    """Be a server that answers everything with one status code."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(code)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.mark.parametrize(
     ("code", "readyz", "expected"), [(401, "ok", "ok"), (404, "", "HTTP 404"), (503, "ok", "HTTP 503")]
 )
 def test_older_k3s_without_the_address_is_asked_by_kubectl(
     monkeypatch: pytest.MonkeyPatch, machine: Machine, code: int, readyz: str, expected: str
 ) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise urllib.error.HTTPError("https://x", code, "", None, io.BytesIO())  # type: ignore[arg-type]  # no headers
+    with answering(code) as address:
+        monkeypatch.setattr(k3s_check, "READYZ", address)
+        monkeypatch.setattr("ssl.create_default_context", lambda **_: None)
+        machine.kubectl = {"get --raw=/readyz": readyz}
+        assert Server("t", 300)._readyz() == expected
 
-    monkeypatch.setattr("ssl.create_default_context", lambda **_: None)
-    monkeypatch.setattr("urllib.request.urlopen", refuse)
-    machine.kubectl = {"get --raw=/readyz": readyz}
-    assert Server("t", 300)._readyz() == expected
+
+@pytest.mark.usefixtures("machine")
+def test_server_is_asked_without_the_sites_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # discard: nobody listens there
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    # urlopen would keep an opener of a time without the proxy.
+    monkeypatch.setattr("urllib.request._opener", None)
+    with answering(200) as address:
+        monkeypatch.setattr(k3s_check, "READYZ", address)
+        monkeypatch.setattr("ssl.create_default_context", lambda **_: None)
+        assert Server("t", 300)._readyz() == "ok"
 
 
 def test_nodes_are_awaited_and_strays_named(clock: Clock, machine: Machine) -> None:
-    answers = iter([listing(node("red1")), listing(node("red1"), node("red2"), node("old"))])
+    # red3 is in the inventory, but dead or left out of this run.
+    answers = iter([listing(node("red1")), listing(node("red1"), node("red2"), node("red3", "Unknown"), node("old"))])
     machine.kubectl = {"get nodes": lambda _: json.dumps(next(answers))}
-    verdicts, more = await_nodes(Server("t", 300), ["red1", "red2"])
+    verdicts, more = await_nodes(Server("t", 300), ["red1", "red2"], ["red1", "red2", "red3"])
     assert all(verdict.ready for verdict in verdicts.values())
     assert more == ["old"]
     assert clock.now == 2.0
@@ -239,7 +279,8 @@ def test_nodes_are_awaited_and_strays_named(clock: Clock, machine: Machine) -> N
 def test_node_that_does_not_come_is_named_with_the_servers_reason(machine: Machine) -> None:
     machine.kubectl = {"get nodes": json.dumps(listing(node("red1")))}
     machine.journal = "Node password rejected for red2\n"
-    verdicts, _ = await_nodes(Server("t", 10), ["red1", "red2", "red3"])
+    verdicts, more = await_nodes(Server("t", 10), ["red1", "red2", "red3"], [])
+    assert more == []
     assert verdicts["red2"].detail == "has not joined; Node password rejected for red2"
     assert "journalctl -u k3s-agent" in verdicts["red3"].detail
 
@@ -274,3 +315,70 @@ def test_node_that_died_unnoticed_is_named_as_not_ready_and_not_by_its_pod(machi
     assert verdicts["red1"].detail == (
         "NotReady: Kubelet stopped posting node status.; Node password rejected for red1"
     )
+
+
+class Asked:
+    """Runs the module on a node that is a directory."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root, self._capsys = root, capsys
+        monkeypatch.setattr(k3s_check, "ROOT", root)
+        monkeypatch.setattr(Server, "_readyz", lambda _: "ok")
+        # Ansible collects warnings once for a whole process.
+        self.warnings: list[str] = []
+        monkeypatch.setattr(AnsibleModule, "log", lambda *_, **__: None)
+        monkeypatch.setattr(AnsibleModule, "warn", lambda _, text, **__: self.warnings.append(text))
+
+    def unit(self, text: str) -> None:
+        path = self.root / "etc/systemd/system/k3s.service"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+
+    def run(self, **arguments: Any) -> dict[str, Any]:
+        given = {"expected_nodes": ["red1"], "timeout": 0, "pods": False} | arguments
+        with patch_module_args(given), pytest.raises(SystemExit):
+            k3s_check.main()
+        answer: dict[str, Any] = json.loads(self._capsys.readouterr().out)
+        return answer
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Asked:
+    return Asked(tmp_path / "node", monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("optional", [True, False])
+def test_server_that_is_installed_is_asked_whatever_was_fetched(
+    asked: Asked, machine: Machine, *, optional: bool
+) -> None:
+    asked.unit(f"{HEADER}[Unit]\n")
+    machine.kubectl = {"get nodes": json.dumps(listing(node("red1", "False", message="broken")))}
+    bad = asked.run(optional=optional)
+    assert bad["failed"]
+    assert "red1 NotReady: broken" in bad["msg"]
+    machine.kubectl = {"get nodes": json.dumps(listing(node("red1"), node("red2", "Unknown"), node("old")))}
+    good = asked.run(optional=optional, inventory_nodes=["red1", "red2"])
+    assert [entry["state"] for entry in good["picluster_status"]] == ["ok"]
+    assert good["strays"] == ["old"]
+    assert [("old" in text, "red2" in text) for text in asked.warnings] == [(True, False)]
+
+
+@pytest.mark.usefixtures("machine")
+def test_no_server_is_skipped_only_where_k3s_is_optional(asked: Asked) -> None:
+    skipped = asked.run(optional=True)
+    assert not skipped.get("failed")
+    assert skipped["picluster_status"] == [
+        {"node": "red1", "layer": "k3s", "state": "skipped", "detail": "no artifact"}
+    ]
+    failed = asked.run(optional=False)
+    assert failed["failed"]
+    assert "no k3s server is installed on this node" in failed["msg"]
+    assert [entry["state"] for entry in failed["picluster_status"]] == ["failed"]
+
+
+@pytest.mark.usefixtures("machine")
+def test_somebody_elses_server_is_neither_ours_nor_skipped(asked: Asked) -> None:
+    asked.unit("[Unit]\nDescription=theirs\n")
+    answer = asked.run(optional=True)
+    assert answer["failed"]
+    assert "k3s.service was installed by other means" in answer["msg"]

@@ -208,6 +208,45 @@ def test_diff_hides_secrets_and_shows_the_rest() -> None:
     assert "traefik" in shown
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        to_yaml({"kube-apiserver-arg": ["v=4", "oidc-client-secret=hunter2"]}),
+        "kube-apiserver-arg: ['v=4', 'oidc-client-secret=hunter2']\n",
+        "configs: {m: {auth: {username: hunter2, password: hunter2}}}\n",
+        '{"configs":{"m":{"auth":{"password":"hunter2"}}}}\n',
+        "token: |\n  hunter2\n",
+        "token:\n- hunter2\n- hunter2\n",
+        "auth:\n  x:\n\n    y: hunter2\n",
+        '[plugins."x".configs."m".auth]\n  password = "hunter2"\n',
+        '[plugins]\n  auth="hunter2"\n',
+        'http-proxy: "http://me:hunter2@proxy:3128"\n',
+        "# password: hunter2\n",
+    ],
+)
+def test_diff_hides_secrets_however_they_are_written(text: str) -> None:
+    shown = redact(f"first: 1\n{text}last: 1\n")
+    assert "hunter2" not in shown
+    assert "(hidden)" in shown
+    assert shown.startswith("first: 1\n")
+    assert shown.endswith("last: 1\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "token-file: /etc/x\n",
+        "kube-apiserver-arg:\n- token-auth-file=/x\n- v=4\n",
+        "configs:\n  m:\n    auth: {}\n    tls: {}\n",
+        'server: "https://10.0.0.1:6443"\n',
+        HEADER,
+        files(SERVER, PI)[UNIT].text,
+    ],
+)
+def test_diff_shows_what_is_no_secret(text: str) -> None:
+    assert redact(text) == text
+
+
 def test_machine_with_unified_cgroups(tmp_path: Path) -> None:
     write(tmp_path, "sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n")
     write(tmp_path, "proc/1/status", "Name:\tsystemd\nCapEff:\t000001ffffffffff\n")

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,15 @@ from typing import Any
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s import HEADER, Machine, SettingsError, Wish
-from ansible_collections.picluster.cloud.plugins.module_utils._k3s_host import APPLIED, PROBE, Host, fingerprint
+from ansible_collections.picluster.cloud.plugins.module_utils._k3s_host import (
+    APPLIED,
+    IMAGES,
+    IMAGES_MARK,
+    KUBECONFIG,
+    PROBE,
+    Host,
+    fingerprint,
+)
 from ansible_collections.picluster.cloud.plugins.modules.k3s_node import read_wish, skipped
 
 SERVER = Wish(
@@ -58,9 +67,16 @@ class Lab:
         self.systemd.commands.clear()
         return Host(self.root, self.systemd, check_mode=check_mode)
 
-    def install(self, wish: Wish = AGENT, *, check_mode: bool = False, image: bytes | None = b"image") -> Host:
+    def install(
+        self,
+        wish: Wish = AGENT,
+        *,
+        check_mode: bool = False,
+        image: bytes | None = b"image",
+        images: bool = False,
+    ) -> Host:
         host = self.host(check_mode=check_mode)
-        host.install(wish, Machine(), SHA, image)
+        host.install(wish, Machine(), SHA, image, images=images)
         return host
 
     def remove(self, *, check_mode: bool = False, pods: bool = False) -> Host:
@@ -199,6 +215,57 @@ def test_server_becomes_agent(lab: Lab) -> None:
     assert not lab.install(replace(SERVER, role="agent", server_address="10.0.0.9")).changed
 
 
+def test_former_server_does_not_keep_the_admins_keys(lab: Lab) -> None:
+    lab.install(SERVER)
+    (lab.root / KUBECONFIG).write_text("admin's keys")
+    assert not lab.install(SERVER).changed
+    lab.install(replace(SERVER, role="agent", server_address="10.0.0.9"))
+    assert not (lab.root / KUBECONFIG).exists()
+
+
+@pytest.mark.parametrize("leave", ["unwanted", "none"])
+def test_airgap_images_go_when_they_are_not_wanted_any_more(lab: Lab, leave: str) -> None:
+    images = lab.root / IMAGES
+    images.parent.mkdir(parents=True)
+    images.write_text("images")
+    lab.install(images=True)
+    assert not lab.install(images=True).changed
+    assert lab.install(images=False, check_mode=True).changed
+    assert images.exists()
+    host = lab.install(images=False) if leave == "unwanted" else lab.remove()
+    assert host.changed
+    assert not host.restarted
+    assert not images.exists()
+    assert not (lab.root / IMAGES_MARK).exists()
+
+
+def test_airgap_images_of_somebody_else_stay(lab: Lab) -> None:
+    images = lab.root / IMAGES
+    images.parent.mkdir(parents=True)
+    images.write_text("images")
+    lab.install()
+    lab.remove()
+    assert images.read_text() == "images"
+
+
+def test_of_the_releases_the_running_and_the_previous_are_kept(lab: Lab) -> None:
+    programs = lab.root / "usr/local/bin"
+    for age, version in ((300, "v1.34.9+k3s1"), (200, "v1.35.2+k3s1"), (100, "v1.36.4+k3s1"), (0, "v1.37.1+k3s1")):
+        lab.binary(version)
+        os.utime(programs / f"k3s-{version}", (1_800_000_000 - age,) * 2)
+    wish = replace(AGENT, version="v1.37.1+k3s1")
+    foreseen = lab.install(wish, check_mode=True)
+    assert len(list(programs.glob("k3s-v*"))) == 4
+    assert foreseen.diff == lab.install(wish).diff
+    assert sorted(path.name for path in programs.glob("k3s-v*")) == ["k3s-v1.36.4+k3s1", "k3s-v1.37.1+k3s1"]
+    assert not lab.install(wish).changed
+    lab.install(AGENT)  # back to the previous one
+    assert sorted(path.name for path in programs.glob("k3s-v*")) == ["k3s-v1.36.4+k3s1", "k3s-v1.37.1+k3s1"]
+    lab.binary("v1.38.0+k3s1")
+    lab.install(replace(AGENT, version="v1.38.0+k3s1"))  # the running one is older than the one it came back from
+    assert sorted(path.name for path in programs.glob("k3s-v*")) == ["k3s-v1.36.4+k3s1", "k3s-v1.38.0+k3s1"]
+
+
 def test_none_on_a_node_that_never_had_it_asks_systemd_nothing(tmp_path: Path) -> None:
     systemd = Systemd()
     host = Host(tmp_path, systemd)
@@ -250,6 +317,66 @@ def test_somebody_elses_k3s_is_neither_replaced_nor_removed(lab: Lab) -> None:
     assert (lab.root / "usr/local/bin/k3s").exists()
 
 
+def foreign(lab: Lab, service: str) -> dict[str, Any]:
+    """What k3s's install.sh leaves: its own unit, the program, and links to it."""
+    programs, unit = lab.root / "usr/local/bin", lab.root / f"etc/systemd/system/{service}.service"
+    (programs / "k3s-v1.36.4+k3s1").unlink()
+    (programs / "k3s").write_text("theirs")
+    for name in ("kubectl", "crictl", "ctr"):
+        (programs / name).symlink_to("k3s")
+    for path in (unit, lab.root / "etc/rancher/k3s/config.yaml", lab.root / "etc/rancher/k3s/k3s.yaml"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("[Unit]\nDescription=theirs\n")
+    return lab.snapshot()
+
+
+@pytest.mark.parametrize("service", ["k3s", "k3s-agent"])
+def test_k3s_of_its_own_installer_is_left_alone_by_none(lab: Lab, service: str) -> None:
+    before = foreign(lab, service)
+    host = lab.remove(pods=True)
+    assert not host.changed
+    assert lab.ended == 0
+    assert lab.systemd.commands == []
+    assert lab.snapshot() == before
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("service", ["k3s", "k3s-agent"])
+@pytest.mark.parametrize("wish", [SERVER, AGENT], ids=["server", "agent"])
+def test_k3s_of_its_own_installer_is_refused_before_anything_changes(
+    lab: Lab, wish: Wish, service: str, *, check_mode: bool
+) -> None:
+    foreign(lab, service)
+    lab.binary("v1.36.4+k3s1")
+    before = lab.snapshot()
+    with pytest.raises(SettingsError, match=rf"^/etc/systemd/system/{service}\.service was installed by other means"):
+        lab.install(wish, check_mode=check_mode)
+    assert lab.systemd.commands == []
+    assert lab.snapshot() == before
+
+
+def test_of_two_only_our_own_unit_goes(lab: Lab) -> None:
+    lab.install()
+    for name in ("k3s", "kubectl", "crictl", "ctr"):
+        (lab.root / "usr/local/bin" / name).unlink()
+    foreign(lab, "k3s")
+    before = lab.snapshot()
+    lab.remove(pods=True)
+    assert lab.ended == 0
+    assert lab.systemd.commands == ["disable --now k3s-agent.service", "daemon-reload"]
+    assert set(before) - set(lab.snapshot()) == {"etc/systemd/system/k3s-agent.service"}
+    assert not lab.remove(pods=True).changed
+
+
+def test_release_linked_by_another_installer_is_not_ours(lab: Lab) -> None:
+    (lab.root / "usr/local/bin/k3s").symlink_to("/usr/local/bin/k3s-v1.36.4+k3s1")
+    before = lab.snapshot()
+    assert not lab.remove(pods=True).changed
+    with pytest.raises(SettingsError, match=r"^/usr/local/bin/k3s was installed by other means"):
+        lab.install()
+    assert lab.snapshot() == before
+
+
 def test_somebody_elses_kubectl_and_registries_are_left_alone(lab: Lab) -> None:
     kubectl, registries = lab.root / "usr/local/bin/kubectl", lab.root / "etc/rancher/k3s/registries.yaml"
     registries.parent.mkdir(parents=True)
@@ -298,8 +425,8 @@ def test_options_are_checked_only_where_k3s_is_wanted() -> None:
         "node_address": "",
         "token": "",
         "agent_token": "",
-        "config": {},
-        "registries": {},
+        "config": "",
+        "registries": "",
         "containerd_template": "",
         "limit_nofile": 1,
     }
@@ -308,3 +435,7 @@ def test_options_are_checked_only_where_k3s_is_wanted() -> None:
         read_wish(params | {"role": "agent"})
     with pytest.raises(SettingsError, match="k3s_limit_nofile is 0"):
         read_wish(params | {"limit_nofile": 0})
+    for wrong in ('["hunter2"]', "hunter2"):
+        with pytest.raises(SettingsError, match=r"^k3s_registries is not a mapping") as raised:
+            read_wish(params | {"registries": wrong})
+        assert "hunter2" not in str(raised.value)

@@ -46,3 +46,17 @@ def test_released_names_of_each_architecture(arch: str, binary: str, sums: str) 
     assert entry["checksum_url"].endswith(f"/{sums}")
     images = load("vars/main.yml")["__k3s_images"][arch]
     assert images["checksum_url"].endswith(f"/{sums}")
+
+
+def test_settings_that_can_hold_secrets_travel_as_one_text_each() -> None:
+    # As a mapping, each of its values would be masked for itself, all over the module's answer.
+    options = next(task["picluster.cloud.k3s_node"] for task in load("tasks/main.yml") if "k3s_node" in str(task))
+    for name in ("config", "registries", "containerd_template"):
+        assert options[name] == f"{{{{ k3s_{name} | to_json if k3s_{name} | length > 0 else '' }}}}"
+
+
+def test_verify_is_told_what_it_needs_and_not_what_was_fetched() -> None:
+    options = load("tasks/verify.yml")[0]["picluster.cloud.k3s_check"]
+    assert options["optional"] == "{{ k3s_optional }}"
+    assert options["inventory_nodes"] == "{{ k3s_inventory_nodes }}"
+    assert "k3s_artifact" not in str(options)

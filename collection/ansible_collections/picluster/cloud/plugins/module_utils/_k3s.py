@@ -26,6 +26,10 @@ OWN_KEYS = frozenset(
     | {"advertise-address", "with-node-id"}
 )
 _SECRET_KEY = re.compile(r"token|secret|password|passwd|auth|access-key|datastore-endpoint|username", re.IGNORECASE)
+# A name and its value's sign, as in `name: x`, `"name":"x"`, `name = x`, `name=x`; and a login in an address.
+_NAMED = re.compile(r"""(?P<name>[\w./+-]+)["']?\s*(?P<sign>:(?=[\s"'{\[]|$)|=)""")
+_LOGIN = re.compile(r"://[^/@\s\"']+@")
+_NOTHING = ("", "{}", "[]", '""', "null")
 _VERSION = re.compile(r"^v(\d+)\.(\d+)\.\d+[A-Za-z0-9.+_-]*$")
 # YAML 1.1 takes bare words like no, on, y and null for something else than text.
 _PLAIN_KEY = re.compile(r"^(?!(?:y|n|yes|no|on|off|true|false|null)$)[A-Za-z][A-Za-z0-9_./+-]*$", re.IGNORECASE)
@@ -246,7 +250,7 @@ def files(wish: Wish, machine: Machine) -> dict[str, File]:
     if wish.role == "server":
         result[f"{CONFIG_DIR}/server-token"] = File(f"{wish.token}\n", secret=True)
     if wish.registries:
-        result[f"{CONFIG_DIR}/registries.yaml"] = File(HEADER + to_yaml(wish.registries))
+        result[f"{CONFIG_DIR}/registries.yaml"] = File(HEADER + to_yaml(wish.registries), secret=True)
     if wish.containerd_template:
         result[template_path(wish.version)] = File(HEADER + wish.containerd_template)
     if not machine.may_raise_limits and kubernetes_version(wish.version) >= _CONTAINERD_2:
@@ -255,13 +259,32 @@ def files(wish: Wish, machine: Machine) -> dict[str, File]:
 
 
 def redact(text: str) -> str:
-    """Hide the values of keys that may hold secrets, for a diff that people will see."""
-    shown = []
+    """Hide what may be secret in YAML or TOML, for a diff that people will see.
+
+    By line, because what it gets may be somebody's own file: the rest of a line after a name that sounds secret, also
+    in flow mappings and in list items as `oidc-client-secret=...`, and the block below such a name.
+    """
+    shown: list[str] = []
+    below: int | None = None  # the indent of a secret name whose value is the block under it
     for line in text.splitlines(keepends=True):
-        key, colon, value = line.partition(": ")
-        # token-file and its like name a path, which is no secret.
-        hide = (
-            colon and _SECRET_KEY.search(key) and not key.rstrip().endswith("-file") and value.strip() not in ("", "{}")
-        )
-        shown.append(f"{key}: (hidden)\n" if hide else line)
+        indent = len(line) - len(line.lstrip(" "))
+        if below is not None and line.strip():
+            # YAML lets a list begin at its key's own indent.
+            if indent > below or (indent == below and line.lstrip().startswith("- ")):
+                shown.append(f"{line[:indent]}(hidden)\n")
+                continue
+            below = None
+        found = next((match for match in _NAMED.finditer(line) if _sounds_secret(match["name"])), None)
+        if found is None:
+            shown.append(_LOGIN.sub("://(hidden)@", line))
+            continue
+        value = line[found.end() :].strip()
+        if value in ("", "|", ">", "|-", ">-", "|+", ">+") and found["sign"] == ":":
+            below = indent
+        shown.append(line if value in _NOTHING else f"{line[: found.end()]} (hidden)\n")
     return "".join(shown)
+
+
+def _sounds_secret(name: str) -> bool:
+    # token-file and its like name a path, which is no secret.
+    return bool(_SECRET_KEY.search(name)) and not name.endswith("-file")

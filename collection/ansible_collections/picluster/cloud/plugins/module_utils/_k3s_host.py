@@ -26,6 +26,12 @@ from ansible_collections.picluster.cloud.plugins.module_utils._k3s import (
     files,
     redact,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils._k3s_owner import (
+    RELEASE,
+    foreign_k3s,
+    our_link,
+    our_unit,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +40,9 @@ if TYPE_CHECKING:
 APPLIED = "var/lib/picluster/k3s-applied"
 PROBE = f"{DATA_DIR}/agent/images/picluster-probe.tar"
 KUBECONFIG = f"{CONFIG_DIR}/k3s.yaml"
+# Where tasks/main.yml puts k3s's own images, and what tells that it was the role.
+IMAGES = f"{DATA_DIR}/agent/images/k3s-airgap-images.tar.zst"
+IMAGES_MARK = "var/lib/picluster/k3s-images"
 # Written without the header, because k3s reads the whole file.
 _BARE = ("server-token", "agent-token")
 
@@ -61,12 +70,24 @@ class Host:
         self.restarted = False
         self.diff: list[dict[str, str]] = []
 
-    def install(self, wish: Wish, machine: Machine, sha256: str, image: bytes | None) -> None:
+    def install(self, wish: Wish, machine: Machine, sha256: str, image: bytes | None, *, images: bool = False) -> None:
         """Make the node a server or an agent.
 
+        Args:
+            wish: What the node shall be.
+            machine: What the node's kernel and init allow.
+            sha256: Of the release.
+            image: The pod check's image, None for no such check.
+            images: Whether k3s's own container images are kept on the node.
+
         Raises:
-            SettingsError: When something is in the way that is not ours to remove.
+            SettingsError: When something is in the way that is not ours to remove; nothing is changed then.
         """
+        if foreign := foreign_k3s(self._root):
+            raise SettingsError(
+                f"{foreign} was installed by other means; remove that k3s (k3s-uninstall.sh or k3s-agent-uninstall.sh) "
+                "or take the node out of the k3s groups"
+            )
         service = SERVICES[wish.role]
         other = next(name for name in SERVICES.values() if name != service)
         binary = self._root / BIN_DIR / f"k3s-{wish.version}"
@@ -75,25 +96,38 @@ class Host:
                 f"/{BIN_DIR}/{binary.name} is missing; put it there with picluster.cloud.artifact first"
             )
         wanted = files(wish, machine)
-        if self._exists(f"{UNIT_DIR}/{other}.service"):
+        if our_unit(self._root, other):
             self._stop(other)
-        for link in LINKS:
-            self._link(link, binary.name)
+        link = self._root / BIN_DIR / "k3s"
+        before = link.readlink().name if link.is_symlink() else ""
+        for name in LINKS:
+            self._link(name, binary.name)
         for path in OWNED:
             self._file(path, wanted.get(path))
+        if wish.role == "agent":
+            # The admin's keys, from the time when the node was a server; an agent has no such file of its own.
+            self._drop(KUBECONFIG)
         self._image(image)
+        self._airgap_images(wanted=images)
+        self._old_releases(binary.name, before)
         self._service(service, fingerprint(wish, machine, sha256))
 
     def remove(self, pods_left: Callable[[], bool], end_pods: Callable[[], None]) -> None:
-        """Take k3s off the node; data stays. Cheap where k3s never was."""
-        units = [name for name in SERVICES.values() if self._exists(f"{UNIT_DIR}/{name}.service")]
-        binaries = sorted(
-            path for path in (self._root / BIN_DIR).glob("k3s-v*") if path.is_file() and not path.is_symlink()
-        )
-        links = [link for link in LINKS if self._our_link(link)]
+        """Take k3s off the node; data stays. Cheap where k3s never was.
+
+        A k3s that somebody else installed is not ours to remove: beside one only our own unit goes, because pods,
+        configuration and programs may be the other's.
+        """
+        units = [name for name in SERVICES.values() if our_unit(self._root, name)]
+        if foreign_k3s(self._root):
+            for name in units:
+                self._stop(name)
+            return
+        binaries = self._releases()
+        links = [link for link in LINKS if our_link(self._root, link)]
         ours = units or binaries or links or self._exists(APPLIED)
         if not ours:
-            return  # a k3s that somebody else installed is not ours to remove
+            return
         for name in units:
             self._stop(name)
         if pods_left():
@@ -102,6 +136,7 @@ class Host:
                 end_pods()
         for path in OWNED:
             self._file(path, None)
+        self._airgap_images(wanted=False)
         # k3s.yaml is k3s's own, with the cluster's keys in it; the server makes it anew if it comes back.
         for path in [
             PROBE,
@@ -123,18 +158,9 @@ class Host:
         name = path if path == "pods" else f"/{path}"
         self.diff.append({"before": before, "after": after, "before_header": name, "after_header": name})
 
-    def _our_link(self, name: str) -> bool:
-        path = self._root / BIN_DIR / name
-        return path.is_symlink() and path.readlink().name.startswith("k3s")
-
     def _link(self, name: str, target: str) -> None:
         path = self._root / BIN_DIR / name
-        if os.path.lexists(path) and not self._our_link(name):
-            if name == "k3s":
-                raise SettingsError(
-                    f"/{BIN_DIR}/k3s was installed by other means; remove that k3s (k3s-uninstall.sh) or take the node "
-                    "out of the k3s groups"
-                )
+        if os.path.lexists(path) and not our_link(self._root, name):
             return  # as k3s's installer: somebody's own kubectl is left alone
         before = str(path.readlink()) if path.is_symlink() else ""
         if before == target:
@@ -163,7 +189,7 @@ class Host:
         if before == wanted.text and mode == wanted.mode:
             return
         if wanted.secret:
-            shown = ("(a secret)\n" if before is not None else "", "(another secret)\n" if before else "(a secret)\n")
+            shown = ("(hidden)\n" if before is not None else "", "(hidden, another)\n" if before else "(hidden)\n")
         else:
             shown = (redact(before or ""), redact(wanted.text))
         if before == wanted.text:
@@ -180,7 +206,7 @@ class Host:
         place = self._root / path
         if not os.path.lexists(place):
             return
-        if path != APPLIED:
+        if path not in (APPLIED, IMAGES_MARK):
             self._note(path, "present\n", "")
         if not self._check_mode:
             place.unlink()
@@ -193,6 +219,27 @@ class Host:
             self._note(PROBE, "another image\n" if place.is_file() else "", "image of this node's busybox\n")
             if not self._check_mode:
                 self._write(place, image, 0o644)
+
+    def _airgap_images(self, *, wanted: bool) -> None:
+        """Drop the images that the role put there and that are not wanted any more; k3s keeps what it imported."""
+        marked = self._exists(IMAGES_MARK)
+        if wanted:
+            if self._exists(IMAGES) and not marked and not self._check_mode:
+                self._write(self._root / IMAGES_MARK, b"", 0o644)
+        elif marked:
+            self._drop(IMAGES)
+            self._drop(IMAGES_MARK)
+
+    def _old_releases(self, current: str, before: str) -> None:
+        """Keep the release in use and the one before it, for a way back: linked so far, else the last installed."""
+        others = [path for path in self._releases() if path.name != current]
+        others.sort(key=lambda path: (path.name == before, path.stat().st_mtime, path.name))
+        for path in others[:-1]:
+            self._drop(f"{BIN_DIR}/{path.name}")
+
+    def _releases(self) -> list[Path]:
+        found = (self._root / BIN_DIR).glob(f"{RELEASE}*")
+        return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
     def _show(self, service: str) -> dict[str, str]:
         names = "ActiveState,UnitFileState,NeedDaemonReload"

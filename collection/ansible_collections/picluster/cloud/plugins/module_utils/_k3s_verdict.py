@@ -39,9 +39,9 @@ def judge_nodes(listing: dict[str, Any], expected: list[str]) -> dict[str, Verdi
     return {name: _judge(present.get(name)) for name in expected}
 
 
-def strays(listing: dict[str, Any], expected: list[str]) -> list[str]:
-    """Name the nodes that Kubernetes knows and the inventory does not expect."""
-    return sorted({item["metadata"]["name"] for item in listing.get("items", [])} - set(expected))
+def strays(listing: dict[str, Any], inventory: list[str]) -> list[str]:
+    """Name the nodes that Kubernetes knows and the inventory does not."""
+    return sorted({item["metadata"]["name"] for item in listing.get("items", [])} - set(inventory))
 
 
 def _judge(node: dict[str, Any] | None) -> Verdict:

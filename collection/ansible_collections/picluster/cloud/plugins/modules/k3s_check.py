@@ -9,20 +9,26 @@ DOCUMENTATION = r"""
 module: k3s_check
 short_description: Ask a k3s server what a user would ask
 description:
-  - Runs on the first server. Waits until it answers, until all expected nodes are Ready, and until a pod on each has
-    answered over the pod network; then removes the pods. Ends early when the service keeps failing.
+  - Runs on the server. Waits until it answers, until all expected nodes are Ready, and until a pod on each has answered
+    over the pod network; then removes the pods. Ends early when the service keeps failing.
+  - Whether there is a server is judged by the unit on the node, not by what this run fetched.
   - A node that runs the lab's stand-in gets the state V(stand-in), never V(ok).
 author: [picluster contributors]
 options:
-  artifact:
-    description: The binary as M(picluster.cloud.artifacts) returned it; if empty, the layer counts as skipped.
-    type: dict
-    default: {}
+  optional:
+    description: Whether the layer counts as skipped, instead of failed, where no server was ever installed.
+    type: bool
+    default: false
   expected_nodes:
     description: Names of the nodes that must be Ready.
     type: list
     elements: str
     required: true
+  inventory_nodes:
+    description: Names of all nodes that may belong to the cluster; O(expected_nodes) count as such anyway.
+    type: list
+    elements: str
+    default: []
   agent_token:
     description: Secret with which agents join; opens the server's readiness answer.
     type: str
@@ -48,8 +54,8 @@ attributes:
 EXAMPLES = r"""
 - name: Verify k3s
   picluster.cloud.k3s_check:
-    artifact: "{{ k3s_artifact }}"
     expected_nodes: [red1, red2]
+    inventory_nodes: [red1, red2, red3]
     agent_token: "{{ k3s_agent_token }}"
 """
 
@@ -61,8 +67,9 @@ picluster_status:
   elements: dict
   sample: [{node: red1, layer: k3s, state: ok, detail: 'Ready (v1.36.4+k3s1), its pod answered'}]
 strays:
-  description: Nodes that Kubernetes knows and the inventory does not.
-  returned: when the server answered
+  description:
+    - Nodes that Kubernetes knows and the inventory does not. One that is merely dead, or left out of this run, is none.
+  returned: when the server answered, or is not there
   type: list
   elements: str
 """
@@ -82,6 +89,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.picluster.cloud.plugins.module_utils._http import opener
+from ansible_collections.picluster.cloud.plugins.module_utils._k3s_owner import foreign_k3s, our_unit
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s_verdict import (
     PROBE_NAME,
     PROBE_PORT,
@@ -96,6 +105,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._k3s_verdict impor
     strays,
 )
 
+ROOT = Path("/")
 READYZ = "https://127.0.0.1:6443/v1-k3s/readyz"
 SERVER_CA = Path("/var/lib/rancher/k3s/server/tls/server-ca.crt")
 BINARY = Path("/usr/local/bin/k3s")
@@ -143,8 +153,8 @@ class Server:
     def _readyz(self) -> str:
         request = urllib.request.Request(READYZ, headers={"Authorization": f"Basic {self._credentials}"})
         try:
-            context = ssl.create_default_context(cafile=str(SERVER_CA))
-            with urllib.request.urlopen(request, timeout=5, context=context):  # noqa: S310 - a constant https address
+            handler = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(SERVER_CA)))
+            with opener(handler).open(request, timeout=5):
                 return "ok"
         except urllib.error.HTTPError as error:
             # An older k3s has no such address and hands the question to the apiserver, which does not know us.
@@ -193,8 +203,22 @@ def _run(*command: str, given: str = "") -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-def await_nodes(server: Server, expected: list[str]) -> tuple[dict[str, Verdict], list[str]]:
+def no_server(root: Path) -> str:
+    """Say why there is no server of ours on this node to ask; empty if there is one."""
+    if our_unit(root, "k3s"):
+        return ""
+    if foreign := foreign_k3s(root):
+        return f"{foreign} was installed by other means, not by picluster"
+    return "no k3s server is installed on this node; run the whole site.yml, which fetches and installs it"
+
+
+def await_nodes(server: Server, expected: list[str], inventory: list[str]) -> tuple[dict[str, Verdict], list[str]]:
     """Wait until all expected nodes are Ready, or the time is over.
+
+    Args:
+        server: Whom to ask.
+        expected: Who must be Ready.
+        inventory: Who may be there, too.
 
     Returns:
         The verdict on each, with the cause from the server's journal for those that are not, and the strays.
@@ -203,11 +227,11 @@ def await_nodes(server: Server, expected: list[str]) -> tuple[dict[str, Verdict]
         listing = server.get("nodes")
         verdicts = judge_nodes(listing, expected)
         if all(verdict.ready for verdict in verdicts.values()):
-            return verdicts, strays(listing, expected)
+            return verdicts, strays(listing, [*expected, *inventory])
         if server.expired():
             break
         time.sleep(POLL_SECONDS)
-    return explained(server, verdicts), strays(listing, expected)
+    return explained(server, verdicts), strays(listing, [*expected, *inventory])
 
 
 def explained(server: Server, verdicts: dict[str, Verdict]) -> dict[str, Verdict]:
@@ -262,10 +286,8 @@ def ask_pods(server: Server, nodes: list[str]) -> dict[str, str]:
 def ask_pod(address: str, node: str) -> str:
     """Ask one pod for its node's name; returns an empty text if the answer is right, else what was wrong."""
     host = f"[{address}]" if ":" in address else address
-    # A proxy of the site has no way into the pod network.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://{host}:{PROBE_PORT}/", timeout=5) as response:
+        with opener().open(f"http://{host}:{PROBE_PORT}/", timeout=5) as response:
             said = response.read(200).decode("utf-8", "replace").strip()
     except OSError as error:
         return f"its pod at {address} does not answer over the pod network ({getattr(error, 'reason', error)})"
@@ -276,8 +298,9 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "artifact": {"type": "dict", "default": {}},
+            "optional": {"type": "bool", "default": False},
             "expected_nodes": {"type": "list", "elements": "str", "required": True},
+            "inventory_nodes": {"type": "list", "elements": "str", "default": []},
             "agent_token": {"type": "str", "default": "", "no_log": True},
             "timeout": {"type": "int", "default": 300},
             "pods": {"type": "bool", "default": True},
@@ -286,9 +309,13 @@ def main() -> None:
     )
     params, expected = module.params, module.params["expected_nodes"]
     base = {"layer": "k3s"}
-    if not params["artifact"]:
+    absent = no_server(ROOT)
+    if absent and params["optional"] and not foreign_k3s(ROOT):
         skipped = [base | {"node": name, "state": "skipped", "detail": "no artifact"} for name in expected]
         module.exit_json(changed=False, strays=[], picluster_status=skipped)
+    if absent:
+        failed = [base | {"node": name, "state": "failed", "detail": absent} for name in expected]
+        module.fail_json(msg=f"k3s cannot be verified: {absent}", strays=[], picluster_status=failed)
 
     server = Server(params["agent_token"], time.monotonic() + params["timeout"])
     try:
@@ -296,7 +323,7 @@ def main() -> None:
     except NotWellError as error:
         failed = [base | {"node": name, "state": "failed", "detail": f"no server: {error}"} for name in expected]
         module.fail_json(msg=f"k3s is not up: {error}", picluster_status=failed)
-    verdicts, more = await_nodes(server, expected)
+    verdicts, more = await_nodes(server, expected, params["inventory_nodes"])
     real = [name for name, verdict in verdicts.items() if verdict.ready and not verdict.is_stand_in]
     pods = ask_pods(server, real) if params["pods"] and real else None
     if any((pods or {}).values()):
@@ -307,7 +334,7 @@ def main() -> None:
     if more:
         names = ", ".join(more)
         module.warn(
-            f"Kubernetes knows nodes that this run did not reach: {names}; 'kubectl delete node' drops one that left"
+            f"Kubernetes knows nodes that the inventory does not: {names}; 'kubectl delete node' drops one that left"
         )
     unwell = [f"{entry['node']} {entry['detail']}" for entry in status if entry["state"] == "failed"]
     if unwell:

@@ -23,11 +23,13 @@ options:
     choices: [server, agent, none]
     required: true
   artifact:
-    description: The binary as M(picluster.cloud.artifacts) returned it; if empty, nothing is touched.
+    description:
+      - The binary as M(picluster.cloud.artifacts) returned it. For V(none) it is not looked at.
+      - For a server or an agent an empty one is an error; with O(optional) the node is then left as it is.
     type: dict
     default: {}
   optional:
-    description: Whether an empty O(artifact) skips the node instead of failing.
+    description: Whether a server or an agent without O(artifact) is skipped, instead of failing.
     type: bool
     default: false
   server_address:
@@ -51,16 +53,19 @@ options:
     type: str
     default: ''
   config:
-    description: Further keys of config.yaml; a list is appended to the role's own.
-    type: dict
-    default: {}
+    description:
+      - Further keys of config.yaml, as a text of JSON; a list is appended to the role's own.
+      - A text, because it can hold secrets. As a whole it is kept out of the node's log, while each value of a mapping
+        would be masked for itself, everywhere in the answer, V(true) and V(/) too.
+    type: json
+    default: ''
   registries:
-    description: Content of registries.yaml.
-    type: dict
-    default: {}
+    description: Content of registries.yaml, as a text of JSON for the same reason.
+    type: json
+    default: ''
   containerd_template:
-    description: Template of containerd's configuration.
-    type: str
+    description: Template of containerd's configuration, as a JSON text for the same reason.
+    type: json
     default: ''
   limit_nofile:
     description: Open files that the service may have; lowered where the node's init may not give so many.
@@ -70,6 +75,11 @@ options:
     description: Whether to keep a small image for the pod check, made of the node's busybox, among k3s's images.
     type: bool
     default: true
+  images:
+    description:
+      - Whether C(k3s-airgap-images.tar.zst), put among k3s's images by the role, is wanted there. If not, it goes.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -89,6 +99,7 @@ EXAMPLES = r"""
     node_name: red2
     node_address: 192.168.63.12
     agent_token: "{{ k3s_agent_token }}"
+    config: "{{ {'disable': ['traefik']} | to_json }}"
 """
 
 RETURN = r"""
@@ -103,8 +114,9 @@ picluster_status:
   elements: dict
 """
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -112,6 +124,11 @@ from ansible_collections.picluster.cloud.plugins.module_utils import _pods, _pro
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s import SettingsError, Wish, check
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s_host import Host
 from ansible_collections.picluster.cloud.plugins.module_utils._machine import cmdline_path, read_machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 
 def skipped(name: str) -> dict[str, Any]:
@@ -131,11 +148,13 @@ def read_wish(params: dict[str, Any]) -> Wish:
     """
     if params["limit_nofile"] < 1:
         raise SettingsError(f"k3s_limit_nofile is {params['limit_nofile']}; wanted is a positive number")
-    same = ("role", "server_address", "node_name", "node_address", "token", "agent_token", "config", "registries")
+    same = ("role", "server_address", "node_name", "node_address", "token", "agent_token")
     wish = Wish(
         version=str(params["artifact"].get("version", "")),
-        containerd_template=params["containerd_template"],
+        containerd_template=_decoded("k3s_containerd_template", params["containerd_template"], ""),
         limit_nofile=params["limit_nofile"],
+        config=_decoded("k3s_config", params["config"], {}),
+        registries=_decoded("k3s_registries", params["registries"], {}),
         **{name: params[name] for name in same},
     )
     if wish.role != "none":
@@ -143,8 +162,27 @@ def read_wish(params: dict[str, Any]) -> Wish:
     return wish
 
 
-def converge(host: Host, wish: Wish, params: dict[str, Any]) -> None:
+def _decoded(name: str, text: str, empty: T) -> T:
+    """Read an option given as JSON; what it is wrongly is not shown, as it may be secret."""
+    try:
+        value = json.loads(text) if text else empty
+    except ValueError:
+        value = None
+    if not isinstance(value, type(empty)):
+        wanted = "a mapping" if isinstance(empty, dict) else "a text"
+        raise SettingsError(f"{name} is not {wanted} in JSON, as the role k3s hands it over")
+    return value
+
+
+def converge(host: Host, wish: Wish, params: dict[str, Any], *, check_mode: bool, warn: Callable[[str], None]) -> None:
     """Bring the node to what is wanted.
+
+    Args:
+        host: The node.
+        wish: What it shall be.
+        params: The module's options.
+        check_mode: Whether trouble that is to be mended before the real run is only told.
+        warn: Tells it.
 
     Raises:
         SettingsError: When the node cannot run k3s; the text says what to change on it.
@@ -154,12 +192,15 @@ def converge(host: Host, wish: Wish, params: dict[str, Any]) -> None:
         host.remove(pods_left=_pods.leftovers, end_pods=_pods.end)
         return
     if not machine.memory_cgroup:
-        raise SettingsError(
+        trouble = (
             "the kernel runs without the memory cgroup, which k3s needs; add 'cgroup_memory=1 cgroup_enable=memory' "
             f"to the line in {cmdline_path()} and reboot"
         )
+        if not check_mode:
+            raise SettingsError(trouble)
+        warn(trouble)
     image = _probe.build() if params["probe"] else None
-    host.install(wish, machine, str(params["artifact"].get("sha256", "")), image)
+    host.install(wish, machine, str(params["artifact"].get("sha256", "")), image, images=params["images"])
 
 
 def main() -> None:
@@ -174,11 +215,12 @@ def main() -> None:
             "node_address": {"type": "str", "default": ""},
             "token": {"type": "str", "default": "", "no_log": True},
             "agent_token": {"type": "str", "default": "", "no_log": True},
-            "config": {"type": "dict", "default": {}},
-            "registries": {"type": "dict", "default": {}},
-            "containerd_template": {"type": "str", "default": ""},
+            "config": {"type": "json", "default": "", "no_log": True},
+            "registries": {"type": "json", "default": "", "no_log": True},
+            "containerd_template": {"type": "json", "default": "", "no_log": True},
             "limit_nofile": {"type": "int", "default": 1048576},
             "probe": {"type": "bool", "default": True},
+            "images": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -196,7 +238,7 @@ def main() -> None:
 
     host = Host(Path("/"), run, check_mode=module.check_mode)
     try:
-        converge(host, read_wish(params), params)
+        converge(host, read_wish(params), params, check_mode=module.check_mode, warn=module.warn)
     except SettingsError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

@@ -113,6 +113,11 @@ def _k3s_problems(inventory: Inventory) -> Iterator[Problem]:
     servers, agents = inventory.members("k3s_server"), inventory.members("k3s_agent")
     if agents and not servers:
         yield Problem("k3s_agent has nodes but k3s_server has none: put one node into k3s_server", group="k3s_agent")
+    if len(servers) > 1:
+        yield Problem(
+            f"k3s_server has {', '.join(servers)}, and one server is supported so far: put the others into k3s_agent",
+            group="k3s_server",
+        )
     for name in servers:
         if name in agents:
             yield Problem(

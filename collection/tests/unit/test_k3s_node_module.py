@@ -1,0 +1,119 @@
+# Copyright 2026 picluster contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The module k3s_node as Ansible runs it, on a node that is a directory."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.picluster.cloud.plugins.module_utils import _probe
+from ansible_collections.picluster.cloud.plugins.module_utils._k3s import Machine
+from ansible_collections.picluster.cloud.plugins.modules import k3s_node
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ARGUMENTS: dict[str, Any] = {
+    "role": "agent",
+    "artifact": {"version": "v1.36.4+k3s1", "sha256": "a" * 64, "path": "/x"},
+    "server_address": "10.0.0.1",
+    "node_name": "red2",
+    "node_address": "10.0.0.2",
+    "agent_token": "agent-secret-0123456789",
+}
+
+
+class Node:
+    """Runs the module; keeps its answer and what it gave to syslog."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root, self._monkeypatch, self._capsys = root, monkeypatch, capsys
+        self.syslog: list[str] = []
+        # Ansible collects warnings once for a whole process.
+        self.warnings: list[str] = []
+        monkeypatch.setattr(AnsibleModule, "warn", lambda _, text, **__: self.warnings.append(text))
+        binary = root / "usr/local/bin/k3s-v1.36.4+k3s1"
+        binary.parent.mkdir(parents=True)
+        binary.write_text("#!")
+        monkeypatch.setattr(k3s_node, "Path", lambda _: root)
+        monkeypatch.setattr(_probe, "build", lambda: b"image")
+        monkeypatch.setattr(AnsibleModule, "log", lambda _, *args, **kwargs: self.syslog.append(f"{args} {kwargs}"))
+        monkeypatch.setattr(AnsibleModule, "run_command", lambda *_, **__: (0, "", ""))
+        self.machine(Machine())
+
+    def machine(self, machine: Machine) -> None:
+        self._monkeypatch.setattr(k3s_node, "read_machine", lambda: machine)
+
+    def run(self, *, check: bool = False, **arguments: Any) -> dict[str, Any]:
+        given = ARGUMENTS | arguments | {"_ansible_check_mode": check, "_ansible_diff": True}
+        with patch_module_args(given), pytest.raises(SystemExit):
+            k3s_node.main()
+        answer: dict[str, Any] = json.loads(self._capsys.readouterr().out)
+        return answer
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Node:
+    return Node(tmp_path, monkeypatch, capsys)
+
+
+def test_memory_cgroup_that_is_off_is_a_warning_in_check_mode_and_a_refusal_else(node: Node) -> None:
+    node.machine(Machine(memory_cgroup=False))
+    foreseen = node.run(check=True)
+    assert not foreseen.get("failed")
+    assert foreseen["changed"]
+    assert "cgroup_enable=memory" in node.warnings[0]
+    refused = node.run()
+    assert refused["failed"]
+    assert "cgroup_enable=memory" in refused["msg"]
+    assert not (node.root / "etc").exists()
+
+
+SECRETS: dict[str, Any] = {
+    "config": json.dumps(
+        {
+            "etcd-s3-secret-key": "hunter2",
+            "kube-apiserver-arg": ["oidc-client-secret=hunter2"],
+            "snapshotter": "native",
+            "write-kubeconfig-mode": "0600",
+        }
+    ),
+    "registries": json.dumps(
+        {
+            "mirrors": {"docker.io": {"endpoint": ["https://m:5000"], "rewrite": {"^(.*)": "/"}}},
+            "configs": {"m": {"auth": {"username": "me", "password": "hunter2"}, "tls": {"insecure": "True"}}},
+        }
+    ),
+    "containerd_template": json.dumps('{{ template "base" . }}\n[x]\n  password = "hunter2"\n'),
+}
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_secrets_of_config_and_registries_are_in_files_only(node: Node, *, check: bool) -> None:
+    for _ in range(2):  # at the second time with something to compare with
+        answer = node.run(check=check, **SECRETS)
+        assert not answer.get("failed")
+        assert "hunter2" not in json.dumps(answer)
+        assert "hunter2" not in str(node.syslog)
+        assert "oidc-client" not in str(node.syslog)
+    assert node.syslog
+    if not check:
+        assert "hunter2" in (node.root / "etc/rancher/k3s/registries.yaml").read_text()
+
+
+def test_what_is_no_secret_is_still_told(node: Node) -> None:
+    answer = node.run(**SECRETS)
+    assert answer["changed"] is True
+    told = {entry["after_header"]: entry["after"] for entry in answer["diff"]}
+    assert 'snapshotter: "native"' in told["/etc/rancher/k3s/config.yaml"]
+    assert told["/etc/rancher/k3s/registries.yaml"] == "(hidden)\n"
+    template = told["/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.tmpl"]
+    assert template.endswith('{{ template "base" . }}\n[x]\n  password = (hidden)\n')
+    again = node.run(**SECRETS | {"registries": '{"configs": {}}'})
+    shown = next(entry for entry in again["diff"] if entry["after_header"].endswith("registries.yaml"))
+    assert (shown["before"], shown["after"]) == ("(hidden)\n", "(hidden, another)\n")
