@@ -1,0 +1,58 @@
+# Copyright 2026 picluster contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import threading
+import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ansible_collections.picluster.cloud.plugins.module_utils._http import opener
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+        pass
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_proxy_in_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    # Port 9 (discard): nobody listens there.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.build_opener().open(address, timeout=5)
+    with opener().open(address, timeout=5) as response:
+        assert response.read() == b"ok"
+
+
+def test_further_handlers_are_used(address: str) -> None:
+    class Mark(urllib.request.BaseHandler):
+        def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
+            request.add_header("X-Mark", "yes")
+            return request
+
+    request = urllib.request.Request(address)
+    opener(Mark()).open(request, timeout=5).close()
+    assert request.get_header("X-mark") == "yes"
