@@ -14,6 +14,8 @@ description:
     process, so a run that was killed between writing and restarting is mended by the next.
   - A NameNode is formatted only where its folder is empty, in a scratch folder that becomes the image by one rename.
     Data is never removed, not even from a node that leaves.
+  - Only what picluster wrote is changed or removed. A node that has a Hadoop of somebody else is refused before anything
+    is changed; on a node that shall have none it stays.
 author: [picluster contributors]
 attributes:
   check_mode:
@@ -149,6 +151,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config imp
     ConfigError,
     Memory,
     Settings,
+    card_trouble,
     check,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import DAEMONS, FormatRefusedError, make_plan
@@ -261,6 +264,8 @@ def main() -> None:
             node.remove()
     except (ConfigError, FormatRefusedError, NodeError) as error:
         module.fail_json(msg=f"{str(error).rstrip('.')}.", actions=node.actions)
+    except OSError as error:
+        module.fail_json(msg=f"{card_trouble(error)}.", actions=node.actions)
     module.exit_json(changed=bool(node.actions), actions=node.actions, diff=node.diffs)
 
 
