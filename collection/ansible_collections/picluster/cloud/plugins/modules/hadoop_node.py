@@ -14,8 +14,8 @@ description:
     process, so a run that was killed between writing and restarting is mended by the next.
   - A NameNode is formatted only where its folder is empty, in a scratch folder that becomes the image by one rename.
     Data is never removed, not even from a node that leaves.
-  - Only what picluster wrote is changed or removed. A node that has a Hadoop of somebody else is refused before anything
-    is changed; on a node that shall have none it stays.
+  - Only what picluster wrote is changed or removed. A node with a Hadoop of somebody else is refused before anything is
+    changed; on a node that shall have none it stays.
 author: [picluster contributors]
 attributes:
   check_mode:
