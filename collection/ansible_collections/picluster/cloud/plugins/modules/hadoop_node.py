@@ -90,7 +90,7 @@ options:
       minimum: {description: The smallest container., type: int, default: 256}
       am: {description: An application master of MapReduce., type: int, default: 512}
       map: {description: A map task., type: int, default: 512}
-      reduce: {description: A reduce task., type: int, default: 512}
+      reduce: {description: A reduce task., type: int, default: 768}
       sort: {description: The sort buffer of a map task., type: int, default: 100}
   heaps:
     description: Megabytes of heap of each daemon.
@@ -157,7 +157,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config imp
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import DAEMONS, FormatRefusedError, make_plan
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_system import Node, NodeError
 
-DEFAULT_MEMORY = {"nodemanager": 2048, "minimum": 256, "am": 512, "map": 512, "reduce": 512, "sort": 100}
+DEFAULT_MEMORY = {"nodemanager": 2048, "minimum": 256, "am": 512, "map": 512, "reduce": 768, "sort": 100}
 DEFAULT_HEAPS = {
     "namenode": 512,
     "secondarynamenode": 512,
