@@ -40,6 +40,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan impor
     must_format,
     software,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_secrets import hide_in_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -199,7 +200,7 @@ class Node:
         if file.secret:
             self._diff(file.path, "a secret\n" if before else "", "another secret\n")
         else:
-            self._diff(file.path, before or "", file.content)
+            self._diff(file.path, *hide_in_texts(before or "", file.content))
         if not self.check:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
