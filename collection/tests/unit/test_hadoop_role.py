@@ -57,6 +57,13 @@ def test_a_mistyped_architecture_of_a_checksum_is_refused(value: dict[str, str],
     assert list(_specs.value_problems("hadoop_checksums", options["hadoop_checksums"], value)) == problems
 
 
+def test_a_wrong_value_that_may_hold_a_secret_is_not_quoted() -> None:
+    options = read("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    for name in ("hadoop_properties", "hadoop_http_secret"):
+        (problem,) = _specs.value_problems(name, options[name], ["fs.s3a.secret.key: wJalrXUtnFEMI"])
+        assert problem.startswith(f"{name} is hidden here, wanted is")
+
+
 def test_a_jobs_containers_fit_one_node_by_default() -> None:
     memory = read("defaults/main.yml")["hadoop_memory"]
     assert memory == hadoop_node.DEFAULT_MEMORY
