@@ -2,16 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import email.message
 import hashlib
 import io
 import threading
+import urllib.error
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ansible_collections.picluster.cloud.plugins.module_utils import _store
 from ansible_collections.picluster.cloud.plugins.module_utils._digest import ArtifactError
 from ansible_collections.picluster.cloud.plugins.module_utils._store import (
     LOCK_HEADER,
+    NotThere,
     NotToBeHad,
     Store,
     open_over_network,
@@ -50,7 +54,9 @@ class Publisher:
     def __call__(self, url: str, method: str, timeout: int) -> Page:
         assert timeout == 15
         self.asked.append((method, url))
-        page = self.pages.get(url, f"{url} answered HTTP 404")
+        if url not in self.pages:
+            raise NotThere(f"{url} answered HTTP 404")
+        page = self.pages[url]
         if isinstance(page, str):
             raise NotToBeHad(page)
         return Page(page, self.final.get(url, url))
@@ -221,6 +227,53 @@ def test_check_mode_foresees_that_it_cannot_be_had(tmp_path: Path) -> None:
         get(store(tmp_path, Publisher({}), check_mode=True))
 
 
+OLD_URL, OLD_SUMS = "https://archive.test/k3s-arm64", "https://archive.test/sums.txt"
+OLD = {"fallback_url": OLD_URL, "fallback_checksum_url": OLD_SUMS}
+ARCHIVED: dict[str, bytes | str] = {OLD_URL: BINARY, OLD_SUMS: f"{SHA}  k3s-arm64\n".encode()}
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_what_is_no_longer_current_comes_from_the_archive(tmp_path: Path, *, check_mode: bool) -> None:
+    publisher = Publisher(ARCHIVED)
+    assert get(store(tmp_path, publisher, check_mode=check_mode), files(**OLD))["sha256"] == SHA
+    assert [url for _method, url in publisher.asked] == [SUMS, OLD_SUMS, URL, OLD_URL]
+
+
+def test_what_is_current_is_not_asked_of_the_archive(tmp_path: Path) -> None:
+    publisher = Publisher(GOOD | ARCHIVED)
+    get(store(tmp_path, publisher), files(**OLD))
+    assert [url for _method, url in publisher.asked] == [SUMS, URL]
+
+
+def test_a_publisher_that_does_not_answer_is_not_replaced(tmp_path: Path) -> None:
+    publisher = Publisher(ARCHIVED | {SUMS: "publisher.test could not be reached (timed out)"})
+    with pytest.raises(NotToBeHad, match="could not be reached"):
+        get(store(tmp_path, publisher), files(**OLD))
+
+
+def test_what_is_in_neither_place_names_both(tmp_path: Path) -> None:
+    with pytest.raises(NotToBeHad, match=f"{SUMS} answered HTTP 404, and {OLD_SUMS} answered HTTP 404"):
+        get(store(tmp_path, Publisher({})), files(**OLD))
+
+
+def test_a_file_from_the_archive_must_match_like_any_other(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=rf"{OLD_URL} has sha256 .* but {OLD_SUMS} says {SHA}"):
+        get(store(tmp_path, Publisher(ARCHIVED | {OLD_URL: b"evil"})), files(**OLD))
+
+
+@pytest.mark.parametrize(("code", "kind"), [(404, NotThere), (410, NotThere), (503, NotToBeHad)])
+def test_only_an_answer_that_the_file_is_not_there_says_so(
+    monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
+) -> None:
+    def refuse(url: str, **_options: Any) -> None:
+        raise urllib.error.HTTPError(url, code, "", email.message.Message(), None)
+
+    monkeypatch.setattr(_store, "open_url", refuse)
+    with pytest.raises(NotToBeHad, match=f"answered HTTP {code}") as refused:
+        open_over_network(URL, "GET", 1)
+    assert refused.type is kind
+
+
 def test_optional_artifact_that_cannot_be_had_is_reported_with_the_reason(tmp_path: Path) -> None:
     params = {"name": "k3s", "version": "v1", "files": files(), "optional": True}
     artifacts, missing = collect(
@@ -265,6 +318,7 @@ def test_unreachable_network_is_a_finding_and_no_crash() -> None:
         ("k3s", "v1", {"file": "../x"}, "plain name"),
         ("k3s", "v1", {"file": "x", "checksum": "md5:1"}, "is no checksum"),
         ("k3s", "v1", {"file": "x", "checksum_url": "http://x/sums"}, "only https"),
+        ("k3s", "v1", {"file": "x", "fallback_checksum_url": "http://x/sums"}, "fallback_checksum_url .* only https"),
         ("../k3s", "v1", {"file": "x"}, "must be made of letters"),
         ("k3s", "v1/..", {"file": "x"}, "must be made of letters"),
     ],

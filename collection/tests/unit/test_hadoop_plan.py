@@ -124,7 +124,7 @@ def test_right_settings_pass() -> None:
 
 def test_a_property_group_that_is_no_mapping_is_refused() -> None:
     params = {"properties": {"hdfs-site": "x"}}
-    with pytest.raises(config.ConfigError, match=r"properties.hdfs-site is 'x'"):
+    with pytest.raises(config.ConfigError, match=r"properties.hdfs-site is a str; wanted"):
         hadoop_node.read_settings(params)
 
 
@@ -199,6 +199,14 @@ def test_the_secret_is_readable_for_hadoop_only_and_in_no_other_file() -> None:
         ("/etc/hadoop/http-secret", 0o640, "hadoop", True)
     ]
     assert inputs(MASTER, "a") != inputs(MASTER, "b")
+
+
+def test_a_file_with_a_secret_of_the_users_own_is_readable_for_hadoop_only() -> None:
+    properties = {"core-site": {"fs.s3a.secret.key": "x"}, "hdfs-site": {"dfs.namenode.handler.count": "20"}}
+    files = {file.path: file for file in plan(changed(WORKER, properties=properties)).files}
+    closed = {path for path, file in files.items() if (file.mode, file.group) == (0o640, "hadoop")}
+    assert closed == {"/etc/hadoop/core-site.xml", "/etc/hadoop/http-secret"}
+    assert files["/etc/hadoop/hdfs-site.xml"].mode == 0o644
 
 
 def test_every_file_of_a_plan_is_known_to_the_removal() -> None:

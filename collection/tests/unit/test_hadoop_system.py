@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -190,6 +191,26 @@ def test_masters_read_the_workers_again_for_another_name_or_address(
     assert "-refreshNodes" in calls[-1]
 
 
+def test_a_run_that_was_killed_while_it_told_a_master_tells_it_again(
+    node: Callable[..., system.Node], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "DATA", str(tmp_path))
+    monkeypatch.setattr(system, "_address", lambda _name: "10.0.0.2")
+    unit = Unit("hadoop-namenode.service", "new", "namenode")
+
+    def killed(_command: list[str]) -> tuple[int, str, str]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        node(answer=killed)._workers_in_force(unit, settings("red2"), fresh=False)
+    again = node()
+    again._workers_in_force(unit, settings("red2"), fresh=False)
+    assert again.actions == ["told hadoop-namenode.service of its workers"]
+    again.actions.clear()
+    again._workers_in_force(unit, settings("red2"), fresh=False)
+    assert again.actions == []
+
+
 def test_a_master_that_does_not_listen_is_started_anew(
     node: Callable[..., system.Node], tmp_path: Path, calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,9 +236,6 @@ def test_the_link_moves_to_another_release_in_one_step(node: Callable[..., syste
 
 def test_a_link_to_nothing_is_refused(node: Callable[..., system.Node], tmp_path: Path) -> None:
     with pytest.raises(system.NodeError, match="holds no bin/hdfs"):
-        node()._link(str(tmp_path / "absent"))
-    (tmp_path / "opt/hadoop").mkdir()
-    with pytest.raises(system.NodeError, match="is no link"):
         node()._link(str(tmp_path / "absent"))
 
 
@@ -253,7 +271,7 @@ def test_leaving_removes_software_and_never_data(
     data = tmp_path / "name/current"
     for folder in (unit.parent, tree, foreign, data, tmp_path / "etc/hadoop"):
         folder.mkdir(parents=True)
-    unit.touch()
+    unit.write_text("# Managed by picluster.\n")
     (tree / system.STAMP).touch()
     (tmp_path / "opt/hadoop").symlink_to(tree)
     monkeypatch.setattr(system, "software", lambda: (str(unit),))
@@ -268,3 +286,14 @@ def test_leaving_removes_software_and_never_data(
     again = node()
     again.remove()
     assert (again.actions, calls) == ([], [])
+
+
+def test_a_full_card_is_one_sentence(
+    node: Callable[..., system.Node], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(system, "write_atomically", full)
+    with pytest.raises(system.NodeError, match=r"x\.xml cannot be written: No space left on device; check the card"):
+        node()._file(File(str(tmp_path / "x.xml"), "text\n"))

@@ -120,3 +120,11 @@ def test_a_refusal_for_good_is_no_reason_to_wait(server: str, monkeypatch: pytes
     monkeypatch.setattr(json, "dumps", lambda _body: '{"RemoteException": {"exception": "AccessControlException"}}')
     with pytest.raises(urllib.error.HTTPError):
         dirs.WebHdfs(server, "hdfs").call("PUT", "/x", "MKDIRS", permission="700")
+
+
+def test_a_proxy_in_the_environment_is_not_asked(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert dirs.WebHdfs(server, "hdfs").call("GET", "/absent", "GETFILESTATUS") is None

@@ -30,6 +30,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config imp
     sites,
     wrapper,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_secrets import is_secret
 
 GROUP = "hadoop"
 UNITS = "/etc/systemd/system"
@@ -254,6 +255,13 @@ def folders(daemons: list[Daemon]) -> tuple[Folder, ...]:
     return (*base, *(Folder(path, d.user, GROUP, mode) for d in daemons for path, mode in d.dirs))
 
 
+def site_file(site: str, values: dict[str, str], settings: Settings) -> File:
+    """One file of properties: for everybody, unless the user's own hold a secret."""
+    closed = any(is_secret(name) for name in settings.properties.get(site, {}))
+    mode, group = (0o640, GROUP) if closed else (0o644, "root")
+    return File(f"{CONF}/{site}.xml", render_xml(values), mode=mode, group=group)
+
+
 def make_plan(settings: Settings, secret: str, script: str) -> Plan:
     """Computes the node as it shall be.
 
@@ -265,7 +273,7 @@ def make_plan(settings: Settings, secret: str, script: str) -> Plan:
     if not settings.daemons:
         return Plan()
     daemons = [DAEMONS[name] for name in DAEMONS if name in settings.daemons]
-    files = [File(f"{CONF}/{site}.xml", render_xml(values)) for site, values in sites(settings).items()]
+    files = [site_file(site, values, settings) for site, values in sites(settings).items()]
     files += [
         File(f"{CONF}/log4j.properties", log4j()),
         File(f"{CONF}/hadoop-env.sh", hadoop_env(settings)),

@@ -13,11 +13,12 @@ import re
 import socket
 import urllib.error
 import urllib.parse
-import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from ansible_collections.picluster.cloud.plugins.module_utils._http import opener
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +70,7 @@ def fetch(url: str) -> dict[str, Any]:
         NoAnswerError: nobody there, or the answer is no JSON object.
     """
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=ANSWER_SECONDS) as response:
+        with opener().open(url, timeout=ANSWER_SECONDS) as response:
             answer = json.loads(response.read())
     except urllib.error.HTTPError as error:
         raise NoAnswerError(f"HTTP {error.code}") from error
@@ -121,7 +122,7 @@ def ask(master: str, user: str) -> State:
         read_namenode(state, fetch(f"http://{master}:9870/jmx?qry=Hadoop:service=NameNode,name=NameNodeInfo"))
         if not state.why["hdfs"]:
             home = f"http://{master}:9870/webhdfs/v1/user/{urllib.parse.quote(user)}?op=GETFILESTATUS&user.name="
-            status = fetch(home + urllib.parse.quote(user))["FileStatus"]
+            status = fetch(home + urllib.parse.quote(user)).get("FileStatus") or {}
             if status.get("owner") != user:
                 state.why["hdfs"] = f"/user/{user} is not yet {user}'s"
     except NoAnswerError as reason:

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils._files import write_atomically
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import CONF, DATA, LINK, NAME_DIR, Settings
+from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import (
+    CONF,
+    DATA,
+    LINK,
+    NAME_DIR,
+    Settings,
+    card_trouble,
+)
+from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_ours import STAMP, foreign, ours
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import (
     ALL_UNITS,
     DAEMONS,
@@ -32,13 +40,13 @@ from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan impor
     must_format,
     software,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_secrets import hide_in_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ansible.module_utils.basic import AnsibleModule
 
-STAMP = ".picluster-sha256"  # in every tree that picluster.cloud.artifact unpacked
 NOTE = Path("/run/hadoop-hdfs-dirs/done")  # written by hdfs_dirs.py when all folders are there
 
 
@@ -74,6 +82,7 @@ class Node:
             NodeError: something outside of Hadoop is in the way.
             FormatRefusedError: the name folder holds something that is no image.
         """
+        self._refuse_foreign(settings.home)
         self._accounts()
         for folder in plan.folders:
             self._folder(folder)
@@ -90,15 +99,17 @@ class Node:
         self._units(plan.units, settings)
 
     def remove(self) -> None:
-        """Takes Hadoop off the node: units, configuration and software, never data or accounts."""
+        """Takes picluster's Hadoop off the node: units, configuration and software, never data or accounts.
+
+        What somebody else installed stays, be it by the same names.
+        """
         link = Path(LINK)
-        mine = [path for path in software() if os.path.lexists(path)]
-        mine += [LINK] if link.is_symlink() else []
+        mine = ours(software(), link, _anchor())
         trees = [tree for tree in sorted(link.parent.glob(f"{link.name}-*")) if (tree / STAMP).is_file()]
         trees += sorted(link.parent.glob(f".{link.name}-*.picluster-old"))  # of a killed run
         if not mine and not trees:
             return
-        self._stop_units(ALL_UNITS)
+        self._stop_units(tuple(name for name in ALL_UNITS if f"{UNITS}/{name}" in mine))
         self._drop(mine)
         for tree in trees:
             self._do(f"removed {tree}")
@@ -110,6 +121,17 @@ class Node:
             Path(CONF).rmdir()
         if not self.check:
             self._run(["systemctl", "daemon-reload"])
+
+    def _refuse_foreign(self, home: str) -> None:
+        """Refuses a node with another's Hadoop, before anything is changed."""
+        found = foreign(software(), Path(LINK), _anchor(), home)
+        if found:
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""  # noqa: PLR2004 - enough to find the rest
+            raise NodeError(
+                f"{', '.join(found[:3])}{more} on this node {'are' if len(found) > 1 else 'is'} not picluster's, so "
+                "another Hadoop lives here and nothing was changed; move it away, or take the node out of the Hadoop "
+                "groups"
+            )
 
     def _do(self, action: str) -> None:
         self.actions.append(action)
@@ -157,8 +179,6 @@ class Node:
         found = str(link.readlink()) if link.is_symlink() else ""
         if found == home:
             return
-        if not found and os.path.lexists(link):
-            raise NodeError(f"{LINK} exists and is no link, so it is not replaced; move it away")
         if not self.check and not (Path(home) / "bin/hdfs").is_file():
             raise NodeError(f"{home} holds no bin/hdfs; unpack Hadoop's archive there first")
         self._do(f"linked {LINK} to {home}")
@@ -180,10 +200,13 @@ class Node:
         if file.secret:
             self._diff(file.path, "a secret\n" if before else "", "another secret\n")
         else:
-            self._diff(file.path, before or "", file.content)
+            self._diff(file.path, *hide_in_texts(before or "", file.content))
         if not self.check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, file.content, file.mode, (0, grp.getgrnam(file.group).gr_gid))
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, file.content, file.mode, (0, grp.getgrnam(file.group).gr_gid))
+            except OSError as error:
+                raise NodeError(card_trouble(error, file.path)) from error
         return True
 
     def _drop(self, paths: Iterable[str]) -> None:
@@ -285,10 +308,9 @@ class Node:
         wanted = hashlib.sha256("\n".join(known).encode()).hexdigest()
         if note.is_file() and note.read_text(encoding="utf-8") == wanted:
             return
-        if fresh or not note.is_file():
+        if fresh:
             self._note(note, wanted)
-            if fresh:
-                return
+            return
         self._do(f"told {unit.name} of its workers")
         if self.check:
             return
@@ -307,6 +329,11 @@ class Node:
 
     def _diff(self, path: str, before: str, after: str) -> None:
         self.diffs.append({"before_header": path, "after_header": path, "before": before, "after": after})
+
+
+def _anchor() -> Path:
+    """The file that speaks for those without a mark."""
+    return Path(CONF) / "core-site.xml"
 
 
 def _describe(path: Path) -> str:

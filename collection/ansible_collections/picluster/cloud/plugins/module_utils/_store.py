@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import http
 import http.client
 import os
 import re
@@ -45,6 +46,10 @@ class NotToBeHad(Exception):  # noqa: N818 - it is a finding, not always an erro
     """The artifact can be had neither here nor from its publisher; the text says why."""
 
 
+class NotThere(NotToBeHad):
+    """The publisher answers, and has no such file (any more)."""
+
+
 class Response(Protocol):
     """What of a response is used."""
 
@@ -70,7 +75,8 @@ def open_over_network(url: str, method: str, timeout: int) -> Response:
     try:
         response: Response = open_url(url, method=method, timeout=timeout, http_agent="picluster")
     except urllib.error.HTTPError as error:
-        raise NotToBeHad(f"{url} answered HTTP {error.code}") from error
+        kind = NotThere if error.code in {http.HTTPStatus.NOT_FOUND, http.HTTPStatus.GONE} else NotToBeHad
+        raise kind(f"{url} answered HTTP {error.code}") from error
     except (OSError, http.client.HTTPException, UrlConnectionError, SSLValidationError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise NotToBeHad(f"{urlsplit(url).hostname or url} could not be reached ({reason})") from error
@@ -88,6 +94,9 @@ class Wanted:
     url: str = ""
     checksum: Checksum | None = None
     checksum_url: str = ""
+    # Where the publisher moves what is no longer current.
+    fallback_url: str = ""
+    fallback_checksum_url: str = ""
 
     @property
     def key(self) -> str:
@@ -99,7 +108,7 @@ class Wanted:
 
 
 def read_wanted(name: str, version: str, files: dict[str, Any]) -> list[Wanted]:
-    """Read the `files` option: architecture -> file, url, checksum, checksum_url.
+    """Read the `files` option: architecture -> file, url, checksum, checksum_url, and the fallback of both addresses.
 
     Raises:
         ArtifactError: With the key that is wrong and what would be right.
@@ -108,7 +117,7 @@ def read_wanted(name: str, version: str, files: dict[str, Any]) -> list[Wanted]:
         r"[A-Za-z0-9][A-Za-z0-9.+_~-]*", version
     ):
         raise ArtifactError(f"name '{name}' and version '{version}' must be made of letters, digits and .+_~-")
-    allowed = {"file", "url", "checksum", "checksum_url"}
+    allowed = {"file", "url", "checksum", "checksum_url", "fallback_url", "fallback_checksum_url"}
     wanted = []
     for arch, entry in sorted(files.items()):
         if not isinstance(entry, dict) or set(entry) - allowed or not all(isinstance(v, str) for v in entry.values()):
@@ -118,11 +127,12 @@ def read_wanted(name: str, version: str, files: dict[str, Any]) -> list[Wanted]:
         file = entry.get("file", "")
         if not file or "/" in file or file.startswith("."):
             raise ArtifactError(f"files.{arch}.file is '{file}'; wanted is the plain name of the released file")
-        checksum_url = entry.get("checksum_url", "")
-        if checksum_url and urlsplit(checksum_url).scheme != "https":
-            raise ArtifactError(f"files.{arch}.checksum_url is '{checksum_url}'; only https can vouch for a checksum")
+        for key in ("checksum_url", "fallback_checksum_url"):
+            if entry.get(key) and urlsplit(entry[key]).scheme != "https":
+                raise ArtifactError(f"files.{arch}.{key} is '{entry[key]}'; only https can vouch for a checksum")
         checksum = parse_checksum(entry["checksum"]) if entry.get("checksum") else None
-        wanted.append(Wanted(name, version, arch, file, entry.get("url", ""), checksum, checksum_url))
+        addresses = {key: entry[key] for key in entry if key.endswith("url")}
+        wanted.append(Wanted(name, version, arch, file, checksum=checksum, **addresses))
     return wanted
 
 
@@ -250,26 +260,24 @@ class Store:
             raise ArtifactError(
                 f"nobody vouches for {wanted}: give a checksum or checksum_url, or put it into the artifacts folder"
             )
-        response = self._open(wanted.checksum_url, "GET")
+        response, url = self._open_either(wanted.checksum_url, wanted.fallback_checksum_url, "GET")
         try:
             if urlsplit(response.geturl()).scheme != "https":
-                raise ArtifactError(
-                    f"{wanted.checksum_url} was redirected to {response.geturl()}; only https can vouch for a checksum"
-                )
-            text = _read(response, _CHECKSUM_FILE_LIMIT, wanted.checksum_url).decode("utf-8", "replace")
+                raise ArtifactError(f"{url} was redirected to {response.geturl()}; only https can vouch for a checksum")
+            text = _read(response, _CHECKSUM_FILE_LIMIT, url).decode("utf-8", "replace")
         finally:
             response.close()
         try:
-            return parse_checksum_file(text, wanted.file), wanted.checksum_url
+            return parse_checksum_file(text, wanted.file), url
         except ArtifactError as error:
-            raise ArtifactError(f"{wanted.checksum_url}: {error}") from error
+            raise ArtifactError(f"{url}: {error}") from error
 
     def _foresee(self, wanted: Wanted) -> str:
         """Ask whether a real run would find the artifact, without fetching it; return its sha256 if known."""
         if not wanted.url:
             raise NotToBeHad(self._nowhere(wanted))
         expected, _by = self._expected(wanted)
-        self._open(wanted.url, "HEAD").close()
+        self._open_either(wanted.url, wanted.fallback_url, "HEAD")[0].close()
         return self.lock.get(wanted.key) or (expected.value if expected.algorithm == "sha256" else "")
 
     def _nowhere(self, wanted: Wanted) -> str:
@@ -292,12 +300,12 @@ class Store:
 
     def _download(self, wanted: Wanted, path: Path, expected: Checksum, by: str) -> None:
         hashes = {name: hashlib.new(name) for name in {"sha256", expected.algorithm}}
-        response = self._open(wanted.url, "GET")
+        response, url = self._open_either(wanted.url, wanted.fallback_url, "GET")
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.part-", dir=path.parent)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as stream:
-                while block := _block(response, CHUNK, wanted.url):
+                while block := _block(response, CHUNK, url):
                     stream.write(block)
                     for one in hashes.values():
                         one.update(block)
@@ -305,13 +313,25 @@ class Store:
                 os.fsync(stream.fileno())
             found = hashes[expected.algorithm].hexdigest()
             if found != expected.value:
-                raise ArtifactError(_mismatch(wanted, wanted.url, expected, found, by))
+                raise ArtifactError(_mismatch(wanted, url, expected, found, by))
             temporary.chmod(0o644)
             temporary.replace(path)
             write_atomically(_note(path), f"{hashes['sha256'].hexdigest()}  {path.name}\n")
         finally:
             response.close()
             temporary.unlink(missing_ok=True)
+
+    def _open_either(self, url: str, fallback: str, method: str) -> tuple[Response, str]:
+        """Open an address, or the second one if the first has no such file. Return the answer and who gave it."""
+        try:
+            return self._open(url, method), url
+        except NotThere as first:
+            if not fallback or fallback == url:
+                raise
+            try:
+                return self._open(fallback, method), fallback
+            except NotToBeHad as second:
+                raise NotToBeHad(f"{first}, and {second}") from second
 
     def _open(self, url: str, method: str) -> Response:
         host = urlsplit(url).netloc

@@ -28,6 +28,8 @@ options:
     description:
       - For each architecture that is wanted, a dictionary with V(file) (the released file's name), V(url), V(checksum)
         (V(sha256:<hex>) or V(sha512:<hex>)) and V(checksum_url) (the publisher's checksum file, https).
+      - V(fallback_url) and V(fallback_checksum_url) are asked where the first has no such file (HTTP 404), for a
+        publisher who moves what is no longer current to an archive.
     type: dict
     required: true
   folder:

@@ -11,7 +11,10 @@ short_description: Ask HDFS and YARN what a user would ask
 description:
   - Runs on the master. Waits until HDFS has left safe mode and all expected workers take part, puts a real text into
     HDFS as an ordinary user, counts its words by YARN, reads text and counts back and compares both with what was
-    sent and with an independent count. Removes what it wrote.
+    sent and with an independent count. Removes what it wrote, and kills its job where that has not ended in time.
+  - The job is WordCount out of MapReduce's own TokenCounterMapper and IntSumReducer. The jar with the example of that
+    name is in Apache's archive but not to be had from Maven.
+  - Jobs of a check that was killed itself are killed by the next.
   - Never reports a change.
 author: [picluster contributors]
 attributes:
@@ -75,17 +78,25 @@ seconds:
 import os
 import pwd
 import re
+import signal
 import tempfile
 import time
 import urllib.parse
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import LINK, render_xml
+from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import LINK, card_trouble, render_xml
+from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_jobs import (
+    ANY_JOB,
+    FINAL,
+    PREFIX,
+    attended,
+    unfinished,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import DAEMONS
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_probe import (
     ANSWER_SECONDS,
@@ -100,12 +111,18 @@ from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_probe impo
     job_properties,
     parse_counts,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils._http import opener
 
 POLL_SECONDS = 1.0
-PREFIX = "picluster-check-"
 # What a killed check left behind is removed by a later one.
 ABANDONED_SECONDS = 3600
 MOST_MAPS = 4
+KILL_SECONDS = 60
+LOCK = Path("/run/picluster-hadoop-check.lock")
+
+
+class EndedError(BaseException):
+    """This check is to end now; passes by whoever takes errors, cleans up on its way."""
 
 
 class CheckError(Exception):
@@ -126,7 +143,13 @@ def texts_of(folder: Path) -> dict[str, bytes]:
         sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink()) if folder.is_dir() else []
     )
     # Hadoop takes no notice of names with these beginnings.
-    texts = {path.name: path.read_bytes() for path in files if not path.name.startswith((".", "_"))}
+    try:
+        texts = {path.name: path.read_bytes() for path in files if not path.name.startswith((".", "_"))}
+    except OSError as error:
+        raise CheckError(
+            f"{error.filename or folder} cannot be read: {error.strerror}; give hadoop_check_text another folder",
+            "hdfs",
+        ) from error
     if not any(texts.values()):
         raise CheckError(f"{folder} holds no text to count; give hadoop_check_text another folder", "hdfs")
     return texts
@@ -134,14 +157,13 @@ def texts_of(folder: Path) -> dict[str, bytes]:
 
 def abandoned(entries: list[dict[str, Any]], own: str, now: float) -> list[str]:
     """The names that this check, or one killed long ago, has written."""
+    ages = {
+        str(entry.get("pathSuffix")): now - float(entry.get("modificationTime", now * 1000)) / 1000 for entry in entries
+    }
     return [
-        str(entry["pathSuffix"])
-        for entry in entries
-        if str(entry["pathSuffix"]).startswith(own)
-        or (
-            str(entry["pathSuffix"]).startswith(PREFIX)
-            and now - float(entry["modificationTime"]) / 1000 > ABANDONED_SECONDS
-        )
+        name
+        for name, age in ages.items()
+        if name.startswith(own) or (name.startswith(PREFIX) and age > ABANDONED_SECONDS)
     ]
 
 
@@ -161,6 +183,7 @@ class Checker:
         self.expected: list[str] = module.params["expected_workers"]
         self.timeout: int = module.params["timeout"]
         self.seconds: dict[str, float] = {}
+        self.job_may_run = False
 
     def wait(self) -> State:
         """Polls until the cluster is ready or the time is over. Returns its last state."""
@@ -179,7 +202,14 @@ class Checker:
         Raises:
             CheckError: anything went otherwise.
         """
-        account = pwd.getpwnam(self.user)
+        try:
+            account = pwd.getpwnam(self.user)
+        except KeyError:
+            raise CheckError(f"there is no user {self.user} on this node to run the job", "hdfs") from None
+        with attended(LOCK, lambda: self._kill(ANY_JOB)):
+            return self._count(texts, account)
+
+    def _count(self, texts: dict[str, bytes], account: pwd.struct_passwd) -> str:
         own = f"{PREFIX}{int(time.time())}-{os.getpid()}"
         home = f"/user/{self.user}"
         with tempfile.TemporaryDirectory(prefix=PREFIX, dir="/var/tmp") as scratch:
@@ -193,9 +223,7 @@ class Checker:
             size = sum(len(text) for text in texts.values())
             tasks = min(MOST_MAPS, max(2, len(self.expected)))
             job = root / "job.xml"
-            job.write_text(
-                render_xml(job_properties("picluster-check", f"{home}/{own}-in", f"{home}/{own}-out", size, tasks))
-            )
+            job.write_text(render_xml(job_properties(own, f"{home}/{own}-in", f"{home}/{own}-out", size, tasks)))
             for path in (root, *root.rglob("*")):
                 os.chown(path, account.pw_uid, account.pw_gid)
             try:
@@ -203,13 +231,16 @@ class Checker:
                 self._job(str(job))
                 self._run("read", "hdfs", "hdfs", "dfs", "-get", f"{home}/{own}-in", f"{home}/{own}-out", str(back))
             finally:
+                if self.job_may_run:
+                    self._kill(re.compile(re.escape(own)))
                 self._clean(home, own)
             self._compare_bytes(texts, back / source.name)
             outputs = [path.read_bytes() for path in sorted((back / f"{own}-out").glob("part-*"))]
         return self._compare_counts(texts, outputs)
 
     def _run(self, step: str, layer: str, tool: str, *arguments: str) -> str:
-        command = ["runuser", "-u", self.user, "--", "timeout", str(self.timeout), f"{LINK}/bin/{tool}"]
+        seconds = KILL_SECONDS if step == "kill" else self.timeout
+        command = ["runuser", "-u", self.user, "--", "timeout", str(seconds), f"{LINK}/bin/{tool}"]
         started = time.monotonic()
         code, out, err = self.module.run_command([*command, "--config", "/etc/hadoop", *arguments], cwd="/")
         self.seconds[step] = round(time.monotonic() - started, 1)
@@ -220,6 +251,7 @@ class Checker:
         return f"{out}\n{err}"
 
     def _job(self, job: str) -> None:
+        self.job_may_run = True  # also where the submission does not return
         output = self._run("submit", "yarn", "mapred", "job", "-submit", job)
         found = re.search(r"\bjob_(\d+_\d+)\b", output)
         if not found:
@@ -230,7 +262,8 @@ class Checker:
         while time.monotonic() - started < self.timeout:
             with suppress(NoAnswerError):  # asked again until the time is over
                 app = fetch(url).get("app") or {}
-            if app.get("state") in {"FINISHED", "FAILED", "KILLED"}:
+            if app.get("state") in FINAL:
+                self.job_may_run = False
                 break
             time.sleep(POLL_SECONDS)
         self.seconds["job"] = round(time.monotonic() - started, 1)
@@ -241,16 +274,27 @@ class Checker:
                 "yarn",
             )
 
+    def _kill(self, name: re.Pattern[str]) -> None:
+        """Kills the user's jobs of this name, by one JVM for all, and by none where there is nothing to kill.
+
+        What cannot be killed now is killed by a later check.
+        """
+        with suppress(NoAnswerError, CheckError):
+            jobs = unfinished(self.master, self.user, name)
+            if jobs:
+                self._run("kill", "yarn", "yarn", "application", "-kill", *jobs)
+
     def _clean(self, home: str, own: str) -> None:
         """Removes what was written, over WebHDFS; what cannot be removed now is removed by a later check."""
         base = f"http://{self.master}:9870/webhdfs/v1{urllib.parse.quote(home)}"
         query = f"user.name={urllib.parse.quote(self.user)}"
         with suppress(NoAnswerError, OSError):
-            entries = fetch(f"{base}?op=LISTSTATUS&{query}")["FileStatuses"]["FileStatus"]
+            statuses = fetch(f"{base}?op=LISTSTATUS&{query}").get("FileStatuses") or {}
+            entries = statuses.get("FileStatus") or []
             for name in abandoned(entries, own, time.time()):
                 url = f"{base}/{urllib.parse.quote(name)}?op=DELETE&recursive=true&{query}"
                 request = urllib.request.Request(url, method="DELETE")  # noqa: S310 - always http, to our NameNode
-                urllib.request.urlopen(request, timeout=ANSWER_SECONDS).close()  # noqa: S310 - see above
+                opener().open(request, timeout=ANSWER_SECONDS).close()
 
     @staticmethod
     def _compare_bytes(texts: dict[str, bytes], back: Path) -> None:
@@ -290,6 +334,27 @@ def local_daemons(module: AnsibleModule) -> str:
     return "; ".join(words)
 
 
+def end(number: int, _frame: object) -> NoReturn:
+    """Ends this check once, cleaning up, when Ansible's connection or somebody with `kill` wants it to end."""
+    for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(one, signal.SIG_IGN)
+    raise EndedError(signal.Signals(number).name)
+
+
+def answer_or_error(checker: Checker, text: Path) -> str:
+    """Counts, with every trouble of this node's disk as a CheckError.
+
+    Raises:
+        CheckError: the cluster or this node does not do what it should.
+    """
+    try:
+        return checker.count(texts_of(text))
+    except OSError as error:
+        raise CheckError(card_trouble(error), "hdfs") from error
+    except EndedError as error:
+        raise CheckError(f"the check was ended by {error}", "yarn") from error
+
+
 def main() -> None:
     """Runs the module."""
     module = AnsibleModule(
@@ -318,10 +383,10 @@ def main() -> None:
             msg=f"After {checker.timeout} s Hadoop is not complete. {'; '.join(bad)}.{f' {words}' if words else ''}",
             picluster_status=rows,
         )
+    for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(one, end)
     try:
-        answer = checker.count(texts_of(Path(module.params["text"])))
-    except KeyError:
-        module.fail_json(msg=f"There is no user {checker.user} on this node to run the job.", picluster_status=rows)
+        answer = answer_or_error(checker, Path(module.params["text"]))
     except CheckError as error:
         for row in rows:
             if row["node"] == checker.master and row["layer"] == error.layer:

@@ -14,6 +14,8 @@ description:
     process, so a run that was killed between writing and restarting is mended by the next.
   - A NameNode is formatted only where its folder is empty, in a scratch folder that becomes the image by one rename.
     Data is never removed, not even from a node that leaves.
+  - Only what picluster wrote is changed or removed. A node with a Hadoop of somebody else is refused before anything is
+    changed; on a node that shall have none it stays.
 author: [picluster contributors]
 attributes:
   check_mode:
@@ -88,7 +90,7 @@ options:
       minimum: {description: The smallest container., type: int, default: 256}
       am: {description: An application master of MapReduce., type: int, default: 512}
       map: {description: A map task., type: int, default: 512}
-      reduce: {description: A reduce task., type: int, default: 512}
+      reduce: {description: A reduce task., type: int, default: 768}
       sort: {description: The sort buffer of a map task., type: int, default: 100}
   heaps:
     description: Megabytes of heap of each daemon.
@@ -107,7 +109,11 @@ options:
     elements: str
     default: []
   properties:
-    description: Properties of one's own by file (core-site, hdfs-site, yarn-site, mapred-site, capacity-scheduler).
+    description:
+      - Properties of one's own by file (core-site, hdfs-site, yarn-site, mapred-site, capacity-scheduler).
+      - A file with a property that is a secret by its name (as V(fs.s3a.secret.key)) is for root and the group hadoop
+        only, and its value is neither logged nor shown. Users outside of that group then cannot read the file, which
+        every command of Hadoop does.
     type: dict
     default: {}
 """
@@ -149,12 +155,14 @@ from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config imp
     ConfigError,
     Memory,
     Settings,
+    card_trouble,
     check,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import DAEMONS, FormatRefusedError, make_plan
+from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_secrets import hide, secrets_of
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_system import Node, NodeError
 
-DEFAULT_MEMORY = {"nodemanager": 2048, "minimum": 256, "am": 512, "map": 512, "reduce": 512, "sort": 100}
+DEFAULT_MEMORY = {"nodemanager": 2048, "minimum": 256, "am": 512, "map": 512, "reduce": 768, "sort": 100}
 DEFAULT_HEAPS = {
     "namenode": 512,
     "secondarynamenode": 512,
@@ -179,7 +187,8 @@ def read_settings(params: dict[str, Any]) -> Settings:
     properties = {}
     for site, values in params["properties"].items():
         if not isinstance(values, dict):
-            raise ConfigError(f"properties.{site} is {values!r}; wanted is a mapping of names to values")
+            # Without the value: it may hold a secret.
+            raise ConfigError(f"properties.{site} is a {type(values).__name__}; wanted is a mapping of names to values")
         properties[site] = {str(name): text_of(value) for name, value in values.items()}
     return Settings(
         node=params["node"],
@@ -198,6 +207,17 @@ def read_settings(params: dict[str, Any]) -> Settings:
         users=tuple(params["users"]),
         properties=properties,
     )
+
+
+def show_harmless(module: AnsibleModule, properties: dict[str, dict[str, str]]) -> None:
+    """Lets the output show all but secrets.
+
+    no_log keeps the option out of the node's log, but also masks each of its values, be it "1", wherever it occurs in
+    the output. So only secrets are masked, and the option itself is shown without them.
+    """
+    module.no_log_values.clear()
+    module.no_log_values.update((secrets_of(properties) | {module.params["http_secret"]}) - {""})
+    module.params["properties"] = hide(properties)
 
 
 def check_names(settings: Settings) -> None:
@@ -240,15 +260,17 @@ def main() -> None:
             "memory": {"type": "dict", "apply_defaults": True, "options": integers},
             "heaps": {"type": "dict", "apply_defaults": True, "options": heaps},
             "users": {"type": "list", "elements": "str", "default": []},
-            "properties": {"type": "dict", "default": {}},
+            "properties": {"type": "dict", "default": {}, "no_log": True},
         },
         required_by={"master": ["workers", "home", "cluster_id", "http_secret"]},
         supports_check_mode=True,
     )
-    params = module.params
+    params = dict(module.params)
+    show_harmless(module, {})  # none, until it is known what they are
     node = Node(module)
     try:
         settings = read_settings(params)
+        show_harmless(module, settings.properties)
         script = inspect.getsource(_hdfs_dirs)
         if settings.daemons:
             check(settings)
@@ -261,6 +283,8 @@ def main() -> None:
             node.remove()
     except (ConfigError, FormatRefusedError, NodeError) as error:
         module.fail_json(msg=f"{str(error).rstrip('.')}.", actions=node.actions)
+    except OSError as error:
+        module.fail_json(msg=f"{card_trouble(error)}.", actions=node.actions)
     module.exit_json(changed=bool(node.actions), actions=node.actions, diff=node.diffs)
 
 

@@ -1,0 +1,168 @@
+# Copyright 2026 picluster contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import errno
+import json
+import os
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.picluster.cloud.plugins.module_utils import _hadoop_secrets as secrets
+from ansible_collections.picluster.cloud.plugins.module_utils import _hadoop_system as system
+from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import render_xml, sites
+from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import File, Plan
+from ansible_collections.picluster.cloud.plugins.modules import hadoop_node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import Settings
+
+OPTIONS = {
+    "daemons": ["datanode"],
+    "node": "red2",
+    "master": "red1",
+    "workers": ["red2"],
+    "cluster_id": "CID-1",
+    "http_secret": "the-http-secret",
+    "home": "/opt/hadoop-3.5.0",
+}
+KEY = "wJalrXUtnFEMI"
+PROPERTIES: dict[str, Any] = {"core-site": {"fs.s3a.secret.key": KEY, "a.pass": "o", "fs.s3a.threads.max": 1}}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fs.s3a.secret.key",
+        "fs.s3a.bucket.b.session.token",
+        "fs.azure.account.key.mine.blob.core.windows.net",
+        "hadoop.security.group.mapping.ldap.bind.password",
+        "ssl.server.keystore.keypassword",
+        "ssl.client.truststore.pass",
+        "my.apiKey",
+    ],
+)
+def test_a_secret_is_known_by_its_name(name: str) -> None:
+    assert secrets.is_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hadoop.http.authentication.signature.secret.file",
+        "hadoop.security.group.mapping.ldap.bind.password.file",
+        "hadoop.security.credential.provider.path",
+        "mapreduce.job.output.key.class",
+        "dfs.block.access.token.enable",
+        "dfs.namenode.delegation.token.max-lifetime",
+        "yarn.scheduler.capacity.root.default.bypass",
+    ],
+)
+def test_what_only_speaks_of_a_secret_is_none(name: str) -> None:
+    assert not secrets.is_secret(name)
+
+
+def settings_of(**more: Any) -> Settings:
+    defaults = {
+        "release": "",
+        "java_home": "/usr/lib/jvm/default-java",
+        "replication": 0,
+        "block_size": 1 << 20,
+        "disk_reserved": 0,
+        "vcores": 1,
+        "memory": hadoop_node.DEFAULT_MEMORY,
+        "heaps": hadoop_node.DEFAULT_HEAPS,
+        "users": [],
+        "properties": {},
+    }
+    return hadoop_node.read_settings(OPTIONS | defaults | more)
+
+
+def test_picluster_writes_no_secret_into_a_file_for_everybody() -> None:
+    assert [name for values in sites(settings_of()).values() for name in values if secrets.is_secret(name)] == []
+
+
+def test_a_diff_shows_that_a_secret_changed_and_not_what_it_is() -> None:
+    first = render_xml({"fs.s3a.secret.key": "old-key", "a": "1", "my.password": "same", "other.password": ""})
+    second = render_xml({"fs.s3a.secret.key": "new-key", "a": "2", "my.password": "same", "other.password": ""})
+    before, after = secrets.hide_in_texts(first, second)
+    for text in (before, after):
+        assert "-key" not in text
+        assert "same" not in text
+    assert "<value>1</value>" in before
+    assert "<value>2</value>" in after
+    assert sum(a != b for a, b in zip(before.splitlines(), after.splitlines(), strict=True)) == 2
+    assert secrets.hide_in_texts(first, first)[0] == secrets.hide_in_texts(first, first)[1]
+    assert secrets.hide_in_texts("# no XML\n", "x\n") == ("# no XML\n", "x\n")
+
+
+class Ran:
+    def __init__(self, result: dict[str, Any], logged: str) -> None:
+        self.result, self.logged = result, logged
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Runs the real module, of which only the write of one file is left."""
+
+    def converge(node: system.Node, _plan: Plan, settings: Settings, _cluster_id: str) -> None:
+        path = tmp_path / "core-site.xml"
+        path.write_text(render_xml({"fs.s3a.secret.key": "old-secret-key"}))
+        node._file(File(str(path), render_xml(settings.properties["core-site"])))
+
+    def make(**options: Any) -> Ran:
+        logged: list[str] = []
+
+        def log(_module: object, msg: str, log_args: dict[str, str] | None = None) -> None:
+            logged.append(f"{msg} {log_args}")
+
+        monkeypatch.setattr(AnsibleModule, "log", log)
+        given = OPTIONS | {"_ansible_check_mode": True, "_ansible_diff": True} | options
+        with patch_module_args(given), pytest.raises(SystemExit):
+            hadoop_node.main()
+        return Ran(json.loads(capsys.readouterr().out), "".join(logged))
+
+    monkeypatch.setattr(system.Node, "converge", converge)
+    return make
+
+
+def test_a_secret_is_neither_logged_nor_shown(run: Callable[..., Ran]) -> None:
+    ran = run(properties=PROPERTIES)
+    assert ran.result["changed"] is True
+    assert "Invoked with" in ran.logged
+    for secret in (KEY, "old-secret-key", OPTIONS["http_secret"]):
+        assert str(secret) not in f"{ran.result}{ran.logged}"
+    assert "threads" not in ran.logged
+
+
+def test_short_values_do_not_spoil_the_output(run: Callable[..., Ran]) -> None:
+    ran = run(properties=PROPERTIES)
+    assert ran.result["actions"][0].startswith("wrote /")
+    assert ran.result["actions"][0].endswith("/core-site.xml")
+    assert ran.result["invocation"]["module_args"]["properties"] == {
+        "core-site": {"fs.s3a.secret.key": "a secret", "a.pass": "a secret", "fs.s3a.threads.max": "1"}
+    }
+    assert "<value>1</value>" in ran.result["diff"][0]["after"]
+
+
+def test_a_group_of_properties_that_is_none_is_not_shown(run: Callable[..., Ran]) -> None:
+    ran = run(properties={"core-site": f"fs.s3a.secret.key={KEY}"})
+    assert ran.result["msg"] == "properties.core-site is a str; wanted is a mapping of names to values."
+    assert KEY not in f"{ran.result}{ran.logged}"
+
+
+def test_a_card_that_went_read_only_is_one_sentence(run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: Any) -> NoReturn:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/opt/.hadoop.picluster-new")
+
+    monkeypatch.setattr(system.Node, "converge", broken)
+    assert run().result["msg"] == (
+        "/opt/.hadoop.picluster-new cannot be written: Read-only file system; check the card (full, read-only or "
+        "broken)."
+    )
