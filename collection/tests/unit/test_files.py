@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, read_text
 
 
 def files(*, check_mode: bool = False) -> TextFiles:
-    def move(source: str, target: str, **_options: Any) -> None:
-        Path(source).replace(target)
-
-    return TextFiles(SimpleNamespace(check_mode=check_mode, atomic_move=move))
+    return TextFiles(SimpleNamespace(check_mode=check_mode))
 
 
 def test_a_new_file_gets_text_and_mode_and_the_second_time_nothing_changes(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -54,11 +54,7 @@ def make_node(
 ) -> tuple[static_address.Node, FakeManager]:
     monkeypatch.setattr(static_address, "PENDING", str(tmp_path / "pending"))
     monkeypatch.setattr(static_address, "CLOUD_CONF", str(tmp_path / "cloud.cfg"))
-
-    def move(source: str, target: str, **_options: Any) -> None:
-        (tmp_path / source).replace(target)
-
-    node = static_address.Node(SimpleNamespace(check_mode=check_mode, atomic_move=move), WANTED)
+    node = static_address.Node(SimpleNamespace(check_mode=check_mode), WANTED)
     manager = FakeManager(str(tmp_path / "60-picluster.yaml"), outcome)
     monkeypatch.setattr(node, "manager", lambda: manager)
     monkeypatch.setattr(node, "live", lambda: ([manager.live], {"192.168.63.1"}))
