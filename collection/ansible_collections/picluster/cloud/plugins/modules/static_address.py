@@ -99,6 +99,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._managers import M
 NM_CONF = "/etc/NetworkManager/conf.d/90-picluster-containers.conf"
 # Lies in /run, so that it is gone after a reboot, which puts the files in force anyway.
 PENDING = "/run/picluster-network-apply"
+NM_PENDING = "/run/picluster-networkmanager-reload"
 CLOUD_CONF = "/etc/cloud/cloud.cfg.d/99-disable-network-config.cfg"
 
 
@@ -148,8 +149,8 @@ class Node:
         live, gateways = self.live()
         manager.try_out()
         before = read_text(manager.path)
-        if manager.has_nm and self.files.put(NM_CONF, NM_UNMANAGED) and not self._module.check_mode:
-            self.run("nmcli", "general", "reload", "conf")
+        if manager.has_nm:
+            self._leave_containers_alone()
         if before != manager.text and not self._module.check_mode:
             # A run that is killed between here and the end of _apply leaves this behind, and the next run applies.
             Path(PENDING).touch()
@@ -169,6 +170,19 @@ class Node:
         if Path("/etc/cloud").is_dir():
             self.files.put(CLOUD_CONF, CLOUD_NETWORK_OFF)
         return manager.name
+
+    def _leave_containers_alone(self) -> None:
+        """Take the interfaces of Docker and of pods out of NetworkManager's hands."""
+        if self._module.check_mode:
+            self.files.put(NM_CONF, NM_UNMANAGED)
+            return
+        if read_text(NM_CONF) != NM_UNMANAGED:
+            # A run that is killed between here and the reload leaves this behind, and the next run reloads.
+            Path(NM_PENDING).touch()
+        self.files.put(NM_CONF, NM_UNMANAGED)
+        if Path(NM_PENDING).exists():
+            self.run("nmcli", "general", "reload", "conf")
+            Path(NM_PENDING).unlink()
 
     def _apply(self, manager: Manager, before: str | None, timeout: int) -> None:
         former = manager.active()
