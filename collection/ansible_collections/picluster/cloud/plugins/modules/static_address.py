@@ -93,7 +93,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._address import (
     parse_addresses,
     parse_gateways,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
 from ansible_collections.picluster.cloud.plugins.module_utils._managers import Manager, choose, known_managers
 
 NM_CONF = "/etc/NetworkManager/conf.d/90-picluster-containers.conf"
@@ -190,10 +190,13 @@ class Node:
             manager.apply()
             self._wait(timeout)
         except ValueError as error:
-            if before is None:
-                self.files.remove(manager.path)
-            else:
-                self.files.put(manager.path, before, 0o600)
+            try:
+                if before is None:
+                    self.files.remove(manager.path)
+                else:
+                    self.files.put(manager.path, before, 0o600)
+            except OSError as second:
+                raise ValueError(f"{error}; the files could not be put back: {card_trouble(second)}") from error
             try:
                 manager.back(former)
             except ValueError as second:
@@ -241,6 +244,8 @@ def main() -> None:
         name = node.converge(options["timeout"])
     except ValueError as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=card_trouble(error))
     module.exit_json(changed=node.files.changed, diff=node.files.diff, manager=name)
 
 
