@@ -152,20 +152,33 @@ def test_check_mode_leaves_no_mark(board: Board) -> None:
     assert not board.mark.exists()
 
 
+def test_check_mode_foresees_a_restart_only_for_another_configuration(board: Board) -> None:
+    board.has("docker.io", "busybox-static")
+    board.config.write_text(docker_engine.render(LOGS), encoding="utf-8")
+    same, other = board.engine(check_mode=True), board.engine(check_mode=True)
+    same.present(LOGS, ["pi"])
+    assert same.files.changed
+    assert not same.restarted
+    other.present({}, ["pi"])
+    assert other.restarted
+
+
+@pytest.mark.parametrize("before", ["{}", None])
 def test_a_card_that_fills_up_midway_gets_the_running_engine_s_configuration_back(
-    board: Board, monkeypatch: pytest.MonkeyPatch
+    board: Board, monkeypatch: pytest.MonkeyPatch, before: str | None
 ) -> None:
     board.has("docker.io", "busybox-static")
-    board.config.write_text("{}", encoding="utf-8")
+    if before is not None:
+        board.config.write_text(before, encoding="utf-8")
     engine = board.engine()
 
-    def fail() -> None:
+    def fail(**_options: object) -> None:
         raise OSError(28, "No space left on device", "/run/x")
 
     monkeypatch.setattr(engine, "_service", fail)
     with pytest.raises(ValueError, match="/run/x cannot be written: No space left on device; check the card"):
         engine.present(LOGS, [])
-    assert board.config.read_text(encoding="utf-8") == "{}"
+    assert (board.config.read_text(encoding="utf-8") if board.config.exists() else None) == before
     assert board.did == ["systemctl restart docker.service"]
 
 

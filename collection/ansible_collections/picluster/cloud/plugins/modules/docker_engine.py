@@ -177,12 +177,12 @@ class Engine:
             self.files.put(CONFIG, text, mode_of(text))
             self._packages(packages)
             self._members(newcomers)
-            self._service()
+            self._service(reread=before != text)
             if foreign:
                 self._answers()
         except (ValueError, OSError) as error:
             problem = card_trouble(error) if isinstance(error, OSError) else str(error)
-            if before is not None and before != text and unit.get("ActiveState") == "active":
+            if before != text and unit.get("ActiveState") == "active":
                 problem += self._restore(before, was_pending=was_pending)
             raise ValueError(problem) from error
 
@@ -193,12 +193,12 @@ class Engine:
             once = json.dumps(value)[1:-1]
             self._module.no_log_values.update({value, once, json.dumps(once)[1:-1]})
 
-    def _restore(self, before: str, *, was_pending: bool) -> str:
+    def _restore(self, before: str | None, *, was_pending: bool) -> str:
         """Give an engine that ran its former configuration back; return what is to be said if that fails."""
         if self._module.check_mode:
             return ""
         try:
-            if self.files.put(CONFIG, before, mode_of(before)):
+            if self.files.remove(CONFIG) if before is None else self.files.put(CONFIG, before, mode_of(before)):
                 self._module.run_command(["systemctl", "restart", UNIT])
             elif was_pending:
                 return ""
@@ -275,7 +275,7 @@ class Engine:
             if not self._module.check_mode:
                 self._run("gpasswd", "--add", user, "docker")
 
-    def _service(self) -> None:
+    def _service(self, *, reread: bool) -> None:
         unit = self._unit()
         if unit.get("UnitFileState") != "enabled":
             self._note(UNIT, unit.get("UnitFileState", ""), "enabled")
@@ -284,7 +284,7 @@ class Engine:
         if unit.get("ActiveState") != "active":
             self._note(UNIT, unit.get("ActiveState", ""), "active")
             self._start("start")
-        elif Path(PENDING).exists() or (self._module.check_mode and self.files.changed):
+        elif Path(PENDING).exists() or (self._module.check_mode and reread):
             self._start("restart")
 
     def _start(self, verb: str) -> None:
