@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, read_text
+import pytest
+
+from ansible_collections.picluster.cloud.plugins.module_utils import _files
+from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
 
 
 def files(*, check_mode: bool = False) -> TextFiles:
-    def move(source: str, target: str, **_options: Any) -> None:
-        Path(source).replace(target)
-
-    return TextFiles(SimpleNamespace(check_mode=check_mode, atomic_move=move))
+    return TextFiles(SimpleNamespace(check_mode=check_mode))
 
 
 def test_a_new_file_gets_text_and_mode_and_the_second_time_nothing_changes(tmp_path: Path) -> None:
@@ -58,3 +58,24 @@ def test_removing_is_shown_and_a_missing_file_is_no_change(tmp_path: Path) -> No
 
 def test_a_file_that_is_not_there_reads_as_none(tmp_path: Path) -> None:
     assert read_text(str(tmp_path / "nothing")) is None
+
+
+def test_a_full_card_is_one_sentence_with_the_file_that_the_user_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / ".b.conf.x7"))
+
+    monkeypatch.setattr(_files.tempfile, "mkstemp", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        files().put(str(tmp_path / "b.conf"), "x\n")
+    assert (
+        card_trouble(caught.value) == f"{tmp_path}/b.conf cannot be written: No space left on device; "
+        "check the card: it is full, read-only or broken"
+    )
+
+
+def test_what_is_not_the_card_s_fault_does_not_blame_it() -> None:
+    assert card_trouble(PermissionError(errno.EPERM, "Operation not permitted", "/etc/hosts")) == (
+        "/etc/hosts cannot be written: Operation not permitted"
+    )

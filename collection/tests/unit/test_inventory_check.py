@@ -95,6 +95,20 @@ def test_templates_are_not_judged_but_resolved_for_the_result(tmp_path: Path) ->
     assert result["nodes"]["red2"] == "192.168.63.12"
 
 
+def test_settings_that_work_or_are_not_known_yet_pass(tmp_path: Path) -> None:
+    settings = """\
+k3s_version: v1.35.1+k3s1
+k3s_airgap_images: true
+k3s_limit_nofile: 65536
+k3s_config: {disable: [traefik], token-ttl: "{{ x }}"}
+hadoop_memory: {am: 9999, nodemanager: "{{ x }}"}
+hadoop_properties: {core-site: "{{ x }}", hdfs-site: {dfs.namenode.handler.count: 20}}
+ssh_settings: {MaxAuthTries: 3, Banner: "{{ x }}", IgnoreRhosts: }
+"""
+    folder = inventory(tmp_path / "red", {"append": {"group_vars/all/cluster.yml": settings}})
+    assert "failed" not in run(folder, tmp_path)
+
+
 def test_the_secret_is_never_shown(tmp_path: Path) -> None:
     case = {"change": {"group_vars/all/secrets.yml": "cluster_secret: hunter2\n"}}
     assert "hunter2" not in str(run(inventory(tmp_path / "red", case), tmp_path))

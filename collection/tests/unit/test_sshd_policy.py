@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils._connection import Connection, parse_environ
+from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles
 from ansible_collections.picluster.cloud.plugins.modules import sshd_policy
 
 if TYPE_CHECKING:
@@ -111,3 +114,28 @@ def test_the_connection_is_read_from_a_process_s_environment() -> None:
     assert parse_environ(b"A=1\0SSH_CONNECTION=10.0.0.9 50000 10.0.0.11 22\0B=2") == Connection("10.0.0.9", "10.0.0.11")
     assert parse_environ(b"A=1\0") is None
     assert parse_environ(b"SSH_CONNECTION=broken") is None
+
+
+@pytest.mark.parametrize("before", ["old\n", None])
+def test_a_card_that_fails_midway_gets_the_former_file_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    monkeypatch.setattr(sshd_policy, "DROPIN", str(tmp_path / "00-picluster.conf"))
+    monkeypatch.setattr(sshd_policy, "PENDING", str(tmp_path / "pending"))
+    if before is not None:
+        (tmp_path / "00-picluster.conf").write_text(before, encoding="utf-8")
+
+    def fail() -> bool:
+        raise OSError(errno.EIO, "Input/output error", "/x")
+
+    sshd = object.__new__(sshd_policy.Sshd)
+    sshd._module = SimpleNamespace(check_mode=False)
+    sshd.files = TextFiles(sshd._module)
+    for name, value in {"ask_alone": {}, "lock_out": None, "_in_effect": {}}.items():
+        monkeypatch.setattr(sshd, name, lambda *_args, value=value: value)
+    monkeypatch.setattr(sshd, "_reload", fail)
+    with pytest.raises(ValueError, match="/x cannot be written: Input/output error; check the card"):
+        sshd.converge({"UsePAM": ["yes"]})
+    left = tmp_path / "00-picluster.conf"
+    assert (left.read_text(encoding="utf-8") if left.exists() else None) == before
+    assert not (tmp_path / "pending").exists()

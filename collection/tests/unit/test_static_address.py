@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -53,12 +53,10 @@ def make_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str, *, check_mode: bool = False
 ) -> tuple[static_address.Node, FakeManager]:
     monkeypatch.setattr(static_address, "PENDING", str(tmp_path / "pending"))
+    monkeypatch.setattr(static_address, "NM_PENDING", str(tmp_path / "nm-pending"))
+    monkeypatch.setattr(static_address, "NM_CONF", str(tmp_path / "nm.conf"))
     monkeypatch.setattr(static_address, "CLOUD_CONF", str(tmp_path / "cloud.cfg"))
-
-    def move(source: str, target: str, **_options: Any) -> None:
-        (tmp_path / source).replace(target)
-
-    node = static_address.Node(SimpleNamespace(check_mode=check_mode, atomic_move=move), WANTED)
+    node = static_address.Node(SimpleNamespace(check_mode=check_mode), WANTED)
     manager = FakeManager(str(tmp_path / "60-picluster.yaml"), outcome)
     monkeypatch.setattr(node, "manager", lambda: manager)
     monkeypatch.setattr(node, "live", lambda: ([manager.live], {"192.168.63.1"}))
@@ -127,3 +125,49 @@ def test_a_run_that_was_killed_before_it_applied_is_mended_by_the_next(
     node.converge(0)
     assert manager.calls == ["apply"]
     assert not (tmp_path / "pending").exists()
+
+
+def nm_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, check_mode: bool = False, reload_fails: bool = False
+) -> tuple[static_address.Node, list[str]]:
+    """A node whose address is its own already, and what is asked of its NetworkManager."""
+    node, manager = make_node(tmp_path, monkeypatch, "works", check_mode=check_mode)
+    (tmp_path / "60-picluster.yaml").write_text("new\n", encoding="utf-8")
+    (tmp_path / "60-picluster.yaml").chmod(0o600)
+    manager.has_nm, manager.live = True, OWN
+    asked: list[str] = []
+
+    def ask(*command: str) -> str:
+        asked.append(" ".join(command))
+        if reload_fails:
+            raise ValueError("killed")
+        return ""
+
+    monkeypatch.setattr(node, "run", ask)
+    return node, asked
+
+
+def test_networkmanager_reads_its_new_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, asked = nm_node(tmp_path, monkeypatch)
+    node.converge(0)
+    node.converge(0)
+    assert asked == ["nmcli general reload conf"]
+
+
+def test_networkmanager_reads_a_file_that_a_killed_run_left_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed, _asked = nm_node(tmp_path, monkeypatch, reload_fails=True)
+    with pytest.raises(ValueError, match="killed"):
+        killed.converge(0)
+    node, asked = nm_node(tmp_path, monkeypatch)
+    node.converge(0)
+    assert asked == ["nmcli general reload conf"]
+    assert not (tmp_path / "nm-pending").exists()
+
+
+def test_check_mode_reloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, asked = nm_node(tmp_path, monkeypatch, check_mode=True)
+    node.converge(0)
+    assert asked == []
+    assert not (tmp_path / "nm.conf").exists()

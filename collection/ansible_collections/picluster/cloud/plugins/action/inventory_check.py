@@ -19,6 +19,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules i
     all_problems,
     mode_problem,
 )
+from ansible_collections.picluster.cloud.plugins.plugin_utils._setting_rules import fetch_problems, setting_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec, is_decided_later
 
 if TYPE_CHECKING:
@@ -29,13 +30,10 @@ LAYERS = {"k3s": ("k3s_server", "k3s_agent"), "hadoop": ("hadoop_master", "hadoo
 _ROLES_FOLDER = Path(__file__).resolve().parents[2] / "roles"
 
 
-def role_options(role: str, folder: Path = _ROLES_FOLDER) -> dict[str, Spec]:
-    """Return the variables of a role from its meta/argument_specs.yml, those of all its entry points together."""
+def role_entries(role: str, folder: Path = _ROLES_FOLDER) -> dict[str, dict[str, Spec]]:
+    """Return the variables of each entry point of a role from its meta/argument_specs.yml."""
     loaded = yaml.safe_load((folder / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
-    options: dict[str, Spec] = {}
-    for entry in loaded["argument_specs"].values():
-        options |= entry.get("options") or {}
-    return options
+    return {name: entry.get("options") or {} for name, entry in loaded["argument_specs"].items()}
 
 
 def sentences(problems: Iterable[Problem], inventory: Inventory, files: InventoryFiles) -> list[str]:
@@ -82,13 +80,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         # Raw: templating every variable of every node would cost seconds and might fail on what is not wrong.
         inventory = Inventory(groups, {node: hostvars.raw_get(node) for node in groups.get("nodes", [])})
         files = InventoryFiles([str(source) for source in variables.get("ansible_inventory_sources") or []])
-        roles = {
-            role: role_options(role)
+        entries = {
+            role: role_entries(role)
             for role in ROLES
             if (_ROLES_FOLDER / role / "meta" / "argument_specs.yml").exists()
         }
-        problems = all_problems(inventory, roles, self._decided(arguments["layers"]))
-        found = sentences([*problems, *_mode_problems(files)], inventory, files)
+        # A name means the same in all entry points of a role.
+        roles = {
+            role: {name: spec for of in all_of.values() for name, spec in of.items()}
+            for role, all_of in entries.items()
+        }
+        fetched = {role: all_of["fetch"] for role, all_of in entries.items() if "fetch" in all_of}
+        problems = [
+            *all_problems(inventory, roles, self._decided(arguments["layers"])),
+            *setting_problems(inventory, roles),
+            *fetch_problems(inventory, fetched, hostvars.raw_get("localhost")),
+            *_mode_problems(files),
+        ]
+        found = sentences(problems, inventory, files)
         if found:
             count = "one problem" if len(found) == 1 else f"{len(found)} problems"
             return {

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _QUERY = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n"]
 _LISTS_BUSY = "Could not get lock /var/lib/apt/lists"
 _INTERRUPTED = "dpkg was interrupted"
+_CLOUD_RUN = "/run/cloud-init"
+_CLOUD_INIT = "/usr/bin/cloud-init"
 
 
 def parse_installed(output: str) -> set[str]:
@@ -131,6 +133,7 @@ class Apt:
 
     def _wait_for_first_boot(self) -> None:
         """Let cloud-init finish, whose first boot may itself be installing packages."""
-        if Path("/run/cloud-init").is_dir() and Path("/usr/bin/cloud-init").exists():
-            # Its exit code tells how cloud-init fared, which is not the question here.
-            self._module.run_command(["cloud-init", "status", "--wait"])
+        if Path(_CLOUD_RUN).is_dir() and Path(_CLOUD_INIT).exists():
+            # Its exit code tells how cloud-init fared, which is not the question here. One that hangs (it waits for a
+            # network, say) must not hang the run: after as long as for a lock, apt's own locks have the word.
+            self._module.run_command(["timeout", str(self._timeout), "cloud-init", "status", "--wait"])

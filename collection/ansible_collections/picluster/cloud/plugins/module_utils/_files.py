@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 
+# What a card that is full, mounted read-only after an error, or worn out answers.
+_CARD = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
+
 def read_text(path: str) -> str | None:
     """Return the text of a file, or None where there is none.
 
@@ -54,6 +58,13 @@ def write_atomically(path: Path, data: str | bytes, mode: int = 0o644, owner: tu
         raise
 
 
+def card_trouble(error: OSError) -> str:
+    """Return one sentence about a file that the system would not let us write."""
+    what = f"{error.filename} cannot be written" if error.filename else "the node refused to write a file"
+    hint = "; check the card: it is full, read-only or broken" if error.errno in _CARD else ""
+    return f"{what}: {error.strerror or error}{hint}"
+
+
 class TextFiles:
     """The files that one module call brings to their wanted text, with the diff of all of them.
 
@@ -79,6 +90,9 @@ class TextFiles:
             mode: the wanted permission bits.
             may_be_mount: the file can be a mount point (a container's /etc/hosts), which cannot be renamed over and is
                 then written in place.
+
+        Raises:
+            OSError: it cannot be written; `filename` is the path.
         """
         before = read_text(path)
         mode_before = None if before is None else Path(path).stat().st_mode & 0o7777
@@ -87,19 +101,26 @@ class TextFiles:
         self._note(path, before, text, mode_before, mode)
         if self._module.check_mode:
             return True
-        folder = Path(path).parent
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if before == text:
-            Path(path).chmod(mode)
-            return True
         try:
-            write_atomically(Path(path), text, mode)
+            if before == text:
+                Path(path).chmod(mode)
+            else:
+                self._write(Path(path), text, mode, may_be_mount=may_be_mount)
+        except OSError as error:
+            # The user knows this name, not the temporary one's.
+            error.filename = path
+            raise
+        return True
+
+    def _write(self, path: Path, text: str, mode: int, *, may_be_mount: bool) -> None:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            write_atomically(path, text, mode)
         except OSError as error:
             if not may_be_mount or error.errno != errno.EBUSY:
                 raise
-            Path(path).write_text(text, encoding="utf-8", errors="surrogateescape")
-            Path(path).chmod(mode)
-        return True
+            path.write_text(text, encoding="utf-8", errors="surrogateescape")
+            path.chmod(mode)
 
     def remove(self, path: str) -> bool:
         """Make sure that there is no file `path`; say whether there was one."""

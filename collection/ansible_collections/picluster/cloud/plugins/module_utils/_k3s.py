@@ -115,6 +115,8 @@ def check(wish: Wish) -> None:
             raise SettingsError(
                 f"{name} must be a plain secret of at least 16 printable characters that is no K10 token"
             )
+    if wish.limit_nofile < 1:
+        raise SettingsError(f"k3s_limit_nofile is {wish.limit_nofile}; wanted is a positive number")
     taken = sorted(OWN_KEYS & {key.rstrip("+") for key in wish.config})
     if taken:
         raise SettingsError(f"k3s_config must not have {', '.join(taken)}; the role sets that from its own variables")

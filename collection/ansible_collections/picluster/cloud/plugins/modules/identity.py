@@ -72,7 +72,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
 
 BEGIN = "# BEGIN picluster: the nodes, from the inventory"
 END = "# END picluster"
@@ -250,8 +250,11 @@ def main() -> None:
     problem = bad_input(hostname, hosts) or arch_problem(hostname, module.params["arch"], userland, os.uname().machine)
     if problem:
         module.fail_json(msg=problem)
-    node.set_hostname(hostname)
-    node.set_hosts(hosts)
+    try:
+        node.set_hostname(hostname)
+        node.set_hosts(hosts)
+    except OSError as error:
+        module.fail_json(msg=card_trouble(error))
     module.exit_json(changed=node.files.changed, diff=node.files.diff, hostname=hostname, arch=userland)
 
 

@@ -72,7 +72,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.picluster.cloud.plugins.module_utils._connection import current_connection
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
 
 DROPIN = "/etc/ssh/sshd_config.d/00-picluster.conf"
 # Lies in /run, so that it is gone after a reboot, as is the sshd that had not read the file yet.
@@ -296,13 +296,20 @@ class Sshd:
         if before != text:
             # A run that is killed between here and the reload leaves this behind, and the next run reloads.
             Path(PENDING).touch()
-        self.files.put(DROPIN, text, 0o644)
         try:
+            self.files.put(DROPIN, text, 0o644)
             effective = self._in_effect(policy, wanted)
             reloaded = self._reload()
-        except ValueError as error:
-            self._restore(before, text)
-            raise ValueError(str(error)) from error
+        except (ValueError, OSError) as error:
+            problem = card_trouble(error) if isinstance(error, OSError) else str(error)
+            try:
+                self._restore(before, text)
+            except OSError as second:
+                raise ValueError(
+                    f"{problem}; {DROPIN} could not be put back either ({card_trouble(second)}): "
+                    "see to it before sshd is restarted"
+                ) from error
+            raise ValueError(problem) from error
         return {
             "changed": bool(self.files.diff) or reloaded,
             "reloaded": reloaded,
@@ -354,11 +361,13 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    sshd = Sshd(module, module.params["user"])
     try:
+        sshd = Sshd(module, module.params["user"])
         result = sshd.converge(merged_policy(module.params["settings"]))
     except ValueError as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=card_trouble(error))
     module.exit_json(diff=sshd.files.diff, **result)
 
 

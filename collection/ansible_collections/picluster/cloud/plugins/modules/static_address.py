@@ -93,12 +93,13 @@ from ansible_collections.picluster.cloud.plugins.module_utils._address import (
     parse_addresses,
     parse_gateways,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
 from ansible_collections.picluster.cloud.plugins.module_utils._managers import Manager, choose, known_managers
 
 NM_CONF = "/etc/NetworkManager/conf.d/90-picluster-containers.conf"
 # Lies in /run, so that it is gone after a reboot, which puts the files in force anyway.
 PENDING = "/run/picluster-network-apply"
+NM_PENDING = "/run/picluster-networkmanager-reload"
 CLOUD_CONF = "/etc/cloud/cloud.cfg.d/99-disable-network-config.cfg"
 
 
@@ -148,8 +149,8 @@ class Node:
         live, gateways = self.live()
         manager.try_out()
         before = read_text(manager.path)
-        if manager.has_nm and self.files.put(NM_CONF, NM_UNMANAGED) and not self._module.check_mode:
-            self.run("nmcli", "general", "reload", "conf")
+        if manager.has_nm:
+            self._leave_containers_alone()
         if before != manager.text and not self._module.check_mode:
             # A run that is killed between here and the end of _apply leaves this behind, and the next run applies.
             Path(PENDING).touch()
@@ -170,16 +171,32 @@ class Node:
             self.files.put(CLOUD_CONF, CLOUD_NETWORK_OFF)
         return manager.name
 
+    def _leave_containers_alone(self) -> None:
+        """Take the interfaces of Docker and of pods out of NetworkManager's hands."""
+        if self._module.check_mode:
+            self.files.put(NM_CONF, NM_UNMANAGED)
+            return
+        if read_text(NM_CONF) != NM_UNMANAGED:
+            # A run that is killed between here and the reload leaves this behind, and the next run reloads.
+            Path(NM_PENDING).touch()
+        self.files.put(NM_CONF, NM_UNMANAGED)
+        if Path(NM_PENDING).exists():
+            self.run("nmcli", "general", "reload", "conf")
+            Path(NM_PENDING).unlink()
+
     def _apply(self, manager: Manager, before: str | None, timeout: int) -> None:
         former = manager.active()
         try:
             manager.apply()
             self._wait(timeout)
         except ValueError as error:
-            if before is None:
-                self.files.remove(manager.path)
-            else:
-                self.files.put(manager.path, before, 0o600)
+            try:
+                if before is None:
+                    self.files.remove(manager.path)
+                else:
+                    self.files.put(manager.path, before, 0o600)
+            except OSError as second:
+                raise ValueError(f"{error}; the files could not be put back: {card_trouble(second)}") from error
             try:
                 manager.back(former)
             except ValueError as second:
@@ -227,6 +244,8 @@ def main() -> None:
         name = node.converge(options["timeout"])
     except ValueError as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=card_trouble(error))
     module.exit_json(changed=node.files.changed, diff=node.files.diff, manager=name)
 
 

@@ -135,6 +135,12 @@ def _hadoop_problems(inventory: Inventory) -> Iterator[Problem]:
         yield Problem(
             "hadoop_worker has nodes but hadoop_master has none: put one node into hadoop_master", group="hadoop_worker"
         )
+    if masters and not workers:
+        yield Problem(
+            "hadoop_master has a node but hadoop_worker has none: put the nodes that store and compute into "
+            "hadoop_worker, the master itself if there is no other",
+            group="hadoop_master",
+        )
 
 
 def variable_problems(
