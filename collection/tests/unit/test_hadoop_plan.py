@@ -124,7 +124,7 @@ def test_right_settings_pass() -> None:
 
 def test_a_property_group_that_is_no_mapping_is_refused() -> None:
     params = {"properties": {"hdfs-site": "x"}}
-    with pytest.raises(config.ConfigError, match=r"properties.hdfs-site is a str; wanted"):
+    with pytest.raises(config.ConfigError, match=r"properties.hdfs-site is not a mapping"):
         hadoop_node.read_settings(params)
 
 

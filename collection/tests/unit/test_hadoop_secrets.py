@@ -153,7 +153,7 @@ def test_short_values_do_not_spoil_the_output(run: Callable[..., Ran]) -> None:
 
 def test_a_group_of_properties_that_is_none_is_not_shown(run: Callable[..., Ran]) -> None:
     ran = run(properties={"core-site": f"fs.s3a.secret.key={KEY}"})
-    assert ran.result["msg"] == "properties.core-site is a str; wanted is a mapping of names to values."
+    assert ran.result["msg"] == "properties.core-site is not a mapping of names to values."
     assert KEY not in f"{ran.result}{ran.logged}"
 
 
@@ -163,6 +163,6 @@ def test_a_card_that_went_read_only_is_one_sentence(run: Callable[..., Ran], mon
 
     monkeypatch.setattr(system.Node, "converge", broken)
     assert run().result["msg"] == (
-        "/opt/.hadoop.picluster-new cannot be written: Read-only file system; check the card (full, read-only or "
-        "broken)."
+        "/opt/.hadoop.picluster-new cannot be written: Read-only file system; check the card: it is full, "
+        "read-only or broken."
     )

@@ -58,9 +58,10 @@ def write_atomically(path: Path, data: str | bytes, mode: int = 0o644, owner: tu
         raise
 
 
-def card_trouble(error: OSError) -> str:
-    """Return one sentence about a file that the system would not let us write."""
-    what = f"{error.filename} cannot be written" if error.filename else "the node refused to write a file"
+def card_trouble(error: OSError, path: str = "") -> str:
+    """Return one sentence about a file (`path`, if the error does not name it) that the system did not let us write."""
+    name = path or error.filename
+    what = f"{name} cannot be written" if name else "the node refused to write a file"
     hint = "; check the card: it is full, read-only or broken" if error.errno in _CARD else ""
     return f"{what}: {error.strerror or error}{hint}"
 

@@ -31,14 +31,6 @@ class ConfigError(Exception):
     """A setting is wrong; the message is one sentence for the user."""
 
 
-def card_trouble(error: OSError, path: str = "") -> str:
-    """What an error of the file system means on a board: one sentence for the user."""
-    return (
-        f"{path or error.filename or 'a file'} cannot be written: {error.strerror or error}; "
-        "check the card (full, read-only or broken)"
-    )
-
-
 @dataclass(frozen=True)
 class Memory:
     """Sizes in MB. The defaults of the role fit a board of 4 GB with k3s beside (memory plan: docs of the role).

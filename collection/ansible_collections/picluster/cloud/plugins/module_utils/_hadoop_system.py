@@ -14,14 +14,13 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils._files import write_atomically
+from ansible_collections.picluster.cloud.plugins.module_utils._files import card_trouble, write_atomically
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import (
     CONF,
     DATA,
     LINK,
     NAME_DIR,
     Settings,
-    card_trouble,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_ours import STAMP, foreign, ours
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import (

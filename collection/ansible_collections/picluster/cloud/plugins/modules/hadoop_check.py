@@ -89,7 +89,8 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import LINK, card_trouble, render_xml
+from ansible_collections.picluster.cloud.plugins.module_utils._files import card_trouble
+from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import LINK, render_xml
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_jobs import (
     ANY_JOB,
     FINAL,

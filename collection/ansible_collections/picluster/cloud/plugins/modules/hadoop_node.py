@@ -151,11 +151,11 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.picluster.cloud.plugins.module_utils import _hdfs_dirs
+from ansible_collections.picluster.cloud.plugins.module_utils._files import card_trouble
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import (
     ConfigError,
     Memory,
     Settings,
-    card_trouble,
     check,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import DAEMONS, FormatRefusedError, make_plan
@@ -188,7 +188,7 @@ def read_settings(params: dict[str, Any]) -> Settings:
     for site, values in params["properties"].items():
         if not isinstance(values, dict):
             # Without the value: it may hold a secret.
-            raise ConfigError(f"properties.{site} is a {type(values).__name__}; wanted is a mapping of names to values")
+            raise ConfigError(f"properties.{site} is not a mapping of names to values")
         properties[site] = {str(name): text_of(value) for name, value in values.items()}
     return Settings(
         node=params["node"],
