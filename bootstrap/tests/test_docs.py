@@ -1,4 +1,4 @@
-"""Every command in docs/cards.md is run, in the order in which it stands there."""
+"""Every command in docs/cards.md is run, in the order in which it stands there; so is the README's."""
 
 from __future__ import annotations
 
@@ -8,35 +8,51 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from picluster import cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pytest
-
-PAGE = Path(__file__).parents[2] / "docs" / "cards.md"
+ROOT = Path(__file__).parents[2]
 
 
-def test_every_command_of_the_page_works(
-    make_card: Callable[..., Path], public_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def desk(make_card: Callable[..., Path], public_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the pages take for granted: a key in the home, and a stock image."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".ssh").mkdir()
     public_key.rename(tmp_path / ".ssh" / "id_ed25519.pub")
-    card = make_card()
-    (tmp_path / "raspios-lite.img.xz").write_bytes(lzma.compress(card.read_bytes(), preset=0))
-    blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    commands = [line for block in blocks for line in block.splitlines()]
+    (tmp_path / "raspios-lite.img.xz").write_bytes(lzma.compress(make_card().read_bytes(), preset=0))
+    return tmp_path
+
+
+def _commands(page: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    lines = (line.strip() for block in blocks for line in block.splitlines())
+    return [line for line in lines if line.startswith(("cm-burn", "picluster"))]
+
+
+def _run(command: str, home: Path) -> int:
+    program, *arguments = (word.replace("~", str(home)) for word in shlex.split(command))
+    return {"cm-burn": cli.cm_burn, "picluster": cli.main}[program](arguments)
+
+
+def test_every_command_of_the_page_works(desk: Path) -> None:
+    commands = _commands("docs/cards.md")
     assert len(commands) >= 5
     for command in commands:
-        program, *arguments = (word.replace("~", str(tmp_path)) for word in shlex.split(command))
-        run = {"cm-burn": cli.cm_burn, "picluster": cli.main}[program]
-        assert run(arguments) == 0, command
-    assert sorted(path.name for path in (tmp_path / "cards").iterdir()) == [
-        f"blue{number}.img" for number in range(5, 10)
-    ]
-    hosts = (tmp_path / "inventories" / "blue" / "10-nodes.yml").read_text(encoding="utf-8")
+        assert _run(command, desk) == 0, command
+    assert sorted(path.name for path in (desk / "cards").iterdir()) == [f"blue{number}.img" for number in range(5, 10)]
+    hosts = (desk / "inventories" / "blue" / "10-nodes.yml").read_text(encoding="utf-8")
     assert [f"blue{number}:" in hosts for number in range(4, 11)] == [False, *[True] * 5, False]
-    assert (tmp_path / "inventories" / "green" / "reservations.dnsmasq").exists()
+    assert (desk / "inventories" / "green" / "reservations.dnsmasq").exists()
+
+
+def test_the_command_of_the_readme_burns_the_cards_it_names(desk: Path) -> None:
+    (command,) = _commands("README.md")
+    assert _run(command, desk) == 0
+    assert sorted(path.name for path in (desk / "cards").iterdir()) == [f"blue{number}.img" for number in range(1, 6)]
+    assert (desk / "inventories" / "blue" / "20-roles.yml").exists()
