@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import yaml
@@ -85,7 +86,7 @@ def cmdline(stock: str, node: NodeIdentity) -> bytes:
     return " ".join([*words, f"ds=nocloud;i={node.instance};h={node.name}"]).encode() + b"\n"
 
 
-class _CloudInit:
+class _CloudInit(ABC):
     """What both kinds share."""
 
     title = ""
@@ -107,8 +108,9 @@ class _CloudInit:
             "cmdline.txt": cmdline(boot.text("cmdline.txt"), node),
         }
 
+    @abstractmethod
     def _interface(self, node: NodeIdentity) -> dict[str, object]:
-        raise NotImplementedError
+        """Return the settings of eth0."""
 
 
 class NetworkManagerCloudInit(_CloudInit):
