@@ -66,7 +66,7 @@ def test_keys_survive_yaml_whatever_their_comment(comment: str, label: str) -> N
 
 
 @pytest.mark.parametrize(("shell", "changed"), [("/usr/sbin/nologin", True), ("/bin/false", True), ("/bin/zsh", False)])
-def test_only_a_user_who_cannot_log_in_gets_another_shell(tmp_path: Path, shell: str, changed: bool) -> None:  # noqa: FBT001
+def test_only_a_user_who_cannot_log_in_gets_another_shell(tmp_path: Path, shell: str, changed: bool) -> None:  # noqa: FBT001 - the case says what is expected
     command = yaml.safe_load(_render(_boot())["user-data"])["runcmd"][0]
     for name, body in {"getent": f"echo pi:x:1000:1000::/home/pi:{shell}", "usermod": 'echo usermod "$@"'}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
