@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Self, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-from picluster.burn import Watcher
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-_QUARTERS = 4
+# Where there is no terminal, and for programs: a line at most so often.
+_QUIET_S = 5.0
+_ENDED = ("done", "failed")
 
 
-class Report(Watcher):
+class Report:
     """Says what happens.
 
     Results go to standard output, progress to standard error. NO_COLOR is heard by rich.
@@ -32,40 +35,80 @@ class Report(Watcher):
 
     def __init__(self, *, as_json: bool, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self._out = out or sys.stdout
-        self._json = as_json
+        self.json = as_json
         self._lock = threading.Lock()
-        self._console = Console(file=err or sys.stderr, highlight=False)
-        self._live = self._console.is_terminal and not as_json
-        self._progress: Progress | None = None
-        self._reading: TaskID | None = None
-        self._cards: dict[str, TaskID] = {}
-        self._quarter = 0
+        self.console = Console(file=err or sys.stderr, highlight=False, soft_wrap=True)
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody watches a terminal."""
+        return self.console.is_terminal and not self.json
 
     def say(self, event: str, line: str, /, **data: object) -> None:
         """Say one thing: a line for people, or an event for programs."""
         with self._lock:
-            said = json.dumps({"event": event, **data}) if self._json else line
+            said = json.dumps({"event": event, **data}) if self.json else line
             if said:
                 self._out.write(said + "\n")
                 self._out.flush()
 
-    def start(self, source: str, cards: Sequence[str]) -> Self:
-        """Prepare to show the burning of these cards; use it as a context."""
-        if self._live:
+    def board(self, title: str, rows: Sequence[str] = (), *, row_event: str = "row", in_bytes: bool = True) -> Board:
+        """Make a display of progress: one bar over all, and one for each row; use it as a context.
+
+        Args:
+            title: What goes on.
+            rows: Names of the things that go on side by side.
+            row_event: What programs are told a row is: card, node.
+            in_bytes: Whether amounts are bytes, shown with speed and time to go.
+        """
+        return Board(self, title, rows, row_event, in_bytes=in_bytes)
+
+
+class _Amount(ProgressColumn):
+    """How much, and how fast if it is bytes."""
+
+    def __init__(self, *, in_bytes: bool) -> None:
+        super().__init__()
+        self._in_bytes = in_bytes
+
+    def render(self, task: Task) -> Text:
+        """Draw it."""
+        if task.total is None or task.fields["state"] in _ENDED:
+            return Text("")
+        if not self._in_bytes:
+            return Text(f"{int(task.completed)} of {int(task.total)}")
+        return Text(f"{decimal(int(task.speed))}/s" if task.speed else "")
+
+
+class Board:
+    """A display of progress; its methods may be called from any thread.
+
+    On a terminal it is a table of bars; elsewhere a line at most every few seconds, and one for each row that ends;
+    for programs ``progress`` events as often, and an event for each state a row comes to.
+    """
+
+    def __init__(self, report: Report, title: str, rows: Sequence[str], row_event: str, *, in_bytes: bool) -> None:
+        self._report = report
+        self._title = title
+        self._event = row_event
+        self._lock = threading.Lock()
+        self._said = time.monotonic()
+        self._states: dict[str, str] = {}
+        self._progress: Progress | None = None
+        if report.live:
             self._progress = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.fields[state]}"),
-                TimeElapsedColumn(),
-                console=self._console,
+                _Amount(in_bytes=in_bytes),
+                TimeRemainingColumn(compact=True),
+                console=report.console,
             )
-            self._reading = self._progress.add_task(source, total=1.0, state="reading")
+            self._all: TaskID = self._progress.add_task(title, total=None, state="")
+            self._rows: dict[str, TaskID] = {}
             # More lines than a screen has would scroll away.
-            if len(cards) < self._console.height - 2:
-                self._cards = {
-                    name: self._progress.add_task(f"  {name}", total=None, state="waiting") for name in cards
-                }
-        return self
+            if len(rows) < report.console.height - 2:
+                self._rows = {row: self._progress.add_task(f"  {row}", total=None, state="waiting") for row in rows}
 
     def __enter__(self) -> Self:
         if self._progress:
@@ -78,27 +121,35 @@ class Report(Watcher):
         if self._progress:
             self._progress.stop()
 
-    def read(self, fraction: float) -> None:
-        """Show how much of the source was read."""
-        if self._progress and self._reading is not None:
-            self._progress.update(self._reading, completed=fraction)
+    def overall(self, done: float, total: float | None, state: str = "") -> None:
+        """Show how far all of it is; total None means that nobody knows."""
+        if self._progress:
+            self._progress.update(self._all, completed=done, total=total, state=state)
             return
-        quarter = int(fraction * _QUARTERS)
-        if quarter > self._quarter:
-            self._quarter = quarter
-            percent = quarter * 100 // _QUARTERS
-            if self._json:
-                self.say("progress", "", percent=percent)
-            else:
-                self._console.print(f"read {percent} % of the image")
+        with self._lock:
+            now = time.monotonic()
+            if not total or now - self._said < _QUIET_S:
+                return
+            self._said = now
+        percent = int(min(1.0, done / total) * 100)
+        if self._report.json:
+            self._report.say("progress", "", title=self._title, percent=percent, state=state)
+        else:
+            self._report.console.print(f"{self._title}: {percent} %{state and ' ' + state}")
 
-    def card(self, name: str, state: str, detail: str = "") -> None:
-        """Show a card's state."""
-        if self._json:
-            self.say("card", "", name=name, state=state, detail=detail)
-        elif self._progress and name in self._cards:
-            finished = state in ("done", "failed")
-            total = 1.0 if finished else None
-            self._progress.update(self._cards[name], state=state, total=total, completed=1.0 if finished else 0.0)
-        elif state not in ("writing", "verifying"):
-            self._console.print(f"{name}: {state}")
+    def row(self, name: str, state: str, done: float = 0, total: float | None = None, detail: str = "") -> None:
+        """Show how far one row is and in which state (done and failed are the last ones)."""
+        if self._progress and name in self._rows:
+            ended = state in _ENDED
+            self._progress.update(
+                self._rows[name], state=state, completed=1 if ended else done, total=1 if ended else total
+            )
+            return
+        with self._lock:
+            if self._states.get(name) == state:
+                return
+            self._states[name] = state
+        if self._report.json:
+            self._report.say(self._event, "", name=name, state=state, detail=detail)
+        elif state in _ENDED:
+            self._report.console.print(f"{name}: {state}")

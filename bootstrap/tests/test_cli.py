@@ -227,7 +227,6 @@ def test_without_a_terminal_there_are_plain_lines(
     )
     assert "\x1b" not in done.stdout + done.stderr
     assert "red1: done" in done.stderr.splitlines()
-    assert "read 100 % of the image" in done.stderr.splitlines()
 
 
 def test_a_gpt_image_is_told_apart(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,23 @@
+"""The commands of picluster, one module each: ``add_to`` describes its options, and sets ``run`` to what it does.
+
+``run(options, report)`` returns the exit code. It checks everything before it changes anything: bad input is a
+PiclusterError, which ends as one sentence and exit code 2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse has no other name for it
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json, which every command has."""
+    parser.add_argument("--json", action="store_true", help="events as JSON lines instead of text")

@@ -1,0 +1,120 @@
+"""What the commands that write an inventory share: their options, and the plan that is made of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from picluster import inventory, keys, names
+from picluster.commands import add_json
+from picluster.errors import PiclusterError
+
+if TYPE_CHECKING:
+    import argparse
+    from ipaddress import IPv4Address
+
+    from picluster.report import Report
+
+# Debian's adduser (NAME_REGEX), and at most 32 characters as useradd has it.
+_USER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+def add_inventories(parser: argparse.ArgumentParser) -> None:
+    """Add --inventories."""
+    parser.add_argument(
+        "--inventories", type=Path, default=Path("inventories"), metavar="DIR", help="where inventories are kept"
+    )
+
+
+def add_nodes(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the nodes and their network."""
+    parser.add_argument("--name", required=True, metavar="RANGE", help="nodes, like red[5-7] or red[001-200]")
+    parser.add_argument(
+        "--ips",
+        metavar="RANGE",
+        help="their addresses in the same order, like 192.168.1.[5-7] (default: those in the inventory)",
+    )
+    parser.add_argument("--cluster", help="name of the cluster (default: what the nodes' names have in common)")
+    parser.add_argument("--prefix", type=int, help="bits of the network (default: 24)")
+    parser.add_argument("--gateway", help="the router's address (default: the first of the network)")
+    parser.add_argument(
+        "--dns", action="append", default=[], help="name server, may be repeated (default: the gateway)"
+    )
+    parser.add_argument("--user", help="who logs in, with sudo (default: pi)")
+    parser.add_argument("--arch", choices=inventory.ARCHS, help="the nodes' userland (default: guessed from the image)")
+    add_inventories(parser)
+    parser.add_argument("--dry-run", action="store_true", help="check everything, write nothing")
+    add_json(parser)
+
+
+def make_plan(
+    options: argparse.Namespace, guessed_arch: str | None, *, client_id: bool | None
+) -> tuple[list[str], inventory.Plan]:
+    """Check the options and work out what the inventory becomes.
+
+    Args:
+        options: Of add_nodes(), and ``key``.
+        guessed_arch: What the image looks like, if there is one.
+        client_id: Whether the cards send a client-id; None if no card is made.
+
+    Returns:
+        The nodes of this command and the plan; nothing is written.
+
+    Raises:
+        PiclusterError: for whatever is wrong.
+    """
+    nodes = names.expand_names(options.name)
+    check_folder(options.inventories, "--inventories")
+    addresses: dict[str, IPv4Address] | None = None
+    if options.ips is not None:
+        addresses = names.pair(nodes, names.expand_addresses(options.ips))
+    cluster = names.check_cluster_name(options.cluster) if options.cluster is not None else names.cluster_of(nodes)
+    if options.user is not None and (not _USER.fullmatch(options.user) or options.user == "root"):
+        raise PiclusterError(f"--user {options.user!r} cannot log in: small letters and digits, at most 32, not root")
+    request = inventory.Request(
+        folder=options.inventories / cluster,
+        cluster=cluster,
+        names=nodes,
+        addresses=addresses,
+        prefix=options.prefix,
+        gateway=options.gateway,
+        dns=options.dns,
+        user=options.user,
+        arch=options.arch,
+        guessed_arch=guessed_arch,
+        private_key=keys.private_half(options.key, Path.home()),
+        client_id=client_id,
+    )
+    return nodes, inventory.plan(request)
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Refuse a folder that cannot be made because a file is in its way."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise PiclusterError(f"{option} {folder} cannot be a directory: {there} is a file")
+
+
+def say_plan(report: Report, planned: inventory.Plan) -> None:
+    """Say which network the nodes are in, and what the plan noticed."""
+    net = planned.net
+    dns = ", ".join(map(str, net.dns))
+    report.say(
+        "network",
+        f"network {net.network}, gateway {net.gateway}, name server {dns} (--prefix, --gateway and --dns change them)",
+        network=str(net.network),
+        gateway=str(net.gateway),
+        dns=[str(server) for server in net.dns],
+    )
+    for note in planned.notes:
+        report.say("note", f"note: {note}", text=note)
+
+
+def say_inventory(report: Report, planned: inventory.Plan, *, dry_run: bool) -> None:
+    """Say which files of the inventory were written, or would be."""
+    secret = [planned.folder / inventory.SECRETS] if planned.make_secret else []
+    paths = [str(path) for path in [*planned.writes, *secret]]
+    verb = "would write" if dry_run else "wrote"
+    text = f"{verb} {', '.join(paths)}" if paths else f"the inventory {planned.folder} is up to date"
+    report.say("inventory", text, folder=str(planned.folder), files=paths, dry_run=dry_run)

@@ -1,0 +1,50 @@
+"""What a card is written to: an image file or a raw disk, behind one small interface."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+# What every raw disk of today can be read and written by; offsets, lengths and buffers are multiples of it.
+ALIGNMENT = 4096
+
+
+class Target(Protocol):
+    """Something a card is written to, open; used as a context, by one thread.
+
+    Offsets and lengths of read() and write() are multiples of ALIGNMENT, and so are the addresses of the buffers,
+    because a raw disk takes nothing else. Errors are OSError, with a reason that a person can read.
+
+    Attributes:
+        name: For people: the file or the device.
+        capacity: Bytes it can hold, or None if only the file system knows.
+        fresh: Whether all that is not written reads as zeros, so that zeros need not be written.
+    """
+
+    name: str
+    capacity: int | None
+    fresh: bool
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write all of it there."""
+        ...
+
+    def read(self, offset: int, buffer: memoryview) -> int:
+        """Fill the buffer from there; return how many bytes there were before the end."""
+        ...
+
+    def sync(self) -> None:
+        """Bring all that was written to the medium, and see to it that what is read next comes from the medium."""
+        ...
+
+    def finish(self, length: int) -> None:
+        """Say that the card is good and ends after this many bytes: only now does it get its name, or is let go."""
+        ...
