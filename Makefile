@@ -45,7 +45,7 @@ lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck
 	mypy bootstrap/picluster molecule/lab collection/ansible_collections/picluster/cloud/plugins
 	yamllint --strict .
 	ansible-lint --strict
-	shellcheck .ci/run molecule/lab/host-setup molecule/run-scenarios
+	shellcheck .ci/run molecule/lab/host-setup molecule/run-scenarios bootstrap/picluster/firstboot/shell/*.sh
 
 .PHONY: unit
 unit: setup ## Unit tests of every module, filter and bootstrap function

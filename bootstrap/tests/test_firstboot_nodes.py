@@ -50,9 +50,14 @@ mkdir -p /etc/wpa_supplicant /var/lib/systemd/rfkill; echo 1 >/var/lib/systemd/r
 COMMON = """
 mkdir -p /run/systemd; echo raspberrypi >/etc/hostname
 printf '127.0.0.1\\tlocalhost\\n::1\\tlocalhost ip6-localhost\\n\\n127.0.1.1\\t\\traspberrypi' >/etc/hosts
+echo 'PasswordAuthentication yes' >/etc/ssh/sshd_config.d/50-cloud-init.conf
+sed -i 's/^KbdInteractiveAuthentication.*/KbdInteractiveAuthentication yes/' /etc/ssh/sshd_config
 """
 # OpenSSH's Include came with Bullseye, and so did nothing before it have drop-ins.
-NO_INCLUDE = "rm -rf /etc/ssh/sshd_config.d; sed -i '/^Include/d' /etc/ssh/sshd_config\n"
+NO_INCLUDE = """
+rm -rf /etc/ssh/sshd_config.d
+sed -i -e '/^Include/d' -e 's/^#PasswordAuthentication/PasswordAuthentication/' /etc/ssh/sshd_config
+"""
 # What the image's own userconf does for an empty password: it renames the first user and cancels the wizard.
 USERCONF = r"""
 mkdir -p /usr/lib/userconf-pi; cat >/usr/lib/userconf-pi/userconf <<'END'
