@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picluster import burn, firstboot, inventory, keys, names
+from picluster import burn, firstboot, inventory, keys, names, overlay
 from picluster.commands import EXIT_FAILED, planning
 from picluster.errors import PiclusterError
+from picluster.filetarget import FileTarget
 from picluster.image import guess_arch, identify, open_image
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from picluster.commands import Subparsers
@@ -57,11 +58,8 @@ class _Watcher(burn.Watcher):
     def __init__(self, board: Board) -> None:
         self._board = board
 
-    def read(self, fraction: float) -> None:
-        self._board.overall(fraction, 1.0, "read")
-
-    def card(self, name: str, state: str, detail: str = "") -> None:
-        self._board.row(name, state, detail=detail)
+    def card(self, name: str, state: str, done: int = 0, total: int = 0, detail: str = "") -> None:
+        self._board.row(name, state, done, total, detail)
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,11 @@ def run(options: argparse.Namespace, report: Report) -> int:
         guessed = guess_arch(boot)
         nodes, planned = planning.make_plan(options, guessed, client_id=adapter.client_id)
         _check_output(options.output, nodes, image.path)
-        cards = []
+        files = {}
         for name in nodes:
             node = firstboot.NodeIdentity(name, public, planned.user, f"picluster-{name}-{uuid.uuid4().hex}")
-            cards.append(burn.Card(name, options.output / f"{name}.img", adapter.render(boot, node)))
-        image.volume().require_room(cards[0].files)
+            files[name] = adapter.render(boot, node)
+        cards = [_card(image, name, options.output / f"{name}.img", files[name]) for name in nodes]
         arch = "" if options.arch else f", userland guessed as {guessed}"
         report.say(
             "image",
@@ -98,13 +96,21 @@ def run(options: argparse.Namespace, report: Report) -> int:
         planning.say_plan(report, planned)
         if options.dry_run:
             for card in cards:
-                files = ", ".join(card.files)
+                written = ", ".join(files[card.name])
                 report.say(
-                    "card", f"would burn {card.path} ({files})", name=card.name, path=str(card.path), state="planned"
+                    "card",
+                    f"would burn {card.place} ({written})",
+                    name=card.name,
+                    path=card.place,
+                    state="planned",
                 )
             planning.say_inventory(report, planned, dry_run=True)
             return 0
         return _write(_Job(image, cards, planned), options, report)
+
+
+def _card(image: Image, name: str, path: Path, files: Mapping[str, bytes]) -> burn.Card:
+    return burn.Card(name, str(path), lambda: FileTarget(path), overlay.patches(image.head, image.boot, files))
 
 
 def _check_output(output: Path, nodes: Sequence[str], image: Path) -> None:
@@ -124,7 +130,7 @@ def _write(job: _Job, options: argparse.Namespace, report: Report) -> int:
     inventory.apply(job.planned)
     planning.say_inventory(report, job.planned, dry_run=False)
     with report.board(job.image.path.name, [card.name for card in job.cards], row_event="card") as board:
-        results = burn.burn(job.image, job.cards, _Watcher(board))
+        results = burn.burn(job.image, job.cards, watcher=_Watcher(board))
     good = [result for result in results if not result.error]
     bad = [result for result in results if result.error]
     if inventory.forget_host_keys(job.planned.folder, [result.name for result in good]):

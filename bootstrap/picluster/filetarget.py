@@ -1,0 +1,75 @@
+"""An image file as the target of a burn: sparse, and with its own name only when it is good."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import IO, TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+
+class FileTarget:
+    """A new card image; see picluster.target.Target. What is not written is a hole."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.capacity: int | None = None
+        self.fresh = True
+        self._path = path
+        self._part = path.with_name(f".{path.name}.part")
+        self._stream: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._stream = self._part.open("w+b", buffering=0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+        with contextlib.suppress(FileNotFoundError):  # as it is when the file has got its name
+            self._part.unlink()
+
+    @property
+    def _open(self) -> IO[bytes]:
+        if self._stream is None:
+            raise ValueError("the card image is not open")
+        return self._stream
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write all of it there."""
+        stream = self._open
+        stream.seek(offset)
+        while data:
+            data = data[stream.write(data) :]
+
+    def read(self, offset: int, buffer: memoryview) -> int:
+        """Fill the buffer from there."""
+        stream = self._open
+        stream.seek(offset)
+        total = 0
+        while total < len(buffer):
+            # A file opened without a buffer has readinto, which IO does not know.
+            count: int = stream.readinto(buffer[total:])  # type: ignore[attr-defined]
+            if not count:
+                break
+            total += count
+        return total
+
+    def sync(self) -> None:
+        """Bring it to the disk and drop it from the page cache, where the platform can."""
+        stream = self._open
+        os.fsync(stream.fileno())
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def finish(self, length: int) -> None:
+        """Cut it to its length and give it its name."""
+        stream = self._open
+        stream.truncate(length)
+        os.fsync(stream.fileno())
+        stream.close()
+        self._part.replace(self._path)
