@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from picluster.devices import Device, described, mounts, printable, same_medium
+from picluster.devices.blocks import Node, Tree
 from picluster.devices.linuxdisk import open_disk
 from picluster.errors import PiclusterError
 
@@ -28,40 +27,10 @@ _COLUMNS = (
     "NAME,KNAME,MAJ:MIN,TYPE,SIZE,RO,RM,HOTPLUG,SUBSYSTEMS,VENDOR,MODEL,SERIAL,PTTYPE,FSTYPE,LABEL,UUID,PARTUUID,"
     "PARTLABEL"
 )
-# An eMMC's hardware partitions look like disks of their own.
-_NO_CARD = re.compile(r"(zram|ram|fd|sr|mtdblock|mmcblk\d+(boot|rpmb|gp))\d*")
 # Debian keeps blkid where a user's PATH does not look.
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 # What blkid(8) ends with when it found nothing, and when it found more than one answer.
 _BLKID_NOTHING, _BLKID_AMBIVALENT = 2, 8
-
-
-@dataclass
-class Node:
-    """A block device as lsblk tells it, with all that lies on it."""
-
-    kname: str
-    name: str
-    fields: Mapping[str, Any]
-    children: set[str] = field(default_factory=set)
-
-    def text(self, key: str) -> str:
-        """Return a field, empty if there is none."""
-        return str(self.fields.get(key) or "")
-
-    def flag(self, key: str) -> bool:
-        """Return a yes or no, which older versions write as "1" or "0"."""
-        return self.text(key) in {"True", "1"}
-
-    @property
-    def size(self) -> int:
-        """Bytes; 0 without a medium."""
-        return int(self.text("size") or 0)
-
-    @property
-    def path(self) -> str:
-        """Its device file."""
-        return "/dev/" + self.kname.replace("!", "/")
 
 
 @dataclass(frozen=True)
@@ -76,6 +45,7 @@ class Facts:
         sequences: /sys/block/*/diskseq, by kernel name.
         loops: /sys/block/*/loop/backing_file, by kernel name.
         soldered: Kernel names of eMMC chips, which lsblk cannot tell from cards.
+        names: What cards in a reader of the board's own call themselves, by kernel name: lsblk has no model for them.
         pools: Kernel names of the members of each btrfs file system (/sys/fs/btrfs).
         found: What blkid found where lsblk knows of nothing, by kernel name.
     """
@@ -87,80 +57,9 @@ class Facts:
     sequences: Mapping[str, str] = field(default_factory=dict)
     loops: Mapping[str, str] = field(default_factory=dict)
     soldered: frozenset[str] = frozenset()
+    names: Mapping[str, str] = field(default_factory=dict)
     pools: Sequence[frozenset[str]] = ()
     found: Mapping[str, str] = field(default_factory=dict)
-
-
-class Tree:
-    """The block devices of a machine and what lies on what.
-
-    Args:
-        text: The JSON of lsblk.
-
-    Raises:
-        PiclusterError: if it is no such JSON.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.nodes: dict[str, Node] = {}
-        self.disks: list[Node] = []
-        try:
-            tops = [self._add(entry) for entry in json.loads(text)["blockdevices"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise PiclusterError(f"lsblk answered what is not its JSON ({error}): is util-linux installed?") from error
-        seen = {child for node in self.nodes.values() for child in node.children}
-        self.disks = [node for node in tops if node.kname not in seen and self._is_disk(node)]
-        self._by_number = {node.text("maj:min").strip(): node.kname for node in self.nodes.values()}
-        self._by_path = {node.path: node.kname for node in self.nodes.values()}
-        self._by_path |= {f"/dev/mapper/{node.name}": node.kname for node in self.nodes.values()}
-
-    def _add(self, entry: Mapping[str, Any]) -> Node:
-        # A device on two others (RAID, LVM) comes twice, and not always with its children both times.
-        node = self.nodes.setdefault(entry["kname"], Node(entry["kname"], entry["name"], entry))
-        for child in entry.get("children", ()):
-            node.children.add(self._add(child).kname)
-        return node
-
-    @staticmethod
-    def _is_disk(node: Node) -> bool:
-        if node.text("type") not in {"disk", "loop"} or _NO_CARD.match(node.kname):
-            return False
-        # Dozens of packages and images may be attached read-only.
-        return not (node.text("type") == "loop" and (node.flag("ro") or not node.size))
-
-    def on(self, kname: str) -> set[str]:
-        """Return a device and all that lies on it, through all layers."""
-        found: set[str] = set()
-        more = {kname}
-        while more:
-            here = more.pop()
-            found.add(here)
-            more |= self.nodes[here].children - found
-        return found
-
-    def at(self, path: str) -> set[str]:
-        """Return the device with this device file."""
-        return {self._by_path[path]} if path in self._by_path else set()
-
-    def numbered(self, number: str) -> set[str]:
-        """Return the device with this major:minor."""
-        return {self._by_number[number]} if number in self._by_number else set()
-
-    def tagged(self, tag: str) -> set[str]:
-        """Return the devices that root= on the kernel's command line may mean."""
-        key, _, value = tag.partition("=")
-        if tag.startswith("/dev/"):
-            return self.at(tag)
-        if tag.lower().startswith("zfs"):
-            return self.pool(re.split("[:=]", tag, maxsplit=1)[-1])
-        field_name, value = key.lower(), value.strip('"')
-        return {node.kname for node in self.nodes.values() if value and node.text(field_name) == value}
-
-    def pool(self, dataset: str) -> set[str]:
-        """Return the members of the zfs pool with this dataset."""
-        name = dataset.split("/", 1)[0]
-        members = (node for node in self.nodes.values() if node.text("fstype") == "zfs_member")
-        return {node.kname for node in members if node.text("label") == name}
 
 
 class _Judge:
@@ -241,7 +140,7 @@ def parse(facts: Facts) -> list[Device]:
             Device(
                 path=disk.path,
                 size=disk.size,
-                model=printable(f"{disk.text('vendor')} {disk.text('model')}") or _kind(disk, facts),
+                model=_model(disk, facts),
                 serial=printable(disk.text("serial")),
                 removable=removable,
                 system=bool(layers & system),
@@ -262,8 +161,10 @@ def _removable(disk: Node, facts: Facts) -> bool:
     return disk.flag("rm") or disk.flag("hotplug") or "mmc" in disk.text("subsystems").split(":")
 
 
-def _kind(disk: Node, facts: Facts) -> str:
-    return printable(f"file {facts.loops[disk.kname]}") if disk.kname in facts.loops else ""
+def _model(disk: Node, facts: Facts) -> str:
+    if disk.kname in facts.loops:
+        return printable(f"file {facts.loops[disk.kname]}")
+    return printable(f"{disk.text('vendor')} {disk.text('model')}") or printable(facts.names.get(disk.kname, ""))
 
 
 def _contents(tree: Tree, disk: Node) -> str:
@@ -316,6 +217,7 @@ class Linux:
             sequences=_read_each(blocks, "diskseq"),
             loops=_read_each(blocks, "loop/backing_file"),
             soldered=frozenset(kname for kname, kind in _read_each(blocks, "device/type").items() if kind == "MMC"),
+            names=_read_each(blocks, "device/name"),
             pools=[frozenset(_names(path)) for path in sorted((self._root / "sys/fs/btrfs").glob("*/devices"))],
             found=dict(self._probe(tree)),
         )
