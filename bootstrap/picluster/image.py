@@ -77,6 +77,7 @@ _TITLES = {
     "dietpi": "DietPi",
     "unknown": "an image of unknown kind",
 }
+GENERATIONS = tuple(_TITLES)
 # First release of each, newest first (pi-gen's tags and release notes).
 _BOOKWORM = "2023-10-10"
 _FIRST_RELEASE = (

@@ -1,0 +1,280 @@
+"""Files over http: https unless a checksum is known, resumed where the server can, one sentence where it fails."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import shutil
+import ssl
+import time
+from dataclasses import asdict, dataclass
+from http.client import HTTPException, HTTPResponse
+from typing import IO, TYPE_CHECKING, Any, cast
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from picluster import files
+from picluster.errors import PiclusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+CHUNK = 1 << 20
+# Between tries that got nothing new; one that got more starts from the first again.
+_WAITS = (1.0, 2.0, 4.0, 8.0)
+_TIMEOUT_S = 30.0
+_NOT_FOUND = (404, 410)
+_SERVER_ERROR = 500
+_PARTIAL = 206
+_BAD_RANGE = 416
+
+
+class _Cut(Exception):  # noqa: N818 - not an error yet: it is tried again
+    """The connection ended too early, or the server had a passing trouble."""
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Follows redirects, but not from https to where anybody on the way could change the file."""
+
+    def __init__(self, *, plain: bool) -> None:
+        self._schemes = ("https", "http") if plain else ("https",)
+
+    def redirect_request(  # noqa: PLR0913, PLR0917 - urllib's signature
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        """Allow or refuse one redirect."""
+        if urlsplit(newurl).scheme not in self._schemes:
+            raise PiclusterError(
+                f"{req.full_url} leads on to {newurl}, which is not https and can be changed on the way: "
+                "give the SHA-256 of the image, or another address"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a part belongs to, kept beside it.
+
+    Attributes:
+        url: Where it comes from.
+        validator: What the server calls this version: a strong ETag, else the date; empty if it says neither.
+        total: Bytes of the whole, None if the server does not say.
+    """
+
+    url: str
+    validator: str
+    total: int | None
+
+
+class Web:
+    """Reads files from servers. Proxies are taken from the environment, certificates from the system (urllib).
+
+    Args:
+        wait: Called with seconds between two tries.
+        timeout: Seconds that a server may be silent.
+    """
+
+    def __init__(self, wait: Callable[[float], None] = time.sleep, timeout: float = _TIMEOUT_S) -> None:
+        self._wait = wait
+        self._timeout = timeout
+
+    def small(self, url: str, limit: int) -> bytes | None:
+        """Read a small file over https; None if the server has none.
+
+        Raises:
+            PiclusterError: if it cannot be read or is larger than the limit in bytes.
+        """
+        try:
+            with self._open(url, {}, plain=False) as answer:
+                data = answer.read(limit + 1)
+        except HTTPError as error:
+            if error.code in _NOT_FOUND:
+                return None
+            raise _refused(url, error) from error
+        except (OSError, HTTPException, _Cut) as error:
+            raise PiclusterError(f"{url} cannot be read: {_reason(error)}") from error
+        if len(data) > limit:
+            raise PiclusterError(f"{url} is larger than {limit} bytes: it cannot be what its name says")
+        return data
+
+    def download(
+        self, url: str, part: Path, show: Callable[[int, int | None], None], *, plain: bool, size: int | None
+    ) -> None:
+        """Fetch a file into ``part``, going on where an earlier try ended.
+
+        Args:
+            url: http or https.
+            part: Where to; beside it is a small file that says what it belongs to. Both stay when this is interrupted.
+            show: Told bytes so far and bytes in all, None if nobody knows.
+            plain: Whether http will do, because a checksum is known.
+            size: Bytes it must have, None if not known.
+
+        Raises:
+            PiclusterError: if it cannot be had whole.
+        """
+        started = best = _length(part)
+        tries = 0
+        while True:
+            try:
+                self._once(url, part, show, plain=plain, size=size)
+            except _Cut as error:
+                have = _length(part)
+                tries = 0 if have > best else tries + 1
+                best = max(best, have)
+                # A server that never answered is not waited for: the user can see to it at once.
+                if best == started or tries > len(_WAITS):
+                    raise PiclusterError(
+                        f"{url} could not be fetched ({error}): run the same command again"
+                        + (f", it goes on after {have} bytes" if have else "")
+                    ) from error
+                self._wait(_WAITS[max(0, tries - 1)])
+            else:
+                return
+
+    def _open(self, url: str, headers: Mapping[str, str], *, plain: bool) -> HTTPResponse:
+        # "identity": what is packed on the way would have neither the length nor the checksum of the file.
+        request = Request(url, headers={"User-Agent": "picluster", "Accept-Encoding": "identity", **headers})  # noqa: S310 - the scheme is checked by catalogue.check_url
+        try:
+            return cast("HTTPResponse", build_opener(_Redirects(plain=plain)).open(request, timeout=self._timeout))
+        except HTTPError as error:
+            if error.code >= _SERVER_ERROR:
+                raise _Cut(f"the server said {error.code} {error.reason}") from error
+            raise
+        except URLError as error:
+            if isinstance(error.reason, ssl.SSLCertVerificationError):
+                raise PiclusterError(
+                    f"the server of {url} is not who it says ({error.reason.verify_message}): "
+                    "mind the clock and the certificates of this machine"
+                ) from error
+            raise _Cut(_reason(error)) from error
+        except (OSError, HTTPException) as error:
+            raise _Cut(_reason(error)) from error
+
+    def _once(
+        self, url: str, part: Path, show: Callable[[int, int | None], None], *, plain: bool, size: int | None
+    ) -> None:
+        state = _read_state(part, url)
+        have = _length(part) if state else 0
+        if state and have and have == state.total:
+            return
+        headers = {"Range": f"bytes={have}-", "If-Range": state.validator} if state and have else {}
+        try:
+            with self._open(url, headers, plain=plain) as answer:
+                if headers and answer.status == _PARTIAL:
+                    if _content_range(answer) != (have, state and state.total):
+                        drop(part)
+                        raise _Cut("the server answered with another part than was asked for")
+                else:
+                    have = 0
+                    state = _State(url, _validator(answer), answer.length if answer.length is not None else size)
+                total = state.total if state else None
+                if size is not None and total != size:
+                    raise PiclusterError(f"{url} has {total} bytes, its catalogue says {size}: it is another file")
+                _check_room(part, have, total)
+                if not have:
+                    _start(part, cast("_State", state))
+                self._copy(answer, part, have, total, show)
+        except HTTPError as error:
+            if error.code == _BAD_RANGE and have:
+                # The file became shorter than what is here: it is another one.
+                drop(part)
+                raise _Cut("the file became another on the server") from error
+            raise _refused(url, error) from error
+
+    @staticmethod
+    def _copy(
+        answer: HTTPResponse, part: Path, have: int, total: int | None, show: Callable[[int, int | None], None]
+    ) -> None:
+        try:
+            with part.open("ab") as stream:
+                while data := _read(answer):
+                    stream.write(data)
+                    have += len(data)
+                    show(have, total)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise _no_room(part, None) from error
+            raise PiclusterError(f"{part} cannot be written: {error.strerror or error}") from error
+        if total is not None and have != total:
+            raise _Cut(f"the connection was cut after {have} of {total} bytes")
+
+
+def drop(part: Path) -> None:
+    """Forget a part and what it belongs to."""
+    part.unlink(missing_ok=True)
+    _state_path(part).unlink(missing_ok=True)
+
+
+def _length(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _state_path(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _read_state(part: Path, url: str) -> _State | None:
+    """Return what the part belongs to, None if it cannot be gone on with."""
+    try:
+        state = _State(**json.loads(_state_path(part).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return state if state.url == url and state.validator else None
+
+
+def _start(part: Path, state: _State) -> None:
+    """Begin anew: first the empty part, then what it belongs to, so that a kill in between cannot mix two files."""
+    drop(part)
+    part.write_bytes(b"")
+    files.write_atomically(_state_path(part), json.dumps(asdict(state)).encode())
+
+
+def _read(answer: HTTPResponse) -> bytes:
+    try:
+        return answer.read(CHUNK)
+    except (OSError, HTTPException) as error:
+        raise _Cut(_reason(error)) from error
+
+
+def _validator(answer: HTTPResponse) -> str:
+    etag = answer.headers.get("ETag", "")
+    # A weak ETag says "as good as", not "the same bytes" (RFC 9110, 13.1.5).
+    return etag if etag.startswith('"') else answer.headers.get("Last-Modified", "")
+
+
+def _content_range(answer: HTTPResponse) -> tuple[int, int | None] | None:
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _check_room(part: Path, have: int, total: int | None) -> None:
+    if total is not None and shutil.disk_usage(part.parent).free < total - have:
+        raise _no_room(part, total - have)
+
+
+def _no_room(part: Path, need: int | None) -> PiclusterError:
+    amount = f"{need} more bytes" if need else "more room"
+    return PiclusterError(
+        f"the disk of {part.parent} is full, the image needs {amount}: make room, or set PICLUSTER_CACHE to another disk"
+    )
+
+
+def _refused(url: str, error: HTTPError) -> PiclusterError:
+    what = {404: "is not there", 410: "is gone", 401: "wants a login", 403: "is refused"}.get(error.code, "is refused")
+    return PiclusterError(f"{url} {what} (the server said {error.code} {error.reason}): mind the address")
+
+
+def _reason(error: BaseException) -> str:
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, BaseException):
+        return _reason(reason)
+    if isinstance(error, TimeoutError):
+        return "the server is silent"
+    text = getattr(error, "strerror", None) or reason or str(error)
+    return " ".join(str(text).split()) or type(error).__name__
