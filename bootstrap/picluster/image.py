@@ -80,6 +80,8 @@ _TITLES = {
 GENERATIONS = tuple(_TITLES)
 # First release of each, newest first (pi-gen's tags and release notes).
 _BOOKWORM = "2023-10-10"
+# From then on an image with the older token is a Buster, which was built beside Bullseye until 2023.
+_BULLSEYE_SECOND = "2022-09-06"
 _FIRST_RELEASE = (
     ("2025-10-01", "trixie"),
     (_BOOKWORM, "bookworm"),
@@ -100,8 +102,13 @@ def identify(boot: BootFiles) -> Generation:
         # Safer than the date: images of 2025-10-01 are Trixie but came without the files.
         name = "ubuntu" if boot.label.lower() == "system-boot" else "cloud-init"
     elif "init=/usr/lib/raspberrypi-sys-mods/firstboot" in tokens:
-        # Bookworm is still built beside Trixie, so its date says only that it is not Bullseye.
-        name = "bullseye" if "" < released < _BOOKWORM or (not released and boot.label == "boot") else "bookworm"
+        # Both were still built beside their successors, so that a late date says nothing; the initramfs came with
+        # Bookworm (pi-gen, config.txt).
+        late = "auto_initramfs=1" in boot.text("config.txt").split() or not boot.has("config.txt")
+        early = "" < released < _BOOKWORM or (not released and boot.label == "boot")
+        name = "bookworm" if late and not early else "bullseye"
+    elif "init=/usr/lib/raspi-config/init_resize.sh" in tokens and released >= _BULLSEYE_SECOND:
+        name = "buster"
     elif released:
         name = next((name for first, name in _FIRST_RELEASE if released >= first), "unknown")
     elif "init=/usr/lib/raspi-config/init_resize.sh" in tokens:
