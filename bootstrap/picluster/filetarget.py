@@ -11,27 +11,21 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class FileTarget:
-    """A new card image; see picluster.target.Target. What is not written is a hole."""
+class _File:
+    """What both have in common: see picluster.target.Target."""
+
+    fresh = False
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self.capacity: int | None = None
-        self.fresh = True
         self._path = path
-        self._part = path.with_name(f".{path.name}.part")
         self._stream: IO[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self._stream = self._part.open("w+b", buffering=0)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.close()
-        with contextlib.suppress(FileNotFoundError):  # as it is when the file has got its name
-            self._part.unlink()
 
     @property
     def _open(self) -> IO[bytes]:
@@ -66,6 +60,27 @@ class FileTarget:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
+
+class FileTarget(_File):
+    """A new card image. What is not written is a hole."""
+
+    fresh = True
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._part = path.with_name(f".{path.name}.part")
+
+    def __enter__(self) -> Self:
+        self._stream = self._part.open("w+b", buffering=0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        with contextlib.suppress(FileNotFoundError):  # as it is when the file has got its name
+            self._part.unlink()
+
     def finish(self, length: int) -> None:
         """Cut it to its length and give it its name."""
         stream = self._open
@@ -73,3 +88,15 @@ class FileTarget:
         os.fsync(stream.fileno())
         stream.close()
         self._part.replace(self._path)
+
+
+class ExistingFile(_File):
+    """A card image that is changed in place."""
+
+    def __enter__(self) -> Self:
+        self._stream = self._path.open("r+b", buffering=0)
+        return self
+
+    def finish(self, length: int) -> None:  # noqa: ARG002 - it keeps the one it has
+        """Bring it to the disk; its length and name stay as they are."""
+        self.sync()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Files at the top of a boot partition that an adapter may want to read are small; kernels are not.
-_TEXT_MAX = 1 << 20
+TEXT_MAX = 1 << 20
 _SUFFIXES = (".img", ".img.xz", ".img.gz", ".img.zst", ".zip", ".img.zip")
 _BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, ValueError)
 
@@ -134,6 +134,13 @@ def guess_arch(boot: BootFiles) -> str:
     return "armhf" if boot.has("kernel7.img") or boot.has("kernel.img") else "arm64"
 
 
+def boot_files(volume: FatVolume) -> BootFiles:
+    """Read what adapters need to know of a boot partition."""
+    names = volume.names()
+    texts = {name: data for name in names if (data := volume.read_small(name, TEXT_MAX)) is not None}
+    return BootFiles(volume.label, frozenset(names), texts)
+
+
 class _Reader(Protocol):
     def read(self, size: int = ..., /) -> bytes: ...
 
@@ -167,10 +174,7 @@ class Image:
 
     def boot_files(self) -> BootFiles:
         """Read what adapters need to know of the boot partition."""
-        volume = self.volume()
-        names = volume.names()
-        texts = {name: data for name in names if (data := volume.read_small(name, _TEXT_MAX)) is not None}
-        return BootFiles(volume.label, frozenset(names), texts)
+        return boot_files(self.volume())
 
     def start(self) -> None:
         """Begin to read from the first byte, once: what a packed image had to be unpacked for is not unpacked again."""

@@ -131,7 +131,9 @@ class Library:
                 if entry.name.lower() not in seen:
                     rows.append(entry)
                 seen.update(name.lower() for name in (entry.name, *entry.aliases))
-        rows += [Entry(record.url, record.url) for _, record in imagecache.slots(self._folder) if record.url not in known]
+        rows += [
+            Entry(record.url, record.url) for _, record in imagecache.slots(self._folder) if record.url not in known
+        ]
         return [self._listed(entry) for entry in rows]
 
     def _listed(self, entry: Entry) -> Listed:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse has no other name for it
+    # argparse has no public names for what add_subparsers() returns, nor for what parsers and their groups share.
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+    Options = argparse._ActionsContainer  # noqa: SLF001
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2

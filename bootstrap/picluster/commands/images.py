@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from picluster.commands import Subparsers
+    from picluster.commands import Options, Subparsers
     from picluster.report import Report
 
 
@@ -37,12 +37,12 @@ def add_to(commands: Subparsers) -> None:
         add_json(verb)
 
 
-def add_sha256(parser: argparse.ArgumentParser) -> None:
+def add_sha256(parser: Options) -> None:
     """Add --sha256."""
     parser.add_argument("--sha256", metavar="HEX", help="SHA-256 that the image must have, packed as it is")
 
 
-def add_catalogue(parser: argparse.ArgumentParser) -> None:
+def add_catalogue(parser: Options) -> None:
     """Add --catalogue."""
     parser.add_argument(
         "--catalogue",
