@@ -233,7 +233,7 @@ def _conclude(job: _Job, results: Sequence[burn.Result], report: Report) -> int:
     burnt = [result.name for result in results if not result.error]
     failed = [result.name for result in results if result.error]
     verb = "burnt and verified" if job.options.verify else "burnt, not verified,"
-    text = f"{verb} {len(burnt)} of {len(results)} cards {job.places.summary}"
+    text = f"{verb} {len(burnt)} of {len(results)} cards{job.places.summary}"
     if failed:
         text += f"; failed: {', '.join(failed)} (again with: --name {','.join(failed)} --replace)"
     report.say("done", text, burnt=burnt, failed=failed)

@@ -47,7 +47,7 @@ class Places(Protocol):
 
     Attributes:
         sparse: Whether they are new files.
-        summary: For the closing line: where the cards are.
+        summary: What the closing line adds: where the cards are.
     """
 
     sparse: bool
@@ -132,7 +132,7 @@ class _Files:
 
     def __init__(self, folder: Path, names: Sequence[str], image: Path) -> None:
         planning.check_folder(folder, "-o")
-        self.summary = f"in {folder}"
+        self.summary = f" in {folder}"
         self._folder = folder
         self._paths = {name: folder / f"{name}.img" for name in names}
         for path in self._paths.values():
@@ -171,7 +171,7 @@ class _Readers:
     need: int
     yes: bool
     sparse: bool = False
-    summary: str = "on cards"
+    summary: str = ""
     _burnt: list[Sequence[Patch]] = field(default_factory=list)
 
     def planned(self) -> list[str]:
