@@ -10,11 +10,14 @@ from picluster.target import ALIGNMENT
 if TYPE_CHECKING:
     from types import TracebackType
 
+_PROTECTED = "it is write-protected: look for the lock on the card's side"
 _PULLED = "the card was taken out, or its reader unplugged"
 # What people can do about what systems say; the others keep the system's own words.
 _SENTENCES = {
     errno.EIO: "the card or its reader failed, or it was taken out: try another card",
-    errno.EROFS: "it is write-protected: look for the lock on the card's side",
+    errno.EROFS: _PROTECTED,
+    # What Linux says of a write to an open disk that is read-only; who may not open one is told otherwise.
+    errno.EPERM: _PROTECTED,
     errno.ENOSPC: "the card is smaller than what is to be written to it",
     errno.ENODEV: _PULLED,
     errno.ENXIO: _PULLED,

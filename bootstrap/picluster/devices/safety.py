@@ -153,6 +153,8 @@ class _Finder:
         self._resolve = resolve
 
     def __call__(self, name: str, option: str) -> Device:
+        if not name:
+            raise PiclusterError(f"{option} was given an empty name: name a disk, such as /dev/sdb")
         for spelling in (name, self._spelt(name)):
             for device in self._devices:
                 if device.path.casefold() == spelling.casefold():
