@@ -156,7 +156,7 @@ class Web:
             return cast("HTTPResponse", build_opener(_Redirects(plain=plain)).open(request, timeout=self._timeout))
         except HTTPError as error:
             if error.code >= _SERVER_ERROR:
-                raise _Cut(f"the server said {error.code} {error.reason}") from error
+                raise _Cut(f"the server said {error.code} {_reason(error)}") from error
             raise
         except URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
@@ -313,7 +313,7 @@ def _no_room(part: Path, need: int | None) -> PiclusterError:
 
 def _refused(url: str, error: HTTPError) -> PiclusterError:
     what = {404: "is not there", 410: "is gone", 401: "wants a login", 403: "is refused"}.get(error.code, "is refused")
-    return PiclusterError(f"{url} {what} (the server said {error.code} {error.reason}): mind the address")
+    return PiclusterError(f"{url} {what} (the server said {error.code} {_reason(error)}): mind the address")
 
 
 def _reason(error: BaseException) -> str:
