@@ -438,11 +438,16 @@ def test_a_cached_image_that_was_touched_is_hashed_before_it_is_used(server: Ser
     assert len(server.asked) == 2
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", "\0"])
+_ODD = {"url": 1, "sha256": 2, "source": 3, "verified": "", "size": 0, "mtime_ns": 0}
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "\0", json.dumps(_ODD)], ids=["empty", "{}", "list", "0", "numbers"])
 def test_a_cached_image_without_a_good_record_is_fetched_again(server: Server, text: str) -> None:
     path = Desk().library.get(server.url(PATH), SUM).path
     (path.parent / "record.json").write_text(text, encoding="utf-8")
+    assert [row.path for row in Desk().library.listed()] == []
     Desk().library.get(server.url(PATH), SUM)
+    assert [row.path for row in Desk().library.listed()] == [path]
     assert len(server.asked) == 2
 
 
