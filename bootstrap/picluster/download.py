@@ -9,8 +9,8 @@ import shutil
 import ssl
 import time
 from dataclasses import asdict, dataclass
-from http.client import HTTPException, HTTPResponse
-from typing import IO, TYPE_CHECKING, Any, cast
+from http.client import HTTPException, HTTPMessage, HTTPResponse
+from typing import IO, TYPE_CHECKING, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -36,6 +36,10 @@ class _Cut(Exception):  # noqa: N818 - not an error yet: it is tried again
     """The connection ended too early, or the server had a passing trouble."""
 
 
+class _Stale(Exception):  # noqa: N818 - likewise
+    """What is here of the file does not belong to what the server has now."""
+
+
 class _Redirects(HTTPRedirectHandler):
     """Follows redirects, but not from https to where anybody on the way could change the file."""
 
@@ -43,7 +47,7 @@ class _Redirects(HTTPRedirectHandler):
         self._schemes = ("https", "http") if plain else ("https",)
 
     def redirect_request(  # noqa: PLR0913, PLR0917 - urllib's signature
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
         """Allow or refuse one redirect."""
         if urlsplit(newurl).scheme not in self._schemes:
@@ -52,6 +56,23 @@ class _Redirects(HTTPRedirectHandler):
                 "give the SHA-256 of the image, or another address"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file that is to be here.
+
+    Attributes:
+        url: http or https.
+        part: Where to; beside it is a small file that says what it belongs to. Both stay when this is interrupted.
+        plain: Whether http will do, because a checksum is known.
+        size: Bytes it must have, None if not known.
+    """
+
+    url: str
+    part: Path
+    plain: bool
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +109,7 @@ class Web:
             PiclusterError: if it cannot be read or is larger than the limit in bytes.
         """
         try:
-            with self._open(url, {}, plain=False) as answer:
+            with self.open(url, {}, plain=False) as answer:
                 data = answer.read(limit + 1)
         except HTTPError as error:
             if error.code in _NOT_FOUND:
@@ -100,48 +121,42 @@ class Web:
             raise PiclusterError(f"{url} is larger than {limit} bytes: it cannot be what its name says")
         return data
 
-    def download(
-        self, url: str, part: Path, show: Callable[[int, int | None], None], *, plain: bool, size: int | None
-    ) -> None:
-        """Fetch a file into ``part``, going on where an earlier try ended.
+    def download(self, wanted: Wanted, show: Callable[[int, int | None], None]) -> None:
+        """Fetch a file, going on where an earlier try ended.
 
         Args:
-            url: http or https.
-            part: Where to; beside it is a small file that says what it belongs to. Both stay when this is interrupted.
+            wanted: What and where to.
             show: Told bytes so far and bytes in all, None if nobody knows.
-            plain: Whether http will do, because a checksum is known.
-            size: Bytes it must have, None if not known.
 
         Raises:
             PiclusterError: if it cannot be had whole.
         """
-        started = best = _length(part)
-        tries = 0
-        while True:
+        one = _Download(self, wanted, show)
+        best = tries = 0
+        while not one.complete:
             try:
-                self._once(url, part, show, plain=plain, size=size)
+                one.go_on()
             except _Cut as error:
-                have = _length(part)
+                have = _length(wanted.part)
                 tries = 0 if have > best else tries + 1
                 best = max(best, have)
-                # A server that never answered is not waited for: the user can see to it at once.
-                if best == started or tries > len(_WAITS):
+                # A server that was never heard is not waited for: the user can see to it at once.
+                if not one.heard or tries > len(_WAITS):
+                    again = f", it goes on after {have} bytes" if have else ""
                     raise PiclusterError(
-                        f"{url} could not be fetched ({error}): run the same command again"
-                        + (f", it goes on after {have} bytes" if have else "")
+                        f"{wanted.url} could not be fetched ({error}): run the same command again{again}"
                     ) from error
                 self._wait(_WAITS[max(0, tries - 1)])
-            else:
-                return
 
-    def _open(self, url: str, headers: Mapping[str, str], *, plain: bool) -> HTTPResponse:
+    def open(self, url: str, headers: Mapping[str, str], *, plain: bool) -> HTTPResponse:
+        """Ask for a file; HTTPError is what the server refuses, _Cut what may pass."""
         # "identity": what is packed on the way would have neither the length nor the checksum of the file.
         request = Request(url, headers={"User-Agent": "picluster", "Accept-Encoding": "identity", **headers})  # noqa: S310 - the scheme is checked by catalogue.check_url
         try:
             return cast("HTTPResponse", build_opener(_Redirects(plain=plain)).open(request, timeout=self._timeout))
         except HTTPError as error:
             if error.code >= _SERVER_ERROR:
-                raise _Cut(f"the server said {error.code} {error.reason}") from error
+                raise _Cut(f"the server said {error.code} {_reason(error)}") from error
             raise
         except URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
@@ -153,51 +168,89 @@ class Web:
         except (OSError, HTTPException) as error:
             raise _Cut(_reason(error)) from error
 
-    def _once(
-        self, url: str, part: Path, show: Callable[[int, int | None], None], *, plain: bool, size: int | None
-    ) -> None:
-        state = _read_state(part, url)
-        have = _length(part) if state else 0
-        if state and have and have == state.total:
-            return
-        headers = {"Range": f"bytes={have}-", "If-Range": state.validator} if state and have else {}
-        try:
-            with self._open(url, headers, plain=plain) as answer:
-                if headers and answer.status == _PARTIAL:
-                    if _content_range(answer) != (have, state and state.total):
-                        drop(part)
-                        raise _Cut("the server answered with another part than was asked for")
-                else:
-                    have = 0
-                    state = _State(url, _validator(answer), answer.length if answer.length is not None else size)
-                total = state.total if state else None
-                if size is not None and total != size:
-                    raise PiclusterError(f"{url} has {total} bytes, its catalogue says {size}: it is another file")
-                _check_room(part, have, total)
-                if not have:
-                    _start(part, cast("_State", state))
-                self._copy(answer, part, have, total, show)
-        except HTTPError as error:
-            if error.code == _BAD_RANGE and have:
-                # The file became shorter than what is here: it is another one.
-                drop(part)
-                raise _Cut("the file became another on the server") from error
-            raise _refused(url, error) from error
 
-    @staticmethod
-    def _copy(
-        answer: HTTPResponse, part: Path, have: int, total: int | None, show: Callable[[int, int | None], None]
-    ) -> None:
+class _Download:
+    """One file on its way.
+
+    Attributes:
+        complete: Whether all of it is here.
+        heard: Whether the server sent any of it to this process.
+    """
+
+    def __init__(self, web: Web, wanted: Wanted, show: Callable[[int, int | None], None]) -> None:
+        self._web = web
+        self._url = wanted.url
+        self._part = wanted.part
+        self._plain = wanted.plain
+        self._size = wanted.size
+        self._show = show
+        self.complete = False
+        self.heard = False
+
+    def go_on(self) -> None:
+        """Ask for what is missing; from the start if the server has another file by now, or cannot give a part."""
+        state = _read_state(self._part, self._url)
+        have = _length(self._part) if state else 0
         try:
-            with part.open("ab") as stream:
+            if state and have:
+                if have != state.total:
+                    self._rest(state, have)
+            else:
+                self._all()
+        except _Stale:
+            drop(self._part)
+            self._all()
+        except HTTPError as error:
+            raise _refused(self._url, error) from error
+        self.complete = True
+
+    def _all(self) -> None:
+        try:
+            with self._web.open(self._url, {}, plain=self._plain) as answer:
+                self._from_start(answer)
+        except HTTPError as error:
+            raise _refused(self._url, error) from error
+
+    def _rest(self, state: _State, have: int) -> None:
+        headers = {"Range": f"bytes={have}-", "If-Range": state.validator}
+        try:
+            with self._web.open(self._url, headers, plain=self._plain) as answer:
+                if answer.status != _PARTIAL:
+                    self._from_start(answer)
+                    return
+                if _content_range(answer) != (have, state.total):
+                    raise _Stale
+                _check_room(self._part, have, state.total)
+                self._copy(answer, have, state.total)
+        except HTTPError as error:
+            if error.code == _BAD_RANGE:
+                raise _Stale from error
+            raise
+
+    def _from_start(self, answer: HTTPResponse) -> None:
+        total = answer.length if answer.length is not None else self._size
+        if self._size is not None and total != self._size:
+            raise PiclusterError(f"{self._url} has {total} bytes, its catalogue says {self._size}: it is another file")
+        drop(self._part)
+        _check_room(self._part, 0, total)
+        # First the empty part, then what it belongs to: a kill in between cannot mix two files.
+        self._part.write_bytes(b"")
+        state = _State(self._url, _validator(answer), total)
+        files.write_atomically(_state_path(self._part), json.dumps(asdict(state)).encode())
+        self._copy(answer, 0, total)
+
+    def _copy(self, answer: HTTPResponse, have: int, total: int | None) -> None:
+        try:
+            with self._part.open("ab") as stream:
                 while data := _read(answer):
                     stream.write(data)
+                    self.heard = True
                     have += len(data)
-                    show(have, total)
+                    self._show(have, total)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _no_room(part, None) from error
-            raise PiclusterError(f"{part} cannot be written: {error.strerror or error}") from error
+                raise _no_room(self._part, None) from error
+            raise PiclusterError(f"{self._part} cannot be written: {error.strerror or error}") from error
         if total is not None and have != total:
             raise _Cut(f"the connection was cut after {have} of {total} bytes")
 
@@ -228,13 +281,6 @@ def _read_state(part: Path, url: str) -> _State | None:
     return state if state.url == url and state.validator else None
 
 
-def _start(part: Path, state: _State) -> None:
-    """Begin anew: first the empty part, then what it belongs to, so that a kill in between cannot mix two files."""
-    drop(part)
-    part.write_bytes(b"")
-    files.write_atomically(_state_path(part), json.dumps(asdict(state)).encode())
-
-
 def _read(answer: HTTPResponse) -> bytes:
     try:
         return answer.read(CHUNK)
@@ -261,13 +307,13 @@ def _check_room(part: Path, have: int, total: int | None) -> None:
 def _no_room(part: Path, need: int | None) -> PiclusterError:
     amount = f"{need} more bytes" if need else "more room"
     return PiclusterError(
-        f"the disk of {part.parent} is full, the image needs {amount}: make room, or set PICLUSTER_CACHE to another disk"
+        f"the disk of {part.parent} is full, the image needs {amount}: make room, or let PICLUSTER_CACHE be elsewhere"
     )
 
 
 def _refused(url: str, error: HTTPError) -> PiclusterError:
     what = {404: "is not there", 410: "is gone", 401: "wants a login", 403: "is refused"}.get(error.code, "is refused")
-    return PiclusterError(f"{url} {what} (the server said {error.code} {error.reason}): mind the address")
+    return PiclusterError(f"{url} {what} (the server said {error.code} {_reason(error)}): mind the address")
 
 
 def _reason(error: BaseException) -> str:

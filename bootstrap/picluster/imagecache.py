@@ -108,9 +108,10 @@ class Slot:
 
 def _read_record(path: Path) -> Record | None:
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
+        record = Record(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    return record if all(isinstance(text, str) for text in (record.url, record.sha256, record.source)) else None
 
 
 def slots(cache: Path) -> list[tuple[Slot, Record]]:
@@ -118,8 +119,9 @@ def slots(cache: Path) -> list[tuple[Slot, Record]]:
     found = []
     for path in sorted(cache.glob(f"*/{_RECORD}")):
         record = _read_record(path)
-        if record:
-            found.append((Slot(cache, record.url), record))
+        # A folder that was copied or renamed is nobody's.
+        if record and (slot := Slot(cache, record.url)).record_path == path:
+            found.append((slot, record))
     return found
 
 

@@ -119,21 +119,22 @@ class Library:
         return ResolvedImage(found, sha256, None, local_bmap(found))
 
     def get(self, image: str, sha256: str | None = None) -> ResolvedImage:
-        """Fetch an image by its name or URL into the cache, if it is not there; as resolve(), but never a local file."""
+        """Fetch an image by name or URL into the cache, if it is not there; as resolve(), but never a local file."""
         return self._remote(self._wanted(image), _check_sha256(sha256))
 
     def listed(self) -> list[Listed]:
         """Return all that the catalogues know, then what else is in the cache."""
-        rows, seen, known = [], set(), set()
+        rows: list[Entry] = []
+        seen: set[str] = set()
+        known: set[str] = set()
         for entries in self._catalogues:
             for entry in entries:
                 known.add(entry.url)
                 if entry.name.lower() not in seen:
                     rows.append(entry)
                 seen.update(name.lower() for name in (entry.name, *entry.aliases))
-        rows += [
-            Entry(record.url, record.url) for _, record in imagecache.slots(self._folder) if record.url not in known
-        ]
+        urls = (record.url for _, record in imagecache.slots(self._folder))
+        rows += [Entry(url, url) for url in urls if url not in known]
         return [self._listed(entry) for entry in rows]
 
     def _listed(self, entry: Entry) -> Listed:
@@ -201,7 +202,7 @@ class Library:
         if wanted in (None, record.sha256) and slot.trusted():
             self._report.say(
                 "image-cached",
-                f"{slot.file.name} is in the cache, verified {record.verified} (picluster images verify hashes it again)",
+                f"{slot.file.name} is in the cache, verified {record.verified} (picluster images verify does it again)",
                 path=str(slot.file),
                 sha256=record.sha256,
                 verified=record.verified,
@@ -217,36 +218,32 @@ class Library:
 
     def _fetch(self, slot: Slot, entry: Entry, source: str) -> str:
         record = slot.record()
+        hint = ""
         if entry.sha256:
             wanted = entry.sha256
         elif record:
             # Recorded at the first download: from then on it must stay the same.
-            wanted = record.sha256
-            source = f"what was recorded at the first download, {slot.record_path}; remove that if the change is meant"
+            wanted, source = record.sha256, record.source
+            hint = f" at the first download (remove {slot.record_path} if the change is meant)"
         else:
             wanted, source = self._published(entry.url)
         with self._report.board(slot.file.name) as board:
-            self._web.download(
-                entry.url,
-                slot.part,
-                lambda done, total: board.overall(done, total, "download"),
-                plain=bool(entry.sha256),
-                size=entry.size,
-            )
+            wish = download.Wanted(entry.url, slot.part, plain=bool(entry.sha256), size=entry.size)
+            self._web.download(wish, lambda done, total: board.overall(done, total, "download"))
         digest = imagecache.hash_file(slot.part, self._report)
         if digest != wanted:
             download.drop(slot.part)
             raise PiclusterError(
-                f"what came from {entry.url} has the SHA-256 {digest}, not {wanted} (so says {source}): "
-                "it was changed on the way or by its publisher; nothing of it is kept"
+                f"what came from {entry.url} has the SHA-256 {digest}, not {wanted} as {source} said{hint}: "
+                "it was changed on the way or by its publisher, and nothing of it is kept"
             )
         # The record first: a name without one would be a file that nobody verified.
-        slot.write_record(slot.part, entry.url, digest, record.source if record and not entry.sha256 else source)
+        slot.write_record(slot.part, entry.url, digest, source)
         slot.part.replace(slot.file)
         download.drop(slot.part)
         self._report.say(
             "image-fetched",
-            f"fetched {slot.file}, SHA-256 {digest} as {source} says",
+            f"fetched {slot.file}, its SHA-256 is what {source} said",
             path=str(slot.file),
             url=entry.url,
             sha256=digest,

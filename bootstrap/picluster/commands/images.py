@@ -44,13 +44,14 @@ def add_sha256(parser: Options) -> None:
 
 def add_catalogue(parser: Options) -> None:
     """Add --catalogue."""
+    own = str(catalogue.user_file()).replace("%", "%%")  # argparse formats its help
     parser.add_argument(
         "--catalogue",
         type=Path,
         action="append",
         default=[],
         metavar="FILE",
-        help=f"names of your own images, may be repeated (default: {catalogue.user_file()}, if it is there)",
+        help=f"names of your own images, may be repeated (default: {own}, if it is there)",
     )
 
 
