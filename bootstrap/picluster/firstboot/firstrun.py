@@ -22,7 +22,7 @@ _WORDS = (
     " systemd.run_success_action=reboot systemd.run_failure_action=reboot"
     " systemd.unit=kernel-command-line.target"
 )
-_START = 'boot=${0%/*}\nmount -o remount,rw "$boot"'
+_START = "boot=${0%/*}"
 _REFUSALS = {
     "stretch": "its systemd 232 does not know systemd.run= and would stop in its emergency mode",
     "ubuntu": "its first user and its network are made by cloud-init alone",

@@ -25,8 +25,7 @@ boot=/boot
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mount -t tmpfs tmp /run
 mkdir -p /run/systemd
-mount -o remount,rw /
-mount -o remount,rw /boot"""
+mount -o remount,rw /"""
 # Not /proc/sysrq-trigger: it resets the whole machine whoever writes to it, in a container its host, too. Should
 # reboot fail, the shell ends, which is a kernel panic, and panic=10 on the command line reboots 10 seconds later.
 _END = """\

@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2154 # the values stand before it
 # What a node needs, for the sh of every image from Stretch to Trixie. Before this stand the values: boot (where the FAT
 # partition is mounted), script (this file's name on it), words (ours on the kernel's command line), name, user, keys.
 # The raw commands serve every image alike, and a second run of them changes nothing; imager_custom, which newer images
@@ -32,7 +33,7 @@ begin() {
     cut_words
   else
     again=
-    : >"$tried"
+    touch "$tried"
     sync
   fi
 }
@@ -146,7 +147,7 @@ set_hint() {
 
 # Images that bring cloud-init without its files: on the next boot it would make the image's default user anew.
 no_cloud_init() {
-  [ ! -d /etc/cloud ] || : >/etc/cloud/cloud-init.disabled
+  [ ! -d /etc/cloud ] || touch /etc/cloud/cloud-init.disabled
 }
 
 set_node() {

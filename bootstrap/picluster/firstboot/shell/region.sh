@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2154 # the values stand before it
 
 # A zone or locale that this image does not know leaves its own in place.
 set_timezone() {

@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2154 # the values stand before it
 
 # The radio is off in stock images until the country is known, in three places (pi-gen, stage2/02-net-tweaks).
 unblock_wifi() {
@@ -26,5 +27,5 @@ set_wifi() {
     fi
   fi
   # NetworkManager ignores a file that others may read.
-  : >"$file" && chmod 600 "$file" && printf '%s\n' "$content" >"$file"
+  touch "$file" && chmod 600 "$file" && printf '%s\n' "$content" >"$file"
 }
