@@ -4,76 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from cardkit import BOOT_START, PARTITION, STOCK, Judge
+from cardkit import BOOT_START, PARTITION, STOCK, Judge, run
+from readerkit import SIZE, Machine, reader
 
 from picluster import cli, devices
-from picluster.devices import Device, rounds
+from picluster.devices import rounds
 from picluster.fat import read_tree
-from picluster.filetarget import ExistingFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-SIZE = 64 << 20
-
-
-class Card(ExistingFile):
-    """A card in a reader: a file of fixed size."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.capacity = SIZE
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        return self
-
-
-@dataclass
-class Machine:
-    """Readers whose cards a user changes between two looks.
-
-    Attributes:
-        folder: Where the cards' bytes are.
-        listed: What is seen now.
-        later: What is seen at the looks that come; the last one stays.
-        opened: The cards that were opened for writing.
-    """
-
-    folder: Path
-    listed: list[Device]
-    later: list[list[Device]] = field(default_factory=list)
-    opened: list[str] = field(default_factory=list)
-    looks: int = 0
-
-    def devices(self) -> list[Device]:
-        self.looks += 1
-        if self.looks > 1 and self.later:
-            self.listed = self.later.pop(0)
-        return self.listed
-
-    def bytes_of(self, device: Device) -> Path:
-        path = self.folder / f"{device.path.rpartition('/')[2]}-{device.sequence}"
-        if not path.exists():
-            with path.open("wb") as stream:
-                stream.truncate(SIZE)
-        return path
-
-    def open(self, device: Device, *, unmount: bool) -> Card:
-        devices.same_medium(device, self.listed)
-        self.opened.append(device.path)
-        return Card(self.bytes_of(device))
-
-
-def reader(path: str, sequence: str, **changes: Any) -> Device:
-    plain = Device(path, SIZE, "USB Reader", "0815", True, False, False, (), "", sequence)  # noqa: FBT003 - as listed
-    return replace(plain, **changes)
+    from picluster.devices import Device
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +49,38 @@ def burn(*more: str, names: str = "red[1-3]", ips: str = "192.168.63.[11-13]") -
 
 def host_name(card: Path) -> str:
     return str(yaml.safe_load(read_tree(card)["meta-data"])["local-hostname"])
+
+
+VERBATIM = "cm-burn --name red[5-7] --key ~/.ssh/id_rsa.pub --ips 192.168.1.[5-7] --image 2018-06-27-raspbian-stretch"
+STRETCH = {
+    "cmdline.txt": b"dwc_otg.lpm_enable=0 console=serial0,115200 console=tty1 root=PARTUUID=4d3ee428-02 rootfstype=ext4 "
+    b"elevator=deadline fsck.repair=yes rootwait quiet init=/usr/lib/raspi-config/init_resize.sh\n",
+    "config.txt": b"dtparam=audio=on\n",
+    "issue.txt": b"Raspberry Pi reference 2018-06-27\nGenerated using pi-gen, stage4\n",
+    "kernel7.img": b"kernel",
+}
+
+
+def test_the_command_of_2018_works_as_it_stands(make_card: Callable[..., Path], here: Path, judge: Judge) -> None:
+    make_card("2018-06-27-raspbian-stretch.img", files=STRETCH, mkfs=("-F", 32, "-s", 1, "-n", "boot"))
+    (here / "home/.ssh").mkdir(parents=True)
+    run("ssh-keygen", "-q", "-t", "rsa", "-b", 2048, "-N", "", "-f", here / "home/.ssh/id_rsa")
+    # By the shell, which expands the tilde and finds no file that the brackets match.
+    run("bash", "-c", f"{sys.executable} -m picluster burn {VERBATIM.removeprefix('cm-burn ')}")
+    for number in (5, 6, 7):
+        card = here / f"cards/red{number}.img"
+        judge.is_sound(judge.partition(card))
+        files = read_tree(card)
+        assert f"red{number}" in "".join(data.decode(errors="replace") for data in files.values())
+        assert files["config.txt"] == STRETCH["config.txt"]
+    assert "id:red7,red7,192.168.1.7" in (here / "inventories/red/reservations.dnsmasq").read_text(encoding="utf-8")
+
+
+def test_every_key_that_is_given_may_log_in(here: Path) -> None:
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "second")
+    assert burn("-o", "out", "--key", "second.pub") == 0
+    keys = yaml.safe_load(read_tree(here / "out/red1.img")["user-data"])["user"]["ssh_authorized_keys"]
+    assert keys == [(here / name).read_text(encoding="utf-8").strip() for name in ("key.pub", "second.pub")]
 
 
 def test_three_nodes_and_two_readers_are_two_rounds(
