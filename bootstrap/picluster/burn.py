@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from picluster.overlay import Patch
     from picluster.target import Medium, Target
 
-# Pieces that are read back in the same moment, 4 MiB each; cards beyond that take turns, piece by piece.
-_READING = 16
+# Cards that are read back in the same moment; beyond that they take turns, buffer by buffer.
+_READING = 32
 # A card reader's own time-outs end within half a minute; what takes longer than this does not come back.
 STALL_S = 60.0
 _INTERRUPTED = "the burn was interrupted"
@@ -269,7 +269,7 @@ def burn(
     """
     options, watcher = options or Options(), watcher or Watcher()
     source = Source(image, options.bmap, sparse=options.sparse, learn=options.verify)
-    reading = Buffers(_READING)
+    reading = Buffers(_READING, verify.STRETCH)
     writers = [_Writer(card, source, options, watcher, reading) for card in cards]
     try:
         for writer in writers:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # Cards write whole erase blocks of 4 MiB at once, and system calls are few.
 CHUNK = 4 << 20
-# 64 MiB: what a slow card may lag behind a fast one.
-_BUFFERS = 16
+# 48 MiB: what a card may lag behind while it pauses to tidy up, as cards do.
+_BUFFERS = 12
 # Holes smaller than this save nothing.
 _GRAIN = 64 << 10
 _ZEROS = bytes(CHUNK)
@@ -37,9 +37,16 @@ def is_zero(data: memoryview) -> bool:
     return bytes(data) == (_ZEROS if len(data) == CHUNK else _ZEROS[: len(data)])
 
 
-def digest(data: memoryview) -> bytes:
+def hasher() -> hashlib.blake2b:
     """Return what tells contents apart; BLAKE2 keeps up with any card reader."""
-    return hashlib.blake2b(data, digest_size=32).digest()
+    return hashlib.blake2b(digest_size=32)
+
+
+def digest(data: memoryview) -> bytes:
+    """Return the digest of contents that are in one place."""
+    hashed = hasher()
+    hashed.update(data)
+    return hashed.digest()
 
 
 def aligned(length: int) -> memoryview:
@@ -63,20 +70,22 @@ class Piece:
 
 
 class Buffers:
-    """A fixed number of buffers of CHUNK bytes.
+    """A fixed number of buffers.
 
     Args:
         count: How many.
+        size: Bytes of each.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, size: int) -> None:
+        self._size = size
         self._free: Queue[memoryview] = Queue()
         for _ in range(count):
             self.add()
 
     def add(self) -> None:
         """Add one: for the start, or for one that never comes back."""
-        self._free.put(aligned(CHUNK))
+        self._free.put(aligned(self._size))
 
     def take(self, timeout: float | None = None) -> memoryview | None:
         """Take one; None if there was none within so many seconds."""
@@ -217,7 +226,7 @@ class Source:
     pieces: list[Piece] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._pool = Buffers(_BUFFERS)
+        self._pool = Buffers(_BUFFERS, CHUNK)
 
     def chunks(self, unstick: Callable[[], None]) -> Iterator[Chunk]:
         """Read the image; each chunk is yielded with one user, who must release it.

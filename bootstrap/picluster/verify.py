@@ -6,7 +6,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from picluster.errors import PiclusterError
-from picluster.source import aligned, digest, is_zero
+from picluster.source import aligned, hasher, is_zero
 from picluster.target import ALIGNMENT
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from picluster.overlay import Patch
     from picluster.source import Buffers, Piece
     from picluster.target import Medium
+
+# What is read at once: enough to keep a card busy, little enough for many cards at a time.
+STRETCH = 1 << 20
 
 
 class _Blocks:
@@ -42,10 +45,6 @@ def _complain(target: Medium, offset: int) -> PiclusterError:
     )
 
 
-def _matches(view: memoryview, piece: Piece) -> bool:
-    return is_zero(view) if piece.digest is None else digest(view) == piece.digest
-
-
 def pieces(
     target: Medium,
     expected: Sequence[Piece],
@@ -59,7 +58,7 @@ def pieces(
         target: The card, synced.
         expected: The image's pieces.
         patches: What the card holds that the image does not.
-        buffers: Taken from and given back piece by piece, so that cards share them.
+        buffers: Of STRETCH bytes; taken and given back stretch by stretch, so that cards share them.
         step: Told how far it is, before each piece; may raise to end it.
 
     Raises:
@@ -69,30 +68,45 @@ def pieces(
     changed = _Blocks(patches)
     for piece in expected:
         step(piece.offset)
-        buffer = buffers.take()
-        if buffer is None:
-            raise AssertionError("a take without a time limit ends with a buffer")
-        view = buffer[: piece.length]
-        try:
-            count = target.read(piece.offset, view)
-            if count < piece.length:
-                if not target.fresh:
-                    raise _complain(target, piece.offset + count)
-                # A new file whose last bytes are zeros ends before them until it gets its length.
-                view[count:] = bytes(piece.length - count)
-            for offset, new, stock in changed.within(piece.offset, piece.offset + piece.length):
-                block = view[offset - piece.offset :][:ALIGNMENT]
-                if bytes(block) != new:
+        hashed = hasher()
+        for offset in range(piece.offset, piece.offset + piece.length, STRETCH):
+            length = min(STRETCH, piece.offset + piece.length - offset)
+            buffer = buffers.take()
+            if buffer is None:
+                raise AssertionError("a take without a time limit ends with a buffer")
+            try:
+                view = _read(target, offset, buffer[:length])
+                _undo(changed, target, offset, view)
+                if piece.digest is not None:
+                    hashed.update(view)
+                elif not is_zero(view):
                     raise _complain(target, offset)
-                # With the patch undone the rest is compared as the image's.
-                block[:] = stock
-            if not _matches(view, piece):
-                raise _complain(target, piece.offset)
-        finally:
-            buffers.give(buffer)
+            finally:
+                buffers.give(buffer)
+        if piece.digest is not None and hashed.digest() != piece.digest:
+            raise _complain(target, piece.offset)
     # Patches where a block map has nothing.
     for offset, new, _ in changed.unseen():
         data(target, offset, new)
+
+
+def _read(target: Medium, offset: int, view: memoryview) -> memoryview:
+    count = target.read(offset, view)
+    if count < len(view):
+        if not target.fresh:
+            raise _complain(target, offset + count)
+        # A new file whose last bytes are zeros ends before them until it gets its length.
+        view[count:] = bytes(len(view) - count)
+    return view
+
+
+def _undo(changed: _Blocks, target: Medium, offset: int, view: memoryview) -> None:
+    """Compare the patches within and put the image's bytes in their place: the rest is then compared as the image's."""
+    for at, new, stock in changed.within(offset, offset + len(view)):
+        block = view[at - offset :][:ALIGNMENT]
+        if bytes(block) != new:
+            raise _complain(target, at)
+        block[:] = stock
 
 
 def data(target: Medium, offset: int, expected: bytes) -> None:

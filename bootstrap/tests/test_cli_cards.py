@@ -53,8 +53,8 @@ def host_name(card: Path) -> str:
 
 VERBATIM = "cm-burn --name red[5-7] --key ~/.ssh/id_rsa.pub --ips 192.168.1.[5-7] --image 2018-06-27-raspbian-stretch"
 STRETCH = {
-    "cmdline.txt": b"dwc_otg.lpm_enable=0 console=serial0,115200 console=tty1 root=PARTUUID=4d3ee428-02 rootfstype=ext4 "
-    b"elevator=deadline fsck.repair=yes rootwait quiet init=/usr/lib/raspi-config/init_resize.sh\n",
+    "cmdline.txt": b"dwc_otg.lpm_enable=0 console=serial0,115200 console=tty1 root=PARTUUID=4d3ee428-02 "
+    b"rootfstype=ext4 elevator=deadline fsck.repair=yes rootwait quiet init=/usr/lib/raspi-config/init_resize.sh\n",
     "config.txt": b"dtparam=audio=on\n",
     "issue.txt": b"Raspberry Pi reference 2018-06-27\nGenerated using pi-gen, stage4\n",
     "kernel7.img": b"kernel",

@@ -117,7 +117,7 @@ def choose(options: argparse.Namespace, names: Sequence[str], image: Path, need:
     if not wanted:
         if options.force_device:
             raise PiclusterError("--force-device lifts a limit for a device of --device: give --device too")
-        return _Files(options.output or DEFAULT_FOLDER, names, image)
+        return _Files(options.output, names, image)
     if options.output is not None:
         raise PiclusterError("-o writes image files and --device cards: give one of them")
     machine = devices.platform()
@@ -130,7 +130,9 @@ class _Files:
 
     sparse = True
 
-    def __init__(self, folder: Path, names: Sequence[str], image: Path) -> None:
+    def __init__(self, output: Path | None, names: Sequence[str], image: Path) -> None:
+        folder = output or DEFAULT_FOLDER
+        self._unasked = output is None
         planning.check_folder(folder, "-o")
         self.summary = f" in {folder}"
         self._folder = folder
@@ -147,7 +149,12 @@ class _Files:
         return [str(path) for path in self._paths.values()]
 
     def confirm(self, report: Report) -> None:
-        """A card image of the same name is replaced, as by any other tool that writes files."""
+        """Ask nothing: an image file of the same name is replaced, as by any other tool that writes files."""
+        if self._unasked:
+            text = (
+                f"no --device was named, so the cards become image files in {self._folder}; --device auto burns cards"
+            )
+            report.say("note", f"note: {text}", text=text)
 
     def rounds(self, report: Report) -> Iterator[Sequence[Place]]:  # noqa: ARG002 - nothing is to be swapped
         self._folder.mkdir(parents=True, exist_ok=True)
