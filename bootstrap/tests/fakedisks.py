@@ -152,7 +152,11 @@ class Kernel32Dll:
 
     def _ReadFile(self, handle: Any, buffer: Any, length: Any, done: Any, overlapped: None) -> int:  # noqa: N802
         self.faults.called("read")
-        came = os.read(self.held[handle.value][1], self.faults.most(length.value))
+        fd = self.held[handle.value][1]
+        # Unlike a file, a disk cannot be read past its end.
+        if os.lseek(fd, 0, os.SEEK_CUR) + length.value > os.fstat(fd).st_size:
+            raise OSError(errno.EINVAL, "past the end")
+        came = os.read(fd, self.faults.most(length.value))
         ctypes.memmove(buffer._obj, came, len(came))
         done._obj.value = len(came)
         return 1

@@ -226,6 +226,15 @@ def test_what_macos_does_not_know_is_not_taken_for_empty(
     assert mac.devices()[1].contents == contents
 
 
+def test_a_card_is_looked_at_without_being_held(mac: macos.MacOS, medium: Path, faults: Faults) -> None:
+    medium.write_bytes(b"a" * 4096 + b"b" * 100)
+    card = mac.devices()[1]
+    assert mac.peek(card, 4096, 8192) == b"b" * 100
+    faults.errors["open"] = errno.EPERM
+    with pytest.raises(OSError, match="Full Disk Access"):
+        mac.peek(card, 0, 4096)
+
+
 def test_a_raw_disk_that_knows_no_fsync_is_synced_all_the_same(mac: macos.MacOS, faults: Faults) -> None:
     with mac.open(mac.devices()[1], unmount=True) as target:
         faults.errors |= {"sync": errno.ENOTTY, "ioctl": errno.ENOTTY}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from diskkit import ROOT, aligned, blank, device, loop
+from diskkit import ROOT, aligned, device, loop
 
 from picluster.devices import safety
 from picluster.devices.linux import Linux
@@ -203,6 +203,19 @@ def test_a_card_is_asked_for_whose_it_is_whatever_is_known_of_its_contents() -> 
     assert asked
 
 
+def test_a_card_that_was_refused_is_not_read_again_and_again() -> None:
+    asked: list[Device] = []
+
+    def ours(card: Device) -> bool:
+        asked.append(card)
+        return card.contents == OURS
+
+    again = burnt(following(B))
+    world = World([burnt(B)], [again], [again], [again], [gone(B)], [again], [following(B, 7)])
+    assert second_round(world, swap(B, ours=ours)) == [("red6", following(B, 7))]
+    assert asked == [again, again, following(B, 7)]
+
+
 UNFIT = {
     "too small": ({"size": 4_000_000_000}, "it holds 4.0 GB, and the image needs 8.0 GB"),
     "write-protected": ({"read_only": True}, "it is write-protected"),
@@ -285,6 +298,12 @@ def test_a_listing_that_fails_for_a_moment_ends_nothing() -> None:
     assert second_round(world, swap(B)) == [("red6", following(B))]
 
 
+def test_a_listing_that_fails_now_and_then_for_hours_ends_nothing() -> None:
+    failing = PiclusterError("lsblk did not answer")
+    world = World([burnt(B)], *[failing] * 9, [burnt(B)], *[failing] * 9, [following(B)])
+    assert second_round(world, swap(B)) == [("red6", following(B))]
+
+
 def test_a_listing_that_keeps_failing_ends_the_waiting() -> None:
     with pytest.raises(PiclusterError, match="lsblk did not answer"):
         second_round(World(PiclusterError("lsblk did not answer")), swap(B))
@@ -312,10 +331,7 @@ def test_real_media_are_swapped_in_a_real_device(tmp_path: Path) -> None:
     mark = b"written by us".ljust(4096, b"\0")
 
     def ours(card: Device) -> bool:
-        buffer = blank(4096)
-        with linux.open(card, unmount=False) as target:
-            target.read(0, buffer)
-        return buffer == mark
+        return linux.peek(card, 0, 4096) == mark
 
     with loop(files[0]) as path:
         # The burnt card is put in again before the right one is.

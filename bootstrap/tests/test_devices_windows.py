@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -228,6 +229,15 @@ def test_what_windows_does_not_know_is_not_taken_for_empty(system: windows.Windo
     assert find(system, CARD).contents == ""
     medium.write_bytes((b"\0" * 1080 + b"\x53\xef").ljust(1 << 20, b"\0"))
     assert find(system, CARD).contents == "data of an unknown kind"
+
+
+def test_a_card_is_looked_at_without_being_held(system: windows.Windows, medium: Path, faults: Faults) -> None:
+    medium.write_bytes(b"a" * 4096 + b"b" * 4096)
+    card = replace(find(system, CARD), size=8192)
+    assert system.peek(card, 4096, 8192) == b"b" * 4096
+    faults.errors["open"] = errno.EACCES
+    with pytest.raises(OSError, match="run this as administrator"):
+        system.peek(card, 0, 4096)
 
 
 def test_powershell_that_fails_or_is_missing_ends_in_a_sentence(
