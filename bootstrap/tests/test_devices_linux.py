@@ -6,16 +6,19 @@ import errno
 import json
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from diskkit import ROOT, aligned, blank, loop, mounted, recorded
+from fakedisks import Faults, FileControl, FileOs
 
 from picluster.devices import mounts
 from picluster.devices.linux import Facts, Linux, parse, parse_blkid
-from picluster.devices.linuxdisk import open_disk
+from picluster.devices.linuxdisk import LinuxHandle, open_disk
+from picluster.devices.raw import RawDisk
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
@@ -139,6 +142,17 @@ SYSTEMS: dict[str, tuple[Facts, set[str]]] = {
     ),
     # md127 stands below both disks of the recording.
     "RAID 1": (replace(LIVE, mountinfo=mount("0:9", "/", "ext4", "/dev/md127")), {"/dev/sdk", "/dev/sdl"}),
+    # lsblk shows what lies on a RAID below one of its disks only.
+    "a partition of a RAID 1": (
+        Facts(
+            told(
+                disk("sda", "8:0", part("sda1", "8:1", part("md0", "9:0", part("md0p1", "259:0")))),
+                disk("sdb", "8:16", part("sdb1", "8:17", part("md0", "9:0"))),
+            ),
+            mount("259:0", "/"),
+        ),
+        {"/dev/sda", "/dev/sdb"},
+    ),
     "LVM on a whole disk": (
         replace(LIVE, mountinfo=mount("0:9", "/", "ext4", "/dev/mapper/vgtest-lvtest")),
         {"/dev/sdb"},
@@ -376,6 +390,26 @@ def test_the_same_card_put_in_again_is_another_one(machine: Path) -> None:
         linux.open(chosen, unmount=False)
 
 
+@pytest.mark.parametrize(("sequence", "size"), [("8", 32_000_000_000), ("7", 16_000_000_000)])
+def test_a_card_that_is_swapped_at_the_last_moment_is_let_go_untouched(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, sequence: str, size: int
+) -> None:
+    faults = Faults()
+    medium = machine / "medium"
+    medium.write_bytes(bytes(4096))
+
+    def open_late(path: str) -> RawDisk:
+        (machine / "sys/class/block/sdb/diskseq").write_text(sequence)
+        calls = FileOs(faults)
+        return RawDisk(path, size, LinuxHandle(calls.open(str(medium), os.O_RDWR), calls, FileControl(faults)))
+
+    monkeypatch.setattr("picluster.devices.linux.open_disk", open_late)
+    linux = Linux(Shell(lsblk=(0, CARDS, ""), blkid=NOTHING), machine)
+    with pytest.raises(PiclusterError, match="another card is in /dev/sdb now"):
+        linux.open(linux.devices()[1], unmount=False)
+    assert faults.log == [f"open {medium}", "close"]
+
+
 def test_a_disk_that_became_the_systems_is_not_opened(machine: Path) -> None:
     linux = Linux(Shell(lsblk=(0, CARDS, ""), blkid=NOTHING), machine)
     chosen = linux.devices()[1]
@@ -495,6 +529,19 @@ def test_what_is_written_is_on_the_medium(card: str, backing: Path) -> None:
         assert back == data
         target.finish(4096 + len(data))
     assert backing.read_bytes()[4096 : 4096 + len(data)] == data
+
+
+@needs_root
+def test_a_card_can_be_looked_at_while_it_is_mounted(card: str, tmp_path: Path) -> None:
+    subprocess.run(["mkfs.ext4", "-q", card], check=True)
+    with mounted(card, tmp_path / "point"):
+        linux = Linux()
+        chosen = find(card)
+        assert linux.peek(chosen, 0, 4096)[1080:1082] == b"\x53\xef"
+        assert linux.peek(chosen, chosen.size - 4096, 8192) == bytes(4096)
+    with pytest.raises(OSError, match="the card was taken out") as caught:
+        linux.peek(replace(chosen, path="/dev/nothing"), 0, 4096)
+    assert caught.value.filename == "/dev/nothing"
 
 
 @needs_root
@@ -626,19 +673,23 @@ def test_a_write_protected_device_says_so(backing: Path) -> None:
 
 
 @needs_root
-def test_without_the_right_the_sentence_says_who_has_it(card: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_right_the_sentence_says_who_has_it(card: str) -> None:
+    # All is imported before the rights are gone: the sources may be where only root can read.
     script = (
-        "import sys; from picluster.devices.linuxdisk import open_disk\n"
-        "try: open_disk(sys.argv[1])\nexcept OSError as error: print(error.strerror)"
+        "import fcntl, os, sys\n"
+        "from picluster.devices.linuxdisk import open_disk\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "try: open_disk(sys.argv[1])\n"
+        "except OSError as error: print(error.strerror)\n"
     )
-    told_ = subprocess.run(
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "python3", "-c", script, card],
+    said = subprocess.run(
+        [sys.executable, "-c", script, card],
         check=True,
         capture_output=True,
         text=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    assert "run this as root, or as a member of the group disk" in told_.stdout
+        env={"PYTHONPATH": str(Path(__file__).parents[1])},
+    ).stdout
+    assert "run this as root, or as a member of the group disk" in said
 
 
 @needs_root

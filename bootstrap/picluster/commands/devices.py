@@ -49,7 +49,9 @@ def _taken(device: Device) -> str:
     if not safety.auto_refusal(device):
         return "--device auto"
     why = safety.refusal(device)
-    return f"nothing: {why}" if why else f"--device {device.path}"
+    if not why:
+        return f"--device {device.path}"
+    return f"nothing: {why}" if safety.refusal(device, forced=True) else f"only --force-device {device.path}: {why}"
 
 
 def _line(row: tuple[str, ...], widths: list[int]) -> str:

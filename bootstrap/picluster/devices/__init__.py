@@ -58,6 +58,19 @@ class Platform(Protocol):
         """
         ...
 
+    def peek(self, device: Device, offset: int, length: int) -> bytes:
+        """Read from it without holding it or telling anybody: to see whose card was put in.
+
+        Args:
+            device: It.
+            offset: From where; a multiple of picluster.target.ALIGNMENT, as the length.
+            length: How many bytes; fewer come at the end.
+
+        Raises:
+            OSError: if it cannot be read (yet); its strerror is a sentence.
+        """
+        ...
+
     def open(self, device: Device, *, unmount: bool) -> Target:
         """Open it to be overwritten, if a fresh listing shows the very same device and medium.
 

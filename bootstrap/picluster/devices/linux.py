@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from picluster.devices import Device, described, mounts, printable, same_medium
 from picluster.devices.blocks import Node, Tree
-from picluster.devices.linuxdisk import open_disk
+from picluster.devices.linuxdisk import NO_RIGHT, open_disk
+from picluster.devices.raw import explain
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
@@ -233,6 +234,15 @@ class Linux:
                 yield disk.kname, "more than one file system"
             elif told.returncode != _BLKID_NOTHING or told.stdout:
                 yield disk.kname, parse_blkid(told.stdout)
+
+    def peek(self, device: Device, offset: int, length: int) -> bytes:
+        """Read from it without holding it or telling anybody."""
+        try:
+            with Path(device.path).open("rb", buffering=0) as disk:
+                disk.seek(offset)
+                return disk.read(length)
+        except OSError as error:
+            raise explain(error, device.path, NO_RIGHT) from error
 
     def open(self, device: Device, *, unmount: bool) -> Target:
         """Open it to be overwritten, if a fresh listing shows the very same device and medium."""

@@ -14,8 +14,9 @@ from picluster.devices.raw import RawDisk, explain
 _BLKRRPART = 0x125F
 _BLKFLSBUF = 0x1261
 
-_NO_RIGHT = "no right to write to it: run this as root, or as a member of the group disk"
-_HINTS = {errno.EACCES: _NO_RIGHT, errno.EPERM: _NO_RIGHT}
+_ROOT = "no right to use it: run this as root, or as a member of the group disk"
+# What people can do about it, by errno.
+NO_RIGHT = {errno.EACCES: _ROOT, errno.EPERM: _ROOT}
 
 
 class Calls(Protocol):
@@ -134,5 +135,5 @@ def open_disk(path: str, calls: Calls | None = None, control: Control | None = N
     except OSError as error:
         if fd >= 0:
             calls.close(fd)
-        raise explain(error, path, _HINTS) from error
+        raise explain(error, path, NO_RIGHT) from error
     return RawDisk(path, size, LinuxHandle(fd, calls, control))

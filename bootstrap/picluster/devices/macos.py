@@ -35,7 +35,7 @@ _NOTHING_TO_SYNC = frozenset({errno.ENOTTY, errno.EINVAL, errno.ENOTSUP})
 _HEAD = 128 << 10
 
 _NO_RIGHT = (
-    "no right to write to it: run this with sudo, and give the terminal Full Disk Access"
+    "no right to use it: run this with sudo, and give the terminal Full Disk Access"
     " (System Settings, Privacy & Security)"
 )
 _HINTS = {errno.EACCES: _NO_RIGHT, errno.EPERM: _NO_RIGHT}
@@ -250,19 +250,26 @@ class MacOS:
 
     def _written(self, path: str) -> bool:
         """Whether there is something on a disk that diskutil knows nothing of: ext4 or LUKS, for example."""
-        head = bytearray(_HEAD)
         try:
-            fd = self._calls.open(_raw(path), self._calls.O_RDONLY | self._calls.O_CLOEXEC)
-        except OSError:
-            # Without the right to read there is none to write: open() will say so.
-            return False
+            return any(self._read(path, 0, _HEAD))
+        except OSError as error:
+            # Without the right to read there is none to write: open() will say so. What cannot be read is not blank.
+            return error.errno not in {errno.EACCES, errno.EPERM}
+
+    def _read(self, path: str, offset: int, length: int) -> bytes:
+        fd = self._calls.open(_raw(path), self._calls.O_RDONLY | self._calls.O_CLOEXEC)
         try:
-            self._calls.preadv(fd, [memoryview(head)], 0)
-        except OSError:
-            return True
+            buffer = bytearray(length)
+            return bytes(buffer[: self._calls.preadv(fd, [memoryview(buffer)], offset)])
         finally:
             self._calls.close(fd)
-        return any(head)
+
+    def peek(self, device: Device, offset: int, length: int) -> bytes:
+        """Read from it without holding it or telling anybody."""
+        try:
+            return self._read(device.path, offset, length)
+        except OSError as error:
+            raise explain(error, device.path, _HINTS) from error
 
     def open(self, device: Device, *, unmount: bool) -> Target:
         """Open it to be overwritten, if a fresh listing shows the very same device and medium."""

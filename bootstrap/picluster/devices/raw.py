@@ -107,6 +107,8 @@ class RawDisk:
 
     def read(self, offset: int, buffer: memoryview) -> int:
         """Fill the buffer from there; return how many bytes there were before the end."""
+        # Past the end one system says nothing, another fails.
+        buffer = buffer[: max(0, self._size - offset)]
         done = 0
         while done < len(buffer):
             try:
@@ -114,7 +116,7 @@ class RawDisk:
             except OSError as error:
                 raise explain(error, self.name) from error
             done += came
-            # What is no whole block can only be the end: disks have nothing smaller.
+            # The medium is shorter than it said, or ends in the middle of a block.
             if not came or came % ALIGNMENT:
                 break
         return done

@@ -42,6 +42,7 @@ class Waiting:
         reader: The device as it was when its last card was burnt.
         emptied: Whether the burnt card was seen to be gone.
         ready: The next card's device, once it is in and may be overwritten.
+        refused: A card that was put in and must not be overwritten; it need not be looked at twice.
         said: What the user is to do; empty once ready.
     """
 
@@ -49,6 +50,7 @@ class Waiting:
     reader: Device
     emptied: bool = False
     ready: Device | None = None
+    refused: Device | None = None
     said: str = ""
 
 
@@ -96,32 +98,36 @@ class Swap:
         if here is None:
             here = self._moved(wait.reader, taken, before, listed)
         if here is None or not here.size:
-            return replace(wait, emptied=True, said=f"{wait.name}: put the next card in {wait.reader.path}")
+            said = f"{wait.name}: put the next card in {wait.reader.path}"
+            return replace(wait, emptied=True, refused=None, said=said)
         if here.path != wait.reader.path:
             wait = replace(wait, emptied=True)
         if not wait.emptied and not _another(wait.reader, here):
             return replace(wait, said=f"{wait.name}: take the card out of {here.path} and put the next one in")
-        why = self._why_not(here, wait)
+        if here.sequence and here == wait.refused:
+            return wait
+        refused: Device | None = here
+        try:
+            why = self._why_not(here)
+        except OSError as error:
+            why, refused = f"it cannot be read ({error.strerror or error})", None
         if why:
-            return replace(wait, emptied=True, said=f"{wait.name}: the card in {here.path} is not taken: {why}")
+            said = f"{wait.name}: the card in {here.path} is not taken: {why}"
+            return replace(wait, emptied=True, refused=refused, said=said)
         return replace(wait, emptied=True, ready=here, said="")
 
-    def _why_not(self, device: Device, wait: Waiting) -> str:
+    def _why_not(self, device: Device) -> str:
         """Say why a card that was put in is not overwritten; empty if it may be."""
         why = safety.refusal(device, need=self._need, forced=True)
         if why:
             return why
-        try:
-            if self._is_ours(device):
-                return "it was just burnt; put in another one"
-        except OSError as error:
-            return f"it cannot be read ({error.strerror or error})"
+        if self._is_ours(device):
+            return "it was just burnt; put in another one"
         if self.selection.auto:
             why = safety.auto_refusal(device, need=self._need)
             return f"{why}; take it out, or name the reader with --device" if why else ""
-        # Only a reader that --force-device names may come with a mounted, fixed or huge medium, and under no new path.
-        forced = device.path == wait.reader.path and device.path in self.selection.forced
-        return safety.refusal(device, need=self._need, forced=forced)
+        # Only a reader that --force-device names may come with a mounted, fixed or huge medium; one that moved is not.
+        return safety.refusal(device, need=self._need, forced=device.path in self.selection.forced)
 
     def _moved(
         self, reader: Device, taken: Collection[str], before: Collection[str], listed: dict[str, Device]

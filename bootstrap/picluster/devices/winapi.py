@@ -21,7 +21,6 @@ _INVALID = ctypes.c_void_p(-1).value
 _FILE_BEGIN = 0
 
 # <winerror.h>: what our sentences know, the others are told as their number.
-_END_OF_FILE = 38
 _ERRNO = {
     2: errno.ENOENT,  # FILE_NOT_FOUND
     3: errno.ENOENT,  # PATH_NOT_FOUND
@@ -125,11 +124,7 @@ class Kernel32:
         self._seek(handle, offset)
         done = wintypes.DWORD()
         pointer = (ctypes.c_char * len(buffer)).from_buffer(buffer)
-        if not self._dll.ReadFile(_handle(handle), _at(pointer), _dword(len(buffer)), _at(done), None):
-            error = self._error()
-            if error.code != _END_OF_FILE:
-                raise error
-            return 0
+        self._check(self._dll.ReadFile(_handle(handle), _at(pointer), _dword(len(buffer)), _at(done), None))
         return done.value
 
     def flush(self, handle: int) -> None:

@@ -29,10 +29,7 @@ _LOCK_TRIES = 20
 _LOCK_PAUSE_S = 0.25
 # All file systems and partition tables in use leave a mark within this.
 _HEAD = 128 << 10
-_HINTS = {
-    errno.EACCES: "no right to write to it: run this as administrator",
-    errno.EPERM: "no right to write to it: run this as administrator",
-}
+_HINTS = {errno.EACCES: "no right to use it: run this as administrator"}
 # Only single quotes: it is one argument of a command line.
 SCRIPT = """
 $ErrorActionPreference = 'Stop'
@@ -221,19 +218,26 @@ class Windows:
 
     def _written(self, path: str) -> bool:
         """Whether there is something on a disk that Windows knows nothing of: ext4 or LUKS, for example."""
-        head = bytearray(_HEAD)
         try:
-            handle = self._calls.open(path, write=False, direct=False)
-        except OSError:
-            # Without the right to read there is none to write: open() will say so.
-            return False
+            return any(self._read(path, 0, _HEAD))
+        except OSError as error:
+            # Without the right to read there is none to write: open() will say so. What cannot be read is not blank.
+            return error.errno != errno.EACCES
+
+    def _read(self, path: str, offset: int, length: int) -> bytes:
+        handle = self._calls.open(path, write=False, direct=False)
         try:
-            self._calls.read(handle, 0, memoryview(head))
-        except OSError:
-            return True
+            buffer = bytearray(length)
+            return bytes(buffer[: self._calls.read(handle, offset, memoryview(buffer))])
         finally:
             self._calls.close(handle)
-        return any(head)
+
+    def peek(self, device: Device, offset: int, length: int) -> bytes:
+        """Read from it without holding it or telling anybody."""
+        try:
+            return self._read(device.path, offset, max(0, min(length, device.size - offset)))
+        except OSError as error:
+            raise explain(error, device.path, _HINTS) from error
 
     def open(self, device: Device, *, unmount: bool) -> Target:
         """Open it to be overwritten, if a fresh listing shows the very same device and medium."""
