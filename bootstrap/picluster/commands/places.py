@@ -12,7 +12,6 @@ from picluster.commands import planning
 from picluster.devices import rounds, safety
 from picluster.errors import PiclusterError
 from picluster.filetarget import FileTarget
-from picluster.source import aligned
 
 if TYPE_CHECKING:
     import argparse
@@ -227,14 +226,8 @@ class _Readers:
         self._burnt.append(patches)
 
     def _is_ours(self, device: Device) -> bool:
-        try:
-            with self.machine.open(device, unmount=False) as target:
-                # Together they hold the burn's own instance, so no other card has them all.
-                return any(all(_holds(target, patch) for patch in patches) for patches in self._burnt)
-        except PiclusterError as error:
-            raise OSError(str(error)) from error
+        # Together they hold the burn's own instance, so no other card has them all.
+        return any(all(self._holds(device, patch) for patch in patches) for patches in self._burnt)
 
-
-def _holds(target: Target, patch: Patch) -> bool:
-    view = aligned(len(patch.new))
-    return target.read(patch.offset, view) == len(view) and bytes(view) == patch.new
+    def _holds(self, device: Device, patch: Patch) -> bool:
+        return self.machine.peek(device, patch.offset, len(patch.new)) == patch.new
