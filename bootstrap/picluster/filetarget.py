@@ -57,8 +57,9 @@ class _File:
         """Bring it to the disk and drop it from the page cache, where the platform can."""
         stream = self._open
         os.fsync(stream.fileno())
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        advise = getattr(os, "posix_fadvise", None)
+        if advise:
+            advise(stream.fileno(), 0, 0, getattr(os, "POSIX_FADV_DONTNEED", 4))
 
 
 class FileTarget(_File):

@@ -62,6 +62,11 @@ class Machine:
         self.opened.append(device.path)
         return Card(self.bytes_of(device))
 
+    def peek(self, device: Device, offset: int, length: int) -> bytes:
+        with self.bytes_of(device).open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(length)
+
 
 def reader(path: str, sequence: str, **changes: Any) -> Device:
     plain = Device(path, SIZE, "USB Reader", "0815", True, False, False, (), "", sequence)  # noqa: FBT003 - as listed
