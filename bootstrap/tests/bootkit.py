@@ -51,8 +51,8 @@ def kernel(line: str) -> tuple[list[str], list[str]]:
     """Return the words of a command line as the kernel splits them, and what it runs as process 1.
 
     Written from lib/cmdline.c (next_arg) and init/main.c (init_setup, unknown_bootoption): only double quotes count,
-    the last init= wins, and of the words behind it those with a dot before any `=` are dropped as modules' parameters,
-    those with `=` become variables, and the rest are arguments.
+    the last init= wins, and of the words behind it those with a dot before any `=` are dropped (they are
+    parameters of modules), those with `=` become variables, and the rest are arguments.
     """
     words, word, quoted = [], "", False
     for letter in line.strip() + " ":

@@ -38,10 +38,13 @@ class Node:
 
     @classmethod
     def start(cls, image: str, boot: str) -> Node:
-        """Start a container that does nothing yet, without a network and without the right to reboot anything."""
+        """Start a container that does nothing yet, without a network and without the right to reboot anything.
+
+        Its host name is the one after the first boot: a container cannot change its own.
+        """
         docker = Docker.find()
         name = f"firstboot-{uuid.uuid4().hex[:12]}"
-        docker.start(Container(image, ["sleep", "infinity"], name=name, hostname="raspberrypi", network="none"))
+        docker.start(Container(image, ["sleep", "infinity"], name=name, hostname="red007", network="none"))
         return cls(docker, name, boot)
 
     def stop(self) -> None:
@@ -92,13 +95,12 @@ class Node:
         )
 
     def login(self, user: str, private: bytes) -> str:
-        """Log in by the key and ask sudo for a root shell; return what is said. sshd is stopped again."""
+        """Log in by the key and ask sudo for root; return what is said. One sshd for one login, as inetd starts it."""
         self.put({"key": private}, "/run/login")
         return self.must(
             "mkdir -p /run/sshd; chmod 600 /run/login/key; chown root /run/login/key; ssh-keygen -A >/dev/null\n"
-            "/usr/sbin/sshd -p 2222 -o PidFile=/run/login/pid\n"
-            "ssh -i /run/login/key -p 2222 -o StrictHostKeyChecking=no -o BatchMode=yes -o LogLevel=ERROR"
-            f" {user}@127.0.0.1 'sudo -n id -un && id -un' ; code=$?; kill $(cat /run/login/pid); exit $code"
+            "ssh -i /run/login/key -o ProxyCommand='/usr/sbin/sshd -i' -o StrictHostKeyChecking=no -o BatchMode=yes"
+            f" -o LogLevel=ERROR {user}@node 'sudo -n id -un && id -un'"
         )
 
     def sshd(self) -> dict[str, str]:

@@ -52,12 +52,15 @@ finish() {
 
 set_name() {
   printf '%s\n' "$name" >/etc/hostname || return
-  hosts=$(grep -v '^127\.0\.1\.1[[:space:]]' /etc/hosts)
-  case $hosts in
-    *localhost*) ;;
-    *) hosts=$(printf '127.0.0.1\tlocalhost\n%s' "$hosts") ;;
-  esac
-  printf '%s\n127.0.1.1\t%s\n' "$hosts" "$name" >/etc/hosts
+  hosts=$(sed "s/^127\.0\.1\.1[[:space:]].*/127.0.1.1\t$name/" /etc/hosts)
+  # A power cut may have emptied the file.
+  for line in '127.0.0.1\tlocalhost' "127.0.1.1\t$name"; do
+    case $hosts in
+      *"${line%%\\*}"[[:space:]]*) ;;
+      *) hosts=$(printf "%s\n$line" "$hosts") ;;
+    esac
+  done
+  printf '%s\n' "$hosts" >/etc/hosts
 }
 
 rename_user() { # OLD
