@@ -212,7 +212,7 @@ def test_programs_are_told_of_devices_and_swaps(machine: Machine, capsys: pytest
     assert events[-1]["burnt"] == ["red1", "red2", "red3"]
 
 
-def test_one_dead_card_is_replaced_from_the_inventory_alone(here: Path) -> None:
+def test_one_dead_card_is_replaced_from_the_inventory_alone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert burn("-o", "out", "--timezone", "Europe/Berlin") == 0
     groups = (here / "inventories/red/20-roles.yml").read_bytes()
     nodes = (here / "inventories/red/10-nodes.yml").read_bytes()
@@ -221,7 +221,10 @@ def test_one_dead_card_is_replaced_from_the_inventory_alone(here: Path) -> None:
     (here / "out/red2.img").unlink()
     known = here / "inventories/red/known_hosts"
     known.write_text("red1 ssh-ed25519 AA\nred2 ssh-ed25519 AA\n", encoding="utf-8")
-    assert cli.main(["burn", "--name", "red2", "--replace", "-o", "out"]) == 0
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    again = ["burn", "--name", "red2", "--replace", "-o", str(here / "out"), "--inventories", str(here / "inventories")]
+    assert cli.main(again) == 0
     after = read_tree(here / "out/red2.img")
     old, new = (yaml.safe_load(tree["user-data"]) for tree in (before, after))
     assert new == old

@@ -159,7 +159,7 @@ def _record(
     wanted: str, resolved: ResolvedImage, options: argparse.Namespace, identity: identities.Identity
 ) -> record.Record:
     local = Path(wanted).expanduser()
-    is_file = resolved.path.name.startswith(local.name) and resolved.path.parent == local.absolute().parent
+    is_file = "://" not in wanted and resolved.path.absolute().parent == local.absolute().parent
     wifi = identity.settings.wifi
     return record.Record(
         image=str(resolved.path.absolute()) if is_file else wanted,
