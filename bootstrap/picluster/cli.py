@@ -54,7 +54,7 @@ def _main(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> i
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run picluster; return its exit code (0 good, 1 a card failed, 2 bad input and nothing written)."""
+    """Run picluster; return its exit code: 0 good, 2 bad input and nothing changed, 11 to 99 cards failed, else 1."""
     return _main(_parser(), arguments)
 
 

@@ -13,6 +13,7 @@ import yaml
 from cardkit import BOOT_START, PARTITION, STOCK, Judge, mbr
 
 from picluster import cli
+from picluster.commands import exit_cards
 from picluster.fat import FatVolume, read_tree
 
 if TYPE_CHECKING:
@@ -174,17 +175,23 @@ def test_bad_input_ends_in_one_sentence_and_nothing_is_written(
     assert _everything(here) == before
 
 
-def test_a_failed_card_is_named_and_the_exit_code_is_1(
+def test_failed_cards_are_named_and_the_exit_code_says_how_many(
     make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_card()
-    (here / "out" / ".red2.img.part" / "in the way").mkdir(parents=True)
-    assert cli.main(BURN) == 1
+    for name in ("red2", "red3"):
+        (here / "out" / f".{name}.img.part" / "in the way").mkdir(parents=True)
+    assert cli.main(BURN) == 12
     said = capsys.readouterr()
     assert "red2 failed: " in said.err
-    assert "burnt and verified 2 of 3 cards in out; failed: red2" in said.out
+    assert "burnt and verified 1 of 3 cards in out; failed: red2, red3" in said.out
     assert (here / "out" / "red1.img").exists()
     assert not (here / "out" / "red2.img").exists()
+
+
+@pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 11), (89, 99), (200, 99)])
+def test_no_number_of_failed_cards_looks_like_something_else(failed: int, code: int) -> None:
+    assert exit_cards(failed) == code
 
 
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(

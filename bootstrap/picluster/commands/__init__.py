@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+# So many cards failed, plus this: apart from bad input, and below the codes that shells use for signals.
+EXIT_CARDS = 10
+_EXIT_CARDS_MAX = 99
+
+
+def exit_cards(failed: int) -> int:
+    """Return the exit code that says how many cards failed: 11 is one, 99 is 89 or more, and 0 none."""
+    return min(EXIT_CARDS + failed, _EXIT_CARDS_MAX) if failed else 0
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picluster import bmap, burn, firstboot, inventory, overlay, record
-from picluster.commands import EXIT_FAILED, images, planning
+from picluster.commands import exit_cards, images, planning
 from picluster.commands import identity as identities
 from picluster.commands import places as placing
 from picluster.errors import PiclusterError
@@ -237,4 +237,4 @@ def _conclude(job: _Job, results: Sequence[burn.Result], report: Report) -> int:
     if failed:
         text += f"; failed: {', '.join(failed)} (again with: --name {','.join(failed)} --replace)"
     report.say("done", text, burnt=burnt, failed=failed)
-    return EXIT_FAILED if failed else 0
+    return exit_cards(len(failed))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picluster import devices, firstboot, inventory, prepare
-from picluster.commands import EXIT_FAILED, planning
+from picluster.commands import exit_cards, planning
 from picluster.commands import identity as identities
 from picluster.devices import safety
 from picluster.errors import PiclusterError
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace, report: Report) -> int:
             text = f"{name}: {verb} {place.title} ({adapter.title}; {error or ', '.join(written)})"
             report.say("card", text, name=name, place=place.title, state=state, detail=error)
     inventory.forget_host_keys(planned.folder, [] if options.dry_run else set(nodes) - set(failed))
-    return EXIT_FAILED if failed else 0
+    return exit_cards(len(failed))
 
 
 def _openers(options: argparse.Namespace) -> list[Callable[[], Target]]:
