@@ -43,6 +43,7 @@ lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck
 	ruff check .
 	ruff format --check .
 	mypy bootstrap/picluster molecule/lab collection/ansible_collections/picluster/cloud/plugins
+	for platform in darwin win32; do mypy --platform $$platform --cache-dir .mypy_cache/$$platform bootstrap/picluster; done
 	yamllint --strict .
 	ansible-lint --strict
 	shellcheck .ci/run molecule/lab/host-setup molecule/run-scenarios bootstrap/picluster/firstboot/shell/*.sh
@@ -63,5 +64,6 @@ test-full: test ## What takes longer: the demo twice, from nothing and again
 	$(MAKE) demo demo demo-down
 
 .PHONY: bench
-bench: setup ## Ratios of one run, against the running demo
+bench: setup ## Ratios of one run: cards against dd (as root), then the running demo against a ping
+	benchmarks/burn
 	benchmarks/rerun inventories/$(CLUSTER)
