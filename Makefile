@@ -42,21 +42,25 @@ demo-down: $(VENV)/.installed ## Remove the demo's containers, network and cards
 lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck
 	ruff check .
 	ruff format --check .
-	mypy bootstrap/picluster molecule/lab collection/ansible_collections/picluster/cloud/plugins
+	mypy bootstrap/picluster molecule/lab $(wildcard molecule/boots/*.py) collection/ansible_collections/picluster/cloud/plugins
 	yamllint --strict .
 	ansible-lint --strict
-	shellcheck .ci/run molecule/lab/host-setup molecule/run-scenarios
+	shellcheck .ci/run molecule/lab/host-setup molecule/run-scenarios $$(grep -rlE '^#!/bin/(ba)?sh' molecule/boots/systems)
 
 .PHONY: unit
 unit: setup ## Unit tests of every module, filter and bootstrap function
 	pytest --durations=5
+
+.PHONY: boots
+boots: setup ## First boots: burnt cards of each generation, started by a real kernel
+	pytest --durations=5 molecule/boots/tests
 
 .PHONY: scenarios
 scenarios: setup ## Molecule: three nodes, all layers, faults included
 	molecule/run-scenarios cluster
 
 .PHONY: test
-test: lint unit scenarios ## Everything that a contributor must pass
+test: lint unit boots scenarios ## Everything that a contributor must pass
 
 .PHONY: test-full
 test-full: test ## What takes longer: the demo twice, from nothing and again

@@ -7,12 +7,14 @@ the FAT partition mounted by the system itself, a restart that reads cmdline.txt
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lab.addresses import port_name
 from lab.engine import LABEL, Container
 from lab.image import BOOT_START
+from lab.network import RESERVATIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,3 +87,22 @@ class Bench:
     def pull_the_plug(self, node: str) -> None:
         """Cut the power, without a word to anybody."""
         self.engine.remove([self.container(node)])
+
+
+class Reservations:
+    """What the gateway serves: the files that the bootstrap wrote, one after the other."""
+
+    def __init__(self, folder: Path, network: Network) -> None:
+        self.folder = folder
+        self._network = network
+        self._lock = threading.Lock()
+        self.folder.mkdir()
+        (self.folder / RESERVATIONS).touch()
+
+    def add(self, written: Path) -> None:
+        """Take over a file as it is."""
+        with self._lock:
+            with (self.folder / RESERVATIONS).open("a", encoding="utf-8") as served:
+                served.write(written.read_text("utf-8"))
+            # Also makes dnsmasq read it again.
+            self._network.start_gateway(self.folder)

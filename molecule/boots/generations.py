@@ -24,6 +24,7 @@ STOCK_BOOT = HERE.parent / "lab" / "card" / "boot"
 
 _BASE = (
     "dbus",
+    "e2fsprogs",
     "iproute2",
     "kmod",
     "libpam-systemd",
@@ -86,7 +87,7 @@ class System:
 _SYSTEMS = {
     "bookworm": System(("bookworm",), "/boot/firmware", ("network-manager",), ("pi",)),
     "old": System(("bullseye", "bookworm"), "/boot", ("dhcpcd5",), ("pi", "old")),
-    "ubuntu": System(("trixie",), "/boot/firmware", ("cloud-init", "netplan.io"), ("ubuntu",)),
+    "ubuntu": System(("trixie",), "/boot/firmware", ("cloud-init", "libnss-myhostname", "netplan.io"), ("ubuntu",)),
 }
 
 

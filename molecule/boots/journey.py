@@ -1,4 +1,4 @@
-"""What is done with each card: burnt, started in one board, the power cut, started in another board; all of it noted."""
+"""What is done with each card: burnt, started in one board, the power cut, started in another board."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ QUESTIONS = {
     "hostname": "hostname",
     "known": 'getent hosts "$(hostname)"',
     "groups": "id -Gn",
-    "shell": "getent passwd \"$(id -un)\" | cut -d: -f7",
+    "shell": 'getent passwd "$(id -un)" | cut -d: -f7',
     "root": "sudo -n id -un",
     "password": 'sudo -n passwd -S "$(id -un)" | cut -d" " -f2',
     "keys": "cat ~/.ssh/authorized_keys",
     "sudoers": "sudo -n visudo -c",
     "address": "ip -4 -brief address show dev eth0",
-    "fat": 'findmnt --noheadings --output FSTYPE,TARGET --types vfat',
+    "fat": "findmnt --noheadings --output FSTYPE,TARGET --types vfat",
     "cloud-init": "if command -v cloud-init; then cloud-init status --long; sudo -n cloud-init schema --system; fi",
     "files": (
         # resolv.conf is the DHCP client's.
@@ -51,8 +51,9 @@ QUESTIONS = {
         " sudo -n find /etc /home /root /usr/local -xdev ! -path /etc/resolv.conf $what; done | sort"
     ),
     "versions": (
-        ". /etc/os-release; echo \"$PRETTY_NAME\"; systemctl --version | head -n1 | cut -d'(' -f1; ssh -V;"
-        " for it in NetworkManager dhcpcd cloud-init; do command -v $it >/dev/null && sudo -n $it --version; done | head -n4"
+        ". /etc/os-release; echo $PRETTY_NAME; systemctl --version | sed -n '1s/ (.*//p'; ssh -V;"
+        " for it in NetworkManager dhcpcd cloud-init; do"
+        ' if sudo -n which $it >/dev/null; then echo "$it $(sudo -n $it --version | head -n1)"; fi; done'
     ),
 }
 
@@ -68,6 +69,7 @@ class Visit:
         said: the node's answers to QUESTIONS.
         asked: all that the node's DHCP client asked.
         lease: what dnsmasq leased to the board.
+        refused: whether dnsmasq said that the reserved address is another board's.
         boot: the card's boot partition afterwards.
     """
 
@@ -77,6 +79,7 @@ class Visit:
     said: dict[str, str] = field(default_factory=dict)
     asked: list[dhcp.Exchange] = field(default_factory=list)
     lease: dhcp.Lease | None = None
+    refused: bool = False
     boot: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -108,6 +111,7 @@ class Traveller:
     kernel: Path
     key: Path
     folder: Path
+    notes: Path
     reserve: Callable[[Path], None]
 
     @property
@@ -214,12 +218,13 @@ class Traveller:
             if address and self._client(address).by_key(self.generation.user, "true").returncode == 0:
                 break
             if not self.bench.is_on(self._node) or time.monotonic() - start > PATIENCE:
-                console = "\n".join(self.bench.console(self._node).splitlines()[-60:])
-                asked = "\n".join(map(str, dhcp.exchanges(self._dhcp_log(), mac)))
-                raise LabError(f"{self.generation.what}: no login by the key.\n{console}\n{asked}")
+                self._note(board, visit)
+                end = "\n".join(self.bench.console(self._node).splitlines()[-40:])
+                raise LabError(f"{self.generation.what}: no login by the key; see {self.notes}.\n{end}")
             time.sleep(1)
         visit.seconds = time.monotonic() - start
         visit.said = self._client(address).ask(self.generation.user, QUESTIONS)
+        self._note(board, visit)
         return visit
 
     def _leave(self, visit: Visit) -> None:
@@ -228,9 +233,19 @@ class Traveller:
         self._client(address or self.address).by_key(self.generation.user, "sync")
         visit.starts = self.bench.starts(self._node)
         self.bench.pull_the_plug(self._node)
-        visit.asked = dhcp.exchanges(self._dhcp_log(), visit.mac)
+        log = self._dhcp_log()
+        visit.asked = dhcp.exchanges(log, visit.mac)
+        visit.refused = f"not using configured address {self.address} because it is leased to" in log
         visit.lease = self._leases().get(visit.mac)
         visit.boot = boot_files(self._card)
+
+    def _note(self, board: str, visit: Visit) -> None:
+        """Keep what was seen for people to read: what the console said, what the node answered, what it asked."""
+        self.notes.mkdir(parents=True, exist_ok=True)
+        answers = "".join(f"\n== {name}\n{text}\n" for name, text in visit.said.items())
+        asked = "\n".join(map(str, dhcp.exchanges(self._dhcp_log(), visit.mac)))
+        text = f"{self.bench.console(self._node)}\n{answers}\n== DHCP\n{asked}\n"
+        (self.notes / f"{self._node}{board}.txt").write_text(text, "utf-8")
 
     def _leased(self, mac: str) -> str:
         found = self._leases().get(mac)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lab.errors import LabError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _KEY_ONLY = ("BatchMode=yes", "PreferredAuthentications=publickey")
 # The one that every Raspbian had.

@@ -30,6 +30,8 @@ CARD_PACKAGES = (
     "curl",
     "dbus",
     "debian-archive-keyring",
+    # cloud-init wants resize2fs for the root file system where it is on a disk.
+    "e2fsprogs",
     "iproute2",
     "iputils-ping",
     "kmod",
@@ -48,7 +50,7 @@ CARD_PACKAGES = (
     "systemd-sysv",
     "systemd-timesyncd",
 )
-GATEWAY_PACKAGES = ("dnsmasq-base", "iproute2", "nftables")
+GATEWAY_PACKAGES = ("dnsmasq-base", "dnsmasq-utils", "iproute2", "nftables")
 GATEWAY_SUITE = "trixie"
 # Raised when the way an image is put together changes without its files changing.
 FORMAT = 1

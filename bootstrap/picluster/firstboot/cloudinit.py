@@ -104,7 +104,6 @@ class _CloudInit(ABC):
             "user-data": user_data(node),
             "meta-data": meta_data(node),
             "network-config": (_MARK.format(name=node.name) + _yaml(network)).encode(),
-            "ssh": b"",
             "cmdline.txt": cmdline(boot.text("cmdline.txt"), node),
         }
 
@@ -119,6 +118,11 @@ class NetworkManagerCloudInit(_CloudInit):
     title = "Raspberry Pi OS of 2025-11-24 or later"
     client_id = True
     _generation = "cloud-init"
+
+    def render(self, boot: BootFiles, node: NodeIdentity) -> Mapping[str, bytes]:
+        """Return the first-boot files of one node."""
+        # The system takes `ssh` away when it has turned sshd on; Ubuntu has it on and would let the file lie.
+        return {**super().render(boot, node), "ssh": b""}
 
     def _interface(self, node: NodeIdentity) -> dict[str, object]:
         # The renderer stands at the interface: at the top level alone cloud-init's netplan check refuses the

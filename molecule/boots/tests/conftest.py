@@ -6,25 +6,26 @@ import os
 import platform
 import shutil
 import subprocess
-import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from boots.board import Bench
+from boots.board import Bench, Reservations
 from boots.generations import Generation, board, build, generations
 from boots.journey import Story, Traveller
 from lab import recipe
 from lab.addresses import LabNet
 from lab.engine import Docker
 from lab.image import Builder
-from lab.network import RESERVATIONS, Network
+from lab.network import Network
 from lab.report import Reporter
+from lab.state import lab_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 CLUSTER = "boots"
 # Beside the demo's and the scenario's.
@@ -53,125 +54,94 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(line)
 
 
-@pytest.fixture(scope="session")
-def report() -> Reporter:
-    return Reporter()
+@dataclass(frozen=True)
+class Workshop:
+    """What everything is made with.
+
+    Attributes:
+        key: of the nodes' owner.
+    """
+
+    engine: Docker
+    builder: Builder
+    report: Reporter
+    folder: Path
+    key: Path
 
 
 @pytest.fixture(scope="session")
-def engine() -> Docker:
-    return Docker.find()
-
-
-@pytest.fixture(scope="session")
-def builder(engine: Docker, report: Reporter) -> Builder:
-    return Builder(engine, report)
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("boots")
-
-
-class Reservations:
-    """What the gateway serves: the files that the bootstrap wrote, one after the other."""
-
-    def __init__(self, folder: Path, network: Network) -> None:
-        self._folder = folder
-        self._network = network
-        self._lock = threading.Lock()
-        self._folder.mkdir()
-        (self._folder / RESERVATIONS).touch()
-
-    @property
-    def folder(self) -> Path:
-        return self._folder
-
-    def add(self, written: Path) -> None:
-        """Take over a file as it is."""
-        with self._lock:
-            with (self._folder / RESERVATIONS).open("a", encoding="utf-8") as served:
-                served.write(written.read_text("utf-8"))
-            # Also makes dnsmasq read it again.
-            self._network.start_gateway(self._folder)
-
-
-@pytest.fixture(scope="session")
-def network(engine: Docker, builder: Builder) -> Network:
-    image = builder.system(recipe.gateway(recipe.apt_of_host(recipe.GATEWAY_SUITE)))
-    return Network(engine, CLUSTER, LabNet.parse(NET), image)
-
-
-@pytest.fixture(scope="session")
-def reservations(engine: Docker, network: Network, folder: Path) -> Iterator[Reservations]:
-    """A gateway with dnsmasq, which nobody has asked yet."""
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    engine, report = Docker.find(), Reporter()
+    folder = tmp_path_factory.mktemp("boots")
+    key = folder / "id_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", COMMENT, "-f", str(key)], check=True)
     engine.remove(engine.names(CLUSTER))
-    served = Reservations(folder / "gateway", network)
+    yield Workshop(engine, Builder(engine, report), report, folder, key)
+    engine.remove(engine.names(CLUSTER))
+    # Cards are large.
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def network(workshop: Workshop) -> Network:
+    image = workshop.builder.system(recipe.gateway(recipe.apt_of_host(recipe.GATEWAY_SUITE)))
+    return Network(workshop.engine, CLUSTER, LabNet.parse(NET), image)
+
+
+@pytest.fixture(scope="session")
+def reservations(workshop: Workshop, network: Network) -> Iterator[Reservations]:
+    """A gateway with dnsmasq, whom nobody has asked yet."""
+    served = Reservations(workshop.folder / "gateway", network)
     network.start_gateway(served.folder)
     yield served
-    engine.remove(engine.names(CLUSTER))
     network.forget()
 
 
 @pytest.fixture(scope="session")
-def bench(engine: Docker, builder: Builder, network: Network) -> Bench:
-    return Bench(engine, network, builder.system(board()), CLUSTER)
+def bench(workshop: Workshop, network: Network) -> Bench:
+    return Bench(workshop.engine, network, workshop.builder.system(board()), CLUSTER)
 
 
-@pytest.fixture(scope="session")
-def key(folder: Path) -> Path:
-    """A key whose comment nobody's shell should see."""
-    path = folder / "id_ed25519"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", COMMENT, "-f", str(path)], check=True)
-    return path
-
-
-def wanted(session: pytest.Session) -> list[str]:
-    """Names of the generations that the chosen tests are about, the slowest first."""
-    names = {item.callspec.params["story"] for item in session.items if "story" in getattr(item, "fixturenames", ())}
-    return [found.name for found in generations() if found.name in names]
+def wanted(session: pytest.Session) -> list[Generation]:
+    """The generations that the chosen tests are about."""
+    cases = [item.callspec.params for item in session.items if hasattr(item, "callspec")]
+    names = {case["story"] for case in cases if "story" in case}
+    return [found for found in generations() if found.name in names]
 
 
 @pytest.fixture(scope="session")
 def stories(
-    request: pytest.FixtureRequest,
-    builder: Builder,
-    bench: Bench,
-    reservations: Reservations,
-    key: Path,
-    folder: Path,
-    report: Reporter,
+    request: pytest.FixtureRequest, workshop: Workshop, bench: Bench, reservations: Reservations
 ) -> Iterator[dict[str, Future[Story]]]:
     """All generations' cards on their way, as many at once as the machine has room for."""
-    chosen = [found for found in generations() if found.name in wanted(request.session)]
-    kernel = builder.rootfs(board())
-    net = LabNet.parse(NET)
+    chosen = wanted(request.session)
+    kernel = workshop.builder.rootfs(board())
     systems: dict[str, Future[tuple[recipe.Recipe, Path]]] = {}
 
     def go(number: int, generation: Generation) -> Story:
-        place = folder / generation.name
+        place = workshop.folder / generation.name
         place.mkdir()
         return Traveller(
             generation=generation,
-            address=net.node(number),
+            address=bench.network.net.node(number),
             bench=bench,
             system=systems[generation.system].result(),
             kernel=kernel,
-            key=key,
+            key=workshop.key,
             folder=place,
+            notes=lab_folder() / CLUSTER,
             reserve=reservations.add,
         ).go()
 
     with ThreadPoolExecutor(AT_ONCE) as building, ThreadPoolExecutor(AT_ONCE) as boards:
         for name in dict.fromkeys(found.system for found in chosen):
-            systems[name] = building.submit(build, name, builder, report)
+            systems[name] = building.submit(build, name, workshop.builder, workshop.report)
         yield {found.name: boards.submit(go, number, found) for number, found in enumerate(chosen, 1)}
         boards.shutdown(cancel_futures=True)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session", params=[found.name for found in generations()])
-def story(request: pytest.FixtureRequest, stories: dict[str, Future[Story]], report: Reporter) -> Story:
+def story(request: pytest.FixtureRequest, stories: dict[str, Future[Story]]) -> Story:
     """What was seen of a generation's card."""
     told = stories[request.param].result()
     versions = ", ".join(" ".join(line.split()) for line in told.first.said["versions"].splitlines())
