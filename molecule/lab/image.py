@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.errors import LabError
+from picluster import cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,9 +33,8 @@ INIT = ("/sbin/init",)
 
 
 def cache_folder() -> Path:
-    """Where built images are kept: $PICLUSTER_CACHE/lab, or ~/.cache/picluster/lab."""
-    base = os.environ.get("PICLUSTER_CACHE")
-    return (Path(base).expanduser() if base else Path.home() / ".cache" / "picluster") / "lab"
+    """Where built images are kept: below the root that all downloads share."""
+    return cache.root() / "lab"
 
 
 class Builder:
