@@ -108,7 +108,6 @@ class _CloudInit(ABC):
             "user-data": user_data(node),
             "meta-data": meta_data(node),
             "network-config": self._network_config(node),
-            "ssh": b"",
             cmdline.NAME: cmdline.extend(boot, instance, node.settings),
         }
 
@@ -140,6 +139,11 @@ class NetworkManagerCloudInit(_CloudInit):
     title = "Raspberry Pi OS of 2025-11-24 or later"
     client_id = True
     _generation = "cloud-init"
+
+    def render(self, boot: BootFiles, node: NodeIdentity) -> Mapping[str, bytes]:
+        """Return the first-boot files of one node."""
+        # The system takes `ssh` away when it has turned sshd on; Ubuntu has it on and would let the file lie.
+        return {**super().render(boot, node), "ssh": b""}
 
     def _cable(self, node: NodeIdentity) -> dict[str, object]:
         # NetworkManager sends the host name (option 12) by itself; netplan's dhcp4-overrides and dhcp-identifier would
