@@ -99,8 +99,12 @@ def identify(boot: BootFiles) -> Generation:
     if boot.has("dietpi.txt"):
         name = "dietpi"
     elif boot.has("user-data"):
-        # Safer than the date: images of 2025-10-01 are Trixie but came without the files.
-        name = "ubuntu" if boot.label.lower() == "system-boot" else "cloud-init"
+        # Safer than the date: images of 2025-10-01 are Trixie but came without the files. The label is not always
+        # known (a mounted folder has none), so what is in the files counts, too.
+        if boot.label.lower() == "system-boot" or "root=LABEL=writable" in tokens:
+            name = "ubuntu"
+        else:
+            name = "cloud-init" if released or boot.label == "bootfs" else "unknown"
     elif "init=/usr/lib/raspberrypi-sys-mods/firstboot" in tokens:
         # Both were still built beside their successors, so that a late date says nothing; the initramfs came with
         # Bookworm (pi-gen, config.txt).
