@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CLUSTER = "boots"
+# Two checkouts on one machine need two names and two nets.
+CLUSTER = os.environ.get("BOOTS_CLUSTER", "boots")
 # Beside the demo's and the scenario's.
 NET = os.environ.get("BOOTS_NET", "192.168.165.0/24")
 # One that YAML, a shell, sed, the kernel and a script made of strings would each read in their own way.
