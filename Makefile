@@ -42,10 +42,12 @@ demo-down: $(VENV)/.installed ## Remove the demo's containers, network and cards
 lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck
 	ruff check .
 	ruff format --check .
-	mypy bootstrap/picluster molecule/lab $(wildcard molecule/boots/*.py) collection/ansible_collections/picluster/cloud/plugins
+	mypy bootstrap/picluster molecule/lab molecule/boots/*.py collection/ansible_collections/picluster/cloud/plugins
+	for platform in darwin win32; do mypy --platform $$platform --cache-dir .mypy_cache/$$platform bootstrap/picluster; done
 	yamllint --strict .
 	ansible-lint --strict
-	shellcheck .ci/run molecule/lab/host-setup molecule/run-scenarios $$(grep -rlE '^#!/bin/(ba)?sh' molecule/boots/systems)
+	shellcheck .ci/run molecule/lab/host-setup molecule/run-scenarios bootstrap/picluster/firstboot/shell/*.sh
+	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' molecule/boots/systems)
 
 .PHONY: unit
 unit: setup ## Unit tests of every module, filter and bootstrap function
@@ -67,5 +69,6 @@ test-full: test ## What takes longer: the demo twice, from nothing and again
 	$(MAKE) demo demo demo-down
 
 .PHONY: bench
-bench: setup ## Ratios of one run, against the running demo
+bench: setup ## Ratios of one run: cards against dd (as root), then the running demo against a ping
+	benchmarks/burn
 	benchmarks/rerun inventories/$(CLUSTER)

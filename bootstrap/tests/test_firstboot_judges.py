@@ -103,8 +103,8 @@ def test_netplan_gives_the_cable_to_networkmanager_with_the_hint(trixie: Node, s
         read = trixie.must(f"nmcli --offline connection modify connection.autoconnect yes <{name}")
         assert f"psk={settings.wifi.psk}\n" in read
         assert "hidden=true\n" in read
-        (ssid,) = [row.removeprefix("ssid=") for row in read.splitlines() if row.startswith("ssid=")]
-        assert ssid.replace("\\;", ";").replace("\\\\", "\\") == SSID
+        # NetworkManager writes the name as the bytes that it read.
+        assert f"ssid={''.join(f'{byte};' for byte in SSID.encode())}\n" in read
 
 
 @linux
@@ -138,6 +138,15 @@ def test_region_and_radio_are_cloud_inits_too(what: str) -> None:
     assert not {"timezone", "locale", "rpi", "write_files_deferred"} & set(plain)
     assert len(full["runcmd"]) == len(plain["runcmd"]) + 1
     assert "rfkill unblock wifi" in full["runcmd"][-1][2]
+
+
+@pytest.mark.parametrize("what", KINDS)
+def test_every_place_that_sets_the_name_at_every_boot_says_the_same(what: str) -> None:
+    files = render(stock(what))
+    # cloud-init applies it again at each boot (cc_update_hostname), from any of these.
+    assert yaml.safe_load(files["user-data"])["hostname"] == "red007"
+    assert yaml.safe_load(files["meta-data"])["local-hostname"] == "red007"
+    assert b";h=red007\n" in files["cmdline.txt"]
 
 
 CARDS = {

@@ -145,6 +145,12 @@ def test_systemd_is_told_both_actions_and_the_target(what: str) -> None:
     assert "systemd" not in " ".join(process)
 
 
+@pytest.mark.parametrize("what", [*SCRIPTED, *CLOUD_INIT])
+def test_the_command_line_is_not_too_long_for_a_board(what: str) -> None:
+    # 1024 bytes on 32 bits (COMMAND_LINE_SIZE), and the firmware adds up to 400 of its own.
+    assert len(render(stock(what), settings=ALL, name="x" * 63)["cmdline.txt"]) < 620
+
+
 @pytest.mark.parametrize("what", FIRSTRUN)
 def test_the_stock_init_runs_first(what: str) -> None:
     assert kernel(render(stock(what))["cmdline.txt"].decode())[1] == kernel(GENERATIONS[what]["cmdline"])[1]

@@ -13,15 +13,21 @@ step() {
 }
 
 # Only our words go: an earlier boot may have written a new PARTUUID into the line, or dropped its init=. The new file is
-# whole on the card before it takes the old one's place, because a board without a command line is dead.
+# whole on the card before it takes the old one's place, because a board without a command line is dead; only on a full
+# partition the old one is written over.
 cut_words() {
   line=$(cat "$boot/cmdline.txt")
   case $line in
     *"$words"*) ;;
     *) return 0 ;;
   esac
-  printf '%s\n' "${line%%"$words"*}${line#*"$words"}" >"$boot/cmdline.new" \
-    && sync && mv -f "$boot/cmdline.new" "$boot/cmdline.txt" && sync
+  line=${line%%"$words"*}${line#*"$words"}
+  if printf '%s\n' "$line" >"$boot/cmdline.new" && sync; then
+    mv -f "$boot/cmdline.new" "$boot/cmdline.txt" && sync
+  else
+    rm -rf "$boot/cmdline.new"
+    printf '%s\n' "$line" >"$boot/cmdline.txt" && sync
+  fi
 }
 
 # Cutting the words first would leave a half-made node after a power cut, with no way in, or with the stock password.
@@ -43,7 +49,8 @@ finish() {
   if [ -n "$failed" ] && [ -z "$again" ]; then
     return 1
   fi
-  cut_words
+  # While the words are there, the script must be, too.
+  cut_words || return
   # A board without a screen can still tell whoever looks at its card.
   [ -z "$failed" ] || printf 'These steps failed:%s\n' "$failed" >"$boot/$script.failed"
   rm -f "$boot/$script" "$tried" "$boot/cmdline.new"
@@ -89,6 +96,7 @@ set_user() {
     # Without a password it renames the first user, if need be, and cancels the wizard of the first boot.
     "$userconf" "$user" ''
   fi
+  systemctl --quiet disable userconfig 2>/dev/null
   rm -f /etc/xdg/autostart/piwiz.desktop
   if ! getent passwd "$user" >/dev/null; then
     if [ -n "$first" ]; then rename_user "$first"; else add_user; fi || return
@@ -126,6 +134,7 @@ set_sshd() {
   only_keys='PasswordAuthentication no\nKbdInteractiveAuthentication no'
   config=/etc/ssh/sshd_config
   if grep -q '^Include /etc/ssh/sshd_config\.d/' "$config"; then
+    mkdir -p /etc/ssh/sshd_config.d
     # shellcheck disable=SC2059 # the format is ours
     printf "$only_keys\n" >/etc/ssh/sshd_config.d/00-picluster.conf || return
   elif ! head -n 1 "$config" | grep -q picluster; then
