@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CLUSTER = "boots"
+# Two checkouts on one machine need two names and two nets.
+CLUSTER = os.environ.get("BOOTS_CLUSTER", "boots")
 # Beside the demo's and the scenario's.
 NET = os.environ.get("BOOTS_NET", "192.168.165.0/24")
 # One that YAML, a shell, sed, the kernel and a script made of strings would each read in their own way.
@@ -145,9 +146,10 @@ def story(request: pytest.FixtureRequest, stories: dict[str, Future[Story]]) -> 
     """What was seen of a generation's card."""
     told = stories[request.param].result()
     versions = ", ".join(" ".join(line.split()) for line in told.first.said["versions"].splitlines())
+    sent = told.first.lease.client_id if told.first.lease else b""
     line = (
         f"{told.generation.name}: first login after {told.first.seconds:.0f} s and {len(told.first.starts)} starts, "
-        f"in another board after {told.second.seconds:.0f} s ({versions})"
+        f"in another board after {told.second.seconds:.0f} s; sent {sent!r} as client-id ({versions})"
     )
     if line not in request.config.stash[STORIES]:
         request.config.stash[STORIES].append(line)

@@ -41,6 +41,11 @@ def test_the_node_has_its_name_and_nothing_failed(story: Story) -> None:
     assert "parsed OK" in said["sudoers"]
 
 
+def test_the_system_itself_mounts_the_partition_that_was_burnt(story: Story) -> None:
+    folder = "/boot" if story.generation.system == "old" else "/boot/firmware"
+    assert story.first.said["fat"].split() == ["vfat", folder]
+
+
 def test_the_first_request_carries_the_name_and_gets_the_reserved_address(story: Story) -> None:
     first = story.first.asked[0]
     assert first.kind == "DHCPDISCOVER"
@@ -50,6 +55,7 @@ def test_the_first_request_carries_the_name_and_gets_the_reserved_address(story:
     assert {exchange.name for exchange in story.first.asked} == {story.generation.node}
     told = {address for exchange in story.first.asked for kind, address, _ in exchange.answers}
     assert told == {story.address}
+    assert f" {story.address}/24" in story.first.said["address"]
 
 
 def test_the_client_id_is_the_name(story: Story) -> None:
@@ -94,6 +100,7 @@ def test_the_kernels_words_are_the_stock_ones_in_the_end(story: Story) -> None:
 def test_stock_files_stay_byte_for_byte_and_nothing_of_the_first_boot_is_left(story: Story) -> None:
     ours = {"cmdline.txt", "user-data", "meta-data", "network-config"}
     others = {name: data for name, data in story.stock.items() if name not in ours}
+    assert others.items() <= story.burnt.items()
     assert {name: data for name, data in story.first.boot.items() if name not in ours} == others
 
 
