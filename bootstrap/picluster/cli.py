@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from picluster import names
-from picluster.commands import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, burn, inventory
+from picluster.commands import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, burn, discover, inventory
 from picluster.errors import PiclusterError
 from picluster.report import Report
 
@@ -31,7 +31,7 @@ def _burn_parser() -> argparse.ArgumentParser:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="picluster", description="Cards and inventory for a cluster of small boards.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (burn, inventory):
+    for command in (burn, inventory, discover):
         command.add_to(commands)
     return parser
 

@@ -146,7 +146,7 @@ class Fleet:
         server.listen(0)
         for _ in range(4):
             client = self._stack.enter_context(socket.socket())
-            client.setblocking(False)
+            client.settimeout(0)
             client.connect_ex((address, self.port))
 
     def mute(self, address: str) -> None:
