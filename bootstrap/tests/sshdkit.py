@@ -37,6 +37,7 @@ class Board:
         hostname: What it calls itself.
         number: Makes its MAC, serial number and machine id; boards with the same number have the same ones.
         key: Its host key's file name; boards with the same one share the key.
+        two_keys: Whether it has an ECDSA host key beside the first, which is Ed25519.
         ours: Whether it takes our key.
         model: Of the board.
         mac: If it is not to be made of the number.
@@ -47,6 +48,7 @@ class Board:
     hostname: str
     number: int
     key: str = ""
+    two_keys: bool = False
     ours: bool = True
     model: str = PI
     mac: str = ""
@@ -134,9 +136,9 @@ class Fleet:
         process.terminate()
         process.communicate()
 
-    def host_key(self, board: Board) -> str:
+    def host_key(self, board: Board, kind: str = "ed25519") -> str:
         """Return a board's public host key: its type and its base64 text."""
-        public = (self.folder / f"host_{board.key or board.address}.pub").read_text(encoding="ascii")
+        public = self._host_key(board, kind).with_suffix(".pub").read_text(encoding="ascii")
         return " ".join(public.split()[:2])
 
     def silent(self, address: str) -> None:
@@ -153,6 +155,12 @@ class Fleet:
         """Have a host at this address that takes connections and never says a word."""
         self._stack.enter_context(socket.create_server((address, self.port)))
 
+    def _host_key(self, board: Board, kind: str) -> Path:
+        path = self.folder / f"host-{(board.key or board.address).replace('.', '-')}-{kind}"
+        if not path.exists():
+            run("ssh-keygen", "-q", "-t", kind, "-N", "", "-f", path)
+        return path
+
     def _listens(self, address: str) -> bool:
         with socket.socket() as client:
             return client.connect_ex((address, self.port)) == 0
@@ -162,15 +170,16 @@ class Fleet:
         for name, text in board.files().items():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             (tree / name).write_text(text, encoding="utf-8")
-        host = self.folder / f"host_{board.key or board.address}"
-        if not host.exists():
-            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", host)
+        kinds = ("ed25519", "ecdsa") if board.two_keys else ("ed25519",)
+        keys = "".join(f"HostKey {self._host_key(board, kind)}\n" for kind in kinds)
         authorized = tree / "authorized_keys"
         authorized.write_bytes((self.folder / "id.pub").read_bytes() if board.ours else b"")
         config = tree / "sshd_config"
         config.write_text(
-            f"ListenAddress {board.address}:{self.port}\nHostKey {host}\nAuthorizedKeysFile {authorized}\n"
-            f"ForceCommand sed 's#/proc/\\|/sys/\\|/etc/#{tree}&#g' | eval \"$SSH_ORIGINAL_COMMAND\"\n"
+            f"ListenAddress {board.address}:{self.port}\n{keys}AuthorizedKeysFile {authorized}\n"
+            # Only what a shell is to run from its standard input is about the tree.
+            f"ForceCommand case $SSH_ORIGINAL_COMMAND in *' sh -s '*) sed 's#/proc/\\|/sys/\\|/etc/#{tree}&#g';; esac"
+            ' | eval "$SSH_ORIGINAL_COMMAND"\n'
             # A home of its own: bash reads its user's .bashrc under sshd, and that may take longer than the login.
             f"SetEnv HOME={tree}\n"
             "PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nPrintMotd no\nLogLevel ERROR\n"
