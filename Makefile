@@ -63,5 +63,6 @@ test-full: test ## What takes longer: the demo twice, from nothing and again
 	$(MAKE) demo demo demo-down
 
 .PHONY: bench
-bench: setup ## Ratios of one run, against the running demo
+bench: setup ## Ratios of one run; the last ones against the running demo
+	benchmarks/discover
 	benchmarks/rerun inventories/$(CLUSTER)

@@ -251,7 +251,7 @@ def remove(folder: Path, names: Sequence[str]) -> Edit:
             before = _read_text(file.path)
             edit.put(file.path, before, cut(before, victims, file.path))
     edit.notes += [
-        f"{name} leaves {', '.join(groups)}: what these put on it stays there"
+        f"{name} leaves {', '.join(groups)}: what these put on it stays, unless it leaves them first and site.yml runs"
         for name, groups in left.items()
         if groups
     ]
@@ -268,7 +268,7 @@ def _memberships(file: YamlFile, names: Collection[str]) -> Iterator[Keys]:
     """Yield where an inventory file names these hosts: in the hosts of any group, however deep."""
     groups: list[tuple[Keys, object]] = [((str(name),), group) for name, group in file.data.items()]
     while groups:
-        keys, group = groups.pop()
+        keys, group = groups.pop(0)
         if not isinstance(group, CommentedMap):
             continue
         children = group.get("children")

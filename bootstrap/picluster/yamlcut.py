@@ -73,8 +73,9 @@ def _flow_span(node: yaml.MappingNode, number: int, doomed: set[Keys]) -> tuple[
     if any(str(later.value) not in leaving for later, _ in node.value[number + 1 :]):
         return key.start_mark.index, node.value[number + 1][0].start_mark.index
     kept = [pair for pair in node.value[:number] if str(pair[0].value) not in leaving]
-    begin = _end(*kept[-1]) if kept else node.start_mark.index + 1
-    return begin, _end(key, value)
+    if not kept:
+        return node.start_mark.index + 1, node.end_mark.index - 1
+    return _end(*kept[-1]), _end(key, value)
 
 
 def _is_alias(key: yaml.Node, value: yaml.Node) -> bool:

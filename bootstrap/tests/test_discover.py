@@ -549,7 +549,7 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_what_a_board_says_is_harmless_where_it_goes(what: str) -> None:
     text = f"Pi {HOSTILE[what]}" + "x" * 500
-    said = f"welcome\npicluster-node\nred1\ndc:a6:32:00:00:01\n{text}\n{text}\n{'0' * 32}\narm64\npicluster-end\n"
+    said = f"welcome\npicluster-node\n\nname=red1\n\nserial={text}\0\nmodel={text}\0\narch=arm64\npicluster-end\n"
     answer = login.parse(said)
     assert answer is not None
     for value in (answer.serial, answer.model):
@@ -570,12 +570,12 @@ def test_what_a_board_says_is_harmless_where_it_goes(what: str) -> None:
     ],
 )
 def test_only_a_boards_own_mac_is_believed(mac: str, kept: str) -> None:
-    answer = login.parse(f"picluster-node\nRED1.local\n{mac}\n\n\nnone\narm64\npicluster-end\n")
+    answer = login.parse(f"picluster-node\n\nname=RED1.local\n\nmac={mac}\n\nmachine_id=none\npicluster-end\n")
     assert answer is not None
     assert (answer.mac, answer.name, answer.machine_id) == (kept, "red1", "")
 
 
-@pytest.mark.parametrize("said", ["", "picluster-node\nred1\n", "hello\n", "picluster-node\n" + "x\n" * 9])
+@pytest.mark.parametrize("said", ["", "picluster-node\nname=red1\n", "hello\n", "name=red1\npicluster-end\n"])
 def test_an_answer_cut_short_is_none(said: str) -> None:
     assert login.parse(said) is None
 

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace, report: Report) -> int:
 def _remove(options: argparse.Namespace, report: Report) -> int:
     nodes = names.expand_names(options.name)
     for option in ("ips", "prefix", "gateway", "dns", "user", "arch", "key"):
-        if getattr(options, option):
+        if getattr(options, option) not in (None, []):
             raise PiclusterError(f"--{option} says nothing of nodes that leave: --remove takes --name alone")
     cluster = names.check_cluster_name(options.cluster) if options.cluster is not None else names.cluster_of(nodes)
     edit = inventory_edit.remove(options.inventories / cluster, nodes)

@@ -110,7 +110,9 @@ ssh_settings: {MaxAuthTries: 3, Banner: "{{ x }}", IgnoreRhosts: }
 
 
 def test_what_the_boards_told_passes_and_so_do_nodes_behind_one_address(tmp_path: Path) -> None:
-    told = 'node_mac: "10:20:30:40:50:59", node_serial: "1000000012345678", node_model: "Raspberry Pi 5 Model B Rev 1.0"'
+    told = (
+        'node_mac: "10:20:30:40:50:59", node_serial: "1000000012345678", node_model: "Raspberry Pi 5 Model B Rev 1.0"'
+    )
     gateway = "ansible_host: gate.example.org, ansible_port: "
     replaced = {"10-nodes.yml": ["192.168.63.12}", f"192.168.63.12, {told}, {gateway}2202}}"]}
     folder = inventory(tmp_path / "red", {"replace": replaced})

@@ -292,7 +292,8 @@ def board_problems(inventory: Inventory) -> Iterator[Problem]:
                 )
             elif macs.setdefault(mac, node) != node:
                 yield Problem(
-                    f"node_mac {mac} is {macs[mac]}'s already, wanted is each board's own: `picluster discover` finds it",
+                    f"node_mac {mac} is {macs[mac]}'s already, wanted is each board's own: `picluster discover` finds "
+                    "it",
                     key="node_mac",
                     node=node,
                 )
