@@ -48,11 +48,6 @@ def judge(text: str, name: str, key: str) -> Verdict:
     return Verdict.OTHER if same_type else Verdict.UNSURE
 
 
-def knows(text: str, name: str) -> bool:
-    """Whether a known_hosts file has a key of its own for this name."""
-    return any(_is_for(hosts, {name}) for hosts, _ in _entries(text))
-
-
 def add(text: str, keys: Mapping[str, str]) -> str:
     """Return a known_hosts file with these names' keys at its end; what it holds stays."""
     between = "" if not text or text.endswith("\n") else "\n"

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,10 +23,10 @@ from sshdkit import PI, USER, Board, Fleet
 from zeroconf import ServiceInfo, Zeroconf
 
 from picluster import cli, discover, knownhosts
-from picluster.discover import leases, login, mdns
+from picluster.discover import leases, login, mdns, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 # Each node's reserved address; .2 to .14 are free, so is 127.78.0.0/16, another net.
 RED = {f"red{number}": f"127.77.0.{number}" for number in (1, 2, 3)}
@@ -66,6 +67,11 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(text)
 
 
 def _nodes_text(nodes: dict[str, str]) -> str:
@@ -254,6 +260,26 @@ def test_without_multicast_the_search_goes_on_at_once() -> None:
     assert time.monotonic() - begin < 15
 
 
+def test_nobody_on_the_link_sends_us_out_into_the_world(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def liar(names: object, found: Callable[[IPv4Address], None], *_: object) -> None:
+        for address in ("8.8.8.8", "127.78.0.5"):
+            found(IPv4Address(address))
+
+    async def knock(address: IPv4Address, *_: object) -> bool:
+        asked.append(str(address))
+        return False
+
+    monkeypatch.setattr(mdns, "resolve", liar)
+    monkeypatch.setattr(discover, "knock", knock)
+    _discover(capsys)
+    assert "127.78.0.5" in asked
+    assert "8.8.8.8" not in asked
+
+
 def test_two_boards_of_one_name_are_named_and_not_merged(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     fleet.switch_on(*BOARDS.values(), Board("127.77.0.9", "red2", 9))
     code, said = _discover(capsys)
@@ -358,6 +384,29 @@ def test_known_hosts_is_read_as_ssh_reads_it(fleet: Fleet, capsys: pytest.Captur
         ["ssh", "-o", "BatchMode=yes", *strict, *map(str, who)], capture_output=True, text=True, check=False
     )
     assert (done.returncode == 0) == (state == "found"), done.stderr
+
+
+def test_a_host_key_that_changes_between_two_looks_is_not_recorded(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.switch_on(*BOARDS.values())
+    other = fleet.host_key(BOARDS["red3"])
+    _write(KNOWN_HOSTS, "# by hand\n@cert-authority *.example.org ssh-ed25519 AA\n")
+
+    async def sees_another(access: object, address: IPv4Address, name: str, known_hosts: Path) -> bool:
+        key = other if name == "red1" else fleet.host_key(BOARDS[name])
+        _append(known_hosts, f"{name} {key}\n")
+        return True
+
+    monkeypatch.setattr(verdict, "is_trusted", sees_another)
+    _, said = _discover(capsys)
+    assert said["done"]["wrong_host_key"] == ["red1"]
+    assert [line.split()[0] for line in KNOWN_HOSTS.read_text(encoding="utf-8").splitlines()] == [
+        "#",
+        "@cert-authority",
+        "red2",
+        "red3",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -614,6 +663,58 @@ def test_the_question_is_answered_by_this_very_machine_in_plain_sh() -> None:
 def test_the_question_is_sound_for_shellcheck(tmp_path: Path) -> None:
     (tmp_path / "question.sh").write_text(f"#!/bin/sh\n{login._QUESTION}", encoding="utf-8")
     run("shellcheck", tmp_path / "question.sh")
+
+
+@pytest.mark.parametrize("trust_machine", [True, False])
+def test_ssh_is_told_to_ask_nobody_and_to_share_nothing(tmp_path: Path, *, trust_machine: bool) -> None:
+    access = login.Access("me", tmp_path / "a key", 2222, "eth0", 7.5, tmp_path)
+    known_hosts = tmp_path / "a folder" / "hosts"
+    _write(tmp_path / "a key", "")
+    ssh = login.command(access, IPv4Address("192.0.2.1"), known_hosts, "red1", trust_machine=trust_machine)
+    assert ssh[0] == "ssh"
+    said = run("ssh", "-F", "none", "-G", *ssh[1:]).splitlines()
+    settings = dict(line.split(" ", 1) for line in said if " " in line)
+    assert settings["userknownhostsfile"].strip('"') == str(known_hosts)
+    assert (settings["globalknownhostsfile"] == os.devnull) != trust_machine
+    wanted = {
+        "user": "me",
+        "port": "2222",
+        "hostkeyalias": "red1",
+        "identityfile": str(tmp_path / "a key"),
+        "batchmode": "yes",
+        "connecttimeout": "8",
+        "stricthostkeychecking": "accept-new",
+        "updatehostkeys": "false",
+        "forwardagent": "no",
+        "forwardx11": "no",
+        "clearallforwardings": "yes",
+        "controlmaster": "false",
+        "requesttty": "false",
+        "preferredauthentications": "publickey",
+    }
+    assert {key: settings.get(key) for key in wanted} == wanted
+
+
+def test_an_interrupted_search_writes_nothing_and_leaves_no_login_behind(fleet: Fleet) -> None:
+    before = _snapshot()
+    with socket.create_server((RED["red1"], fleet.port)) as server:
+        searching = subprocess.Popen(
+            [sys.executable, "-m", "picluster", "discover", "red", "--net", "127.77.0.1/32", "--timeout", "60"],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        server.accept()[0].close()  # the knock
+        ssh, _ = server.accept()
+        with ssh:
+            searching.send_signal(signal.SIGINT)
+            _, said = searching.communicate(timeout=60)
+            ssh.settimeout(60)
+            while ssh.recv(1024):
+                """Until ssh is gone."""
+    assert searching.returncode == 130
+    assert said == "picluster: interrupted; run the same command again\n"
+    assert _snapshot() == before
 
 
 def test_a_login_that_takes_too_long_is_ended(tmp_path: Path) -> None:

@@ -193,11 +193,8 @@ async def _ask_ssh(cluster: Cluster, access: Access, logins: Sequence[Login]) ->
         after = copy.read_text(encoding="utf-8", errors="surrogateescape")
         if after == cluster.known_hosts:
             return Verdict.KNOWN
-        # What is recorded must be what was shown both times; a known name is not trusted by a key of another type.
-        is_first = (
-            login.host_key and login.host_key in after and not knownhosts.knows(cluster.known_hosts, _name(login))
-        )
-        return Verdict.NEW if is_first else Verdict.OTHER
+        # What is recorded must be what was shown both times.
+        return Verdict.NEW if login.host_key and login.host_key in after else Verdict.OTHER
 
     with tempfile.TemporaryDirectory(dir=access.folder) as folder:
         verdicts = await asyncio.gather(*(one(login, Path(folder)) for login in logins))
