@@ -1,37 +1,36 @@
-"""Burn many card images side by side from one read of the source, and verify each by reading it back.
+"""Burn many cards side by side from one read of the image, and verify each by reading it back.
 
-The image is read and unpacked once; each piece goes to all writers through short queues, so memory does not grow with
-the number of cards. Runs of zeros become holes, which is safe because the files are new. A card's first block, with its
-partition table, is written last and the file gets its name after that: a half-written card never boots, nor looks done.
+A card's first block, with its partition table, is zeros until all else is written and verified: a half-written card
+never boots. A card that fails, is pulled out or hangs ends alone, with its reason.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
 import threading
-from dataclasses import dataclass, field
-from queue import Queue
-from typing import IO, TYPE_CHECKING, BinaryIO, cast
+import time
+from dataclasses import dataclass
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
-from picluster import mbr
+from picluster import verify
 from picluster.errors import PiclusterError
-from picluster.fat import FatVolume
+from picluster.source import Buffers, Chunk, Source, aligned
+from picluster.target import ALIGNMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
+    from picluster.bmap import Bmap
     from picluster.image import Image
+    from picluster.overlay import Patch
+    from picluster.target import Medium, Target
 
-_BLOCK = mbr.SECTOR
-# Holes smaller than this save nothing.
-_GRAIN = 64 << 10
-_ZEROS = bytes(4 << 20)
-_QUEUE = 3
-# Cards that are personalised and verified at once: this is reading and hashing, which more threads do not speed up.
-_FINISHING = 4
+# Cards that are read back in the same moment; beyond that they take turns, buffer by buffer.
+_READING = 32
+# A card reader's own time-outs end within half a minute; what takes longer than this does not come back.
+STALL_S = 60.0
+_INTERRUPTED = "the burn was interrupted"
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,15 @@ class Card:
 
     Attributes:
         name: The node's name.
-        path: The card image to make.
-        files: What to write to its boot partition, by path.
+        place: The file or device, for people.
+        open: Opens it; called in the card's own thread when the burn begins.
+        patches: What it holds that the image does not.
     """
 
     name: str
-    path: Path
-    files: Mapping[str, bytes]
+    place: str
+    open: Callable[[], Target]
+    patches: Sequence[Patch]
 
 
 @dataclass(frozen=True)
@@ -54,206 +55,262 @@ class Result:
     """How a card ended; error is empty if it is good."""
 
     name: str
-    path: Path
+    place: str
     error: str
 
 
-class Watcher:
-    """Told about progress; does nothing. Methods are called from several threads."""
-
-    def read(self, fraction: float) -> None:
-        """The source was read up to this fraction (0 to 1)."""
-
-    def card(self, name: str, state: str, detail: str = "") -> None:
-        """A card came to a state: writing, verifying, done or failed (with the reason)."""
-
-
 @dataclass(frozen=True)
-class _Piece:
-    """A stretch of the source outside the boot partition.
+class Options:
+    """How to burn.
 
     Attributes:
-        offset: Where it begins.
-        length: Its bytes.
-        digest: Of its contents; None if it is all zeros, which is compared without hashing.
+        bmap: Write only what this block map says; None for all.
+        verify: Read every card back.
+        sparse: Whether any card is a new file, in which long runs of zeros become holes.
+        stall: Seconds after which a card that takes or gives no data is given up.
     """
 
-    offset: int
-    length: int
-    digest: bytes | None
+    bmap: Bmap | None = None
+    verify: bool = True
+    sparse: bool = True
+    stall: float = STALL_S
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    offset: int
-    data: bytes
-    runs: tuple[tuple[int, int], ...]
+class Watcher:
+    """Told about progress; does nothing. Called from several threads."""
 
+    def card(self, name: str, state: str, done: int = 0, total: int = 0, detail: str = "") -> None:
+        """Tell how far a card is.
 
-@dataclass
-class _Source:
-    """What the reader learnt of the source, for the verification."""
-
-    boot: mbr.Partition
-    stock: dict[str, bytes]
-    first: bytes = b""
-    length: int = 0
-    pieces: list[_Piece] = field(default_factory=list)
-
-    def learn(self, offset: int, data: bytes) -> None:
-        if offset == 0:
-            self.first = data[:_BLOCK]
-        self.length = offset + len(data)
-        for begin, end in ((_BLOCK, self.boot.offset), (self.boot.end, self.length)):
-            low, high = max(begin, offset), min(end, self.length)
-            if low < high:
-                part = data if high - low == len(data) else data[low - offset : high - offset]
-                self.pieces.append(_Piece(low, high - low, _digest(part)))
-
-
-def _is_zero(data: bytes) -> bool:
-    # Comparing bytes is one memcmp; comparing memoryviews goes byte by byte.
-    return data == (_ZEROS if len(data) == len(_ZEROS) else bytes(len(data)))
-
-
-def _digest(data: bytes) -> bytes | None:
-    return None if _is_zero(data) else hashlib.blake2b(data, digest_size=32).digest()
-
-
-def _runs(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield (begin, end) of the stretches that are not all zeros."""
-    begin: int | None = None
-    for offset in range(0, len(data), _GRAIN):
-        if _is_zero(data[offset : offset + _GRAIN]):
-            if begin is not None:
-                yield begin, offset
-                begin = None
-        elif begin is None:
-            begin = offset
-    if begin is not None:
-        yield begin, len(data)
+        Args:
+            name: The card's node.
+            state: writing, verifying, done or failed.
+            done: Bytes written or verified so far.
+            total: Bytes to write or verify, as far as the image's partition table tells.
+            detail: Why it failed.
+        """
 
 
 class _Writer(threading.Thread):
-    """Burns one card from its queue: chunks, then True (the source is complete) or an error text."""
+    """Burns one card from its queue: chunks, then True (the image is complete) or the reason why it is not."""
 
-    def __init__(self, card: Card, source: _Source, watcher: Watcher, finishing: threading.Semaphore) -> None:
+    def __init__(self, card: Card, source: Source, options: Options, watcher: Watcher, reading: Buffers) -> None:
         super().__init__(name=f"card-{card.name}", daemon=True)
         self.card = card
-        self.queue: Queue[_Chunk | str | bool] = Queue(_QUEUE)
         self.error = ""
+        self.ended = False
         self._source = source
+        self._options = options
         self._watcher = watcher
-        self._finishing = finishing
-        self._part = card.path.with_name(f".{card.path.name}.part")
-        self._ended = False
+        self._reading = reading
+        self._queue: SimpleQueue[Chunk | str | bool] = SimpleQueue()
+        self._cancelled = ""
+        self._ending = threading.Lock()
+        # While it waits for its device: since when, and with which chunk.
+        self._since: float | None = None
+        self._held: Chunk | None = None
+
+    # For the reader
+
+    def feed(self, chunk: Chunk) -> None:
+        """Queue a chunk; a card that has ended lets go of it at once."""
+        chunk.hold()
+        self._queue.put(chunk)
+        if self.ended:
+            self._drain()
+
+    def end(self, how: str | bool) -> None:  # noqa: FBT001 - True, or why the image is not complete
+        """Say that no more chunks come."""
+        if isinstance(how, str):
+            self._cancelled = self._cancelled or how
+        self._queue.put(how)
+
+    def give_up_if_stuck(self) -> None:
+        """End a card whose device neither takes nor gives data; its thread may hang in the kernel for ever."""
+        since = self._since
+        if self.ended or since is None or time.monotonic() - since < self._options.stall:
+            return
+        held = self._held
+        self._end(f"{self.card.place} has not answered for {self._options.stall:.0f} s: take it out")
+        if held:
+            held.lose()
+        self._drain()
+
+    # The thread itself
 
     def run(self) -> None:
         """Burn; keep the error instead of raising, so that other cards go on."""
-        self._watcher.card(self.card.name, "writing")
+        error = ""
         try:
-            with self._part.open("w+b") as stream:
-                self._write(stream)
-                with self._finishing:
-                    self._watcher.card(self.card.name, "verifying")
-                    self._finish(stream)
-            self._part.replace(self.card.path)
-        except OSError as error:
-            self.error = f"{self.card.path}: {error.strerror or error}"
-        except PiclusterError as error:
-            self.error = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the other cards
-            self.error = f"{type(error).__name__}: {error}"
-        # The reader must never wait for a card that gave up.
-        while not self._ended:
-            self._ended = not isinstance(self.queue.get(), _Chunk)
-        if self.error:
-            with contextlib.suppress(OSError):
-                self._part.unlink()
-        self._watcher.card(self.card.name, "failed" if self.error else "done", self.error)
+            with self.card.open() as target:
+                self._burn(target)
+        except OSError as problem:
+            error = f"{self.card.place}: {problem.strerror or problem}"
+        except PiclusterError as problem:
+            error = str(problem)
+        except Exception as problem:  # noqa: BLE001 - whatever it is, it must not stop the other cards
+            error = f"{self.card.place}: {type(problem).__name__}: {problem}"
+        self._end((error and self._cancelled) or error)
+        self._drain()
 
-    def _write(self, stream: IO[bytes]) -> None:
-        while isinstance(item := self.queue.get(), _Chunk):
-            view = memoryview(item.data)
-            for begin, end in item.runs:
-                stream.seek(item.offset + begin)
-                stream.write(view[begin:end])
-        self._ended = True
-        if isinstance(item, str):
-            raise PiclusterError(item)
-        stream.truncate(self._source.length)
+    def _end(self, error: str) -> None:
+        with self._ending:
+            if self.ended:
+                return
+            self.error = error
+            self.ended = True
+        self._watcher.card(self.card.name, "failed" if error else "done", detail=error)
 
-    def _finish(self, stream: IO[bytes]) -> None:
-        boot = self._source.boot
-        volume = FatVolume(cast("BinaryIO", stream), boot.offset, boot.size)
-        for path, data in self.card.files.items():
-            volume.write(path, data)
-        stream.flush()
-        os.fsync(stream.fileno())
-        self._verify(stream)
-        stream.seek(0)
-        stream.write(self._source.first)
-        stream.flush()
-        os.fsync(stream.fileno())
-        stream.seek(0)
-        if stream.read(_BLOCK) != self._source.first:
-            raise PiclusterError(f"{self.card.name}: the first block reads back differently from what was written")
+    def _drain(self) -> None:
+        while True:
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                return
+            if isinstance(item, Chunk):
+                item.release()
 
-    def _verify(self, stream: IO[bytes]) -> None:
-        for piece in self._source.pieces:
-            stream.seek(piece.offset)
-            data = stream.read(piece.length)
-            if len(data) != piece.length or _digest(data) != piece.digest:
-                raise PiclusterError(
-                    f"{self.card.name}: the card reads back differently from the image at byte {piece.offset}"
-                )
-        expected = {path.casefold(): digest for path, digest in self._source.stock.items()}
-        expected |= {path.casefold(): hashlib.blake2b(data).digest() for path, data in self.card.files.items()}
-        volume = FatVolume(cast("BinaryIO", stream), self._source.boot.offset, self._source.boot.size)
-        found = {path.casefold(): digest for path, digest in volume.digests().items()}
-        wrong = sorted(path for path in expected.keys() | found.keys() if expected.get(path) != found.get(path))
-        if wrong:
-            raise PiclusterError(f"{self.card.name}: {wrong[0]} on the boot partition reads back differently")
+    def _step(self, state: str, done: int) -> None:
+        if self.ended or self._cancelled:
+            raise PiclusterError(self._cancelled or self.error)
+        self._watcher.card(self.card.name, state, done, self._source.image.end)
+
+    def _burn(self, raw: Target) -> None:
+        needed = self._source.image.end
+        if raw.capacity is not None and raw.capacity < needed:
+            raise PiclusterError(
+                f"{raw.name} holds {raw.capacity} bytes, but the image needs {needed}: take a larger card"
+            )
+        target = _Timed(raw, self)
+        self._step("writing", 0)
+        while isinstance(item := self._queue.get(), Chunk):
+            self._held = item
+            try:
+                self._write(target, item)
+            finally:
+                self._held = None
+                item.release()
+        for patch in self.card.patches:
+            _put(target, patch.offset, patch.new)
+        self._step("verifying", 0)
+        target.sync()
+        first = self._source.first
+        if self._options.verify:
+            # Until now the first block is zeros, in the pieces too.
+            step = partial(self._step, "verifying")
+            verify.pieces(target, self._source.pieces, self.card.patches, self._reading, step)
+        self._step("verifying", needed)
+        _put(target, 0, first)
+        target.sync()
+        if self._options.verify:
+            verify.data(target, 0, first)
+        target.finish(self._source.length)
+
+    def _write(self, target: Medium, chunk: Chunk) -> None:
+        if chunk.offset == 0 and not target.fresh:
+            # Whatever a block map says: the old partition table goes before anything else comes.
+            _put(target, 0, bytes(ALIGNMENT))
+        for begin, end in chunk.filled if target.fresh else chunk.mapped:
+            self._step("writing", chunk.offset + begin)
+            target.write(chunk.offset + begin, chunk.view[begin:end])
+
+    def waits(self, *, since: float | None) -> None:
+        """Note since when it waits for its device."""
+        self._since = since
 
 
-def burn(image: Image, cards: Sequence[Card], watcher: Watcher | None = None) -> list[Result]:
+class _Timed:
+    """A target that tells its writer since when it is waited for.
+
+    A sync is not timed: what a file system or a disk has buffered may take minutes to be written.
+    """
+
+    def __init__(self, target: Medium, writer: _Writer) -> None:
+        self.name, self.capacity, self.fresh = target.name, target.capacity, target.fresh
+        self._target = target
+        self._writer = writer
+        self.sync = target.sync
+        self.finish = target.finish
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self._writer.waits(since=time.monotonic())
+        self._target.write(offset, data)
+        self._writer.waits(since=None)
+
+    def read(self, offset: int, buffer: memoryview) -> int:
+        self._writer.waits(since=time.monotonic())
+        count = self._target.read(offset, buffer)
+        self._writer.waits(since=None)
+        return count
+
+
+def _put(target: Medium, offset: int, data: bytes) -> None:
+    view = aligned(len(data))
+    view[:] = data
+    target.write(offset, view)
+
+
+def burn(
+    image: Image, cards: Sequence[Card], options: Options | None = None, watcher: Watcher | None = None
+) -> list[Result]:
     """Burn cards side by side.
 
     Args:
-        image: The open source.
-        cards: What to make of it; their directories exist.
+        image: The open source; it is read from its first byte to its last.
+        cards: What to make of it.
+        options: How.
         watcher: Told about progress.
 
     Returns:
         How each card ended, in order. Raises nothing for a bad card or a source that breaks off: the cards say so.
+
+    Raises:
+        KeyboardInterrupt: after all cards were ended; those that were not complete do not boot.
     """
-    watcher = watcher or Watcher()
-    source = _Source(image.boot, image.volume().digests())
-    finishing = threading.Semaphore(_FINISHING)
-    writers = [_Writer(card, source, watcher, finishing) for card in cards]
-    for writer in writers:
-        writer.start()
-    ending: str | bool = "the burn was interrupted"
+    options, watcher = options or Options(), watcher or Watcher()
+    source = Source(image, options.bmap, sparse=options.sparse, learn=options.verify)
+    reading = Buffers(_READING, verify.STRETCH)
+    writers = [_Writer(card, source, options, watcher, reading) for card in cards]
     try:
-        _feed(image, source, writers, watcher.read)
-        ending = True
+        for writer in writers:
+            writer.start()
+        how = _feed(source, writers)
+        for writer in writers:
+            writer.end(how)
+        _wait(writers)
+    except BaseException:
+        for writer in writers:
+            writer.end(_INTERRUPTED)
+        _wait(writers)
+        raise
+    return [Result(writer.card.name, writer.card.place, writer.error) for writer in writers]
+
+
+def _feed(source: Source, writers: Sequence[_Writer]) -> str | bool:
+    """Hand the image to all writers; return True, or why it broke off."""
+
+    def unstick() -> None:
+        for writer in writers:
+            writer.give_up_if_stuck()
+
+    try:
+        for chunk in source.chunks(unstick):
+            for writer in writers:
+                writer.feed(chunk)
+            chunk.release()
+            if all(writer.ended for writer in writers):
+                break
     except PiclusterError as error:
-        ending = str(error)
-    finally:
-        for writer in writers:
-            writer.queue.put(ending)
-        for writer in writers:
-            writer.join()
-    return [Result(writer.card.name, writer.card.path, writer.error) for writer in writers]
+        return str(error)
+    return True
 
 
-def _feed(image: Image, source: _Source, writers: Sequence[_Writer], progress: Callable[[float], None]) -> None:
-    offset = 0
-    for data, fraction in image.chunks():
-        source.learn(offset, data)
-        body = bytes(_BLOCK) + data[_BLOCK:] if offset == 0 else data
-        chunk = _Chunk(offset, body, tuple(_runs(body)))
-        for writer in writers:
-            writer.queue.put(chunk)
-        offset += len(data)
-        progress(fraction)
+def _wait(writers: Sequence[_Writer]) -> None:
+    for writer in writers:
+        while writer.is_alive() and not writer.ended:
+            writer.join(timeout=0.5)
+            for other in writers:
+                other.give_up_if_stuck()
+        if writer.is_alive():
+            # It has said how it ended and is about to return, unless it was given up.
+            writer.join(timeout=1.0)

@@ -7,7 +7,17 @@ import sys
 from typing import TYPE_CHECKING
 
 from picluster import names
-from picluster.commands import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, burn, discover, inventory
+from picluster.commands import (
+    EXIT_BAD_INPUT,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    burn,
+    devices,
+    discover,
+    images,
+    inventory,
+    prepare,
+)
 from picluster.errors import PiclusterError
 from picluster.report import Report
 
@@ -31,7 +41,7 @@ def _burn_parser() -> argparse.ArgumentParser:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="picluster", description="Cards and inventory for a cluster of small boards.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (burn, inventory, discover):
+    for command in (burn, prepare, inventory, discover, images, devices):
         command.add_to(commands)
     return parser
 
@@ -54,7 +64,7 @@ def _main(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> i
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run picluster; return its exit code (0 good, 1 a card failed, 2 bad input and nothing written)."""
+    """Run picluster; return its exit code: 0 good, 2 bad input and nothing changed, 11 to 99 cards failed, else 1."""
     return _main(_parser(), arguments)
 
 

@@ -12,7 +12,6 @@ what Linux does (fs/fat/inode.c), and what reads these partitions is Linux and t
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import sys
 from array import array
@@ -23,7 +22,7 @@ from picluster import fatdir
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _FAT12_CLUSTERS = 4085
@@ -203,16 +202,6 @@ class FatVolume:
         """Return all files, by path with / between directories."""
         return {path: b"".join(self._contents(entry)) for path, entry in self._walk()}
 
-    def digests(self) -> dict[str, bytes]:
-        """Return the BLAKE2 digest of each file, by path: tree() in little memory."""
-        found: dict[str, bytes] = {}
-        for path, entry in self._walk():
-            digest = hashlib.blake2b()
-            for data in self._contents(entry):
-                digest.update(data)
-            found[path] = digest.digest()
-        return found
-
     def _find(self, directory: int, name: str) -> fatdir.Entry | None:
         wanted = name.casefold()
         return next((entry for entry in self._listed(directory) if entry.name.casefold() == wanted), None)
@@ -268,17 +257,6 @@ class FatVolume:
         for position, slot in put:
             self._pwrite(position, slot)
         self._stream.flush()
-
-    def require_room(self, files: Mapping[str, bytes]) -> None:
-        """Check that these files would find room, without writing.
-
-        Raises:
-            PiclusterError: if they would not.
-        """
-        needed = sum(-(-len(data) // self._cluster_size) for data in files.values())
-        # One more cluster, in case the directory must grow.
-        if self._count_free() < needed + 1:
-            raise PiclusterError("the boot partition is full: there is no room for the first-boot files")
 
     def _count_free(self) -> int:
         # Counted, not taken from FSInfo, which is only a hint and may be wrong.

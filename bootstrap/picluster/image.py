@@ -16,14 +16,14 @@ from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
 from picluster import mbr
 from picluster.errors import PiclusterError
 from picluster.fat import FatVolume
+from picluster.target import ALIGNMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-CHUNK = 4 << 20
 # Files at the top of a boot partition that an adapter may want to read are small; kernels are not.
-_TEXT_MAX = 1 << 20
+TEXT_MAX = 1 << 20
 _SUFFIXES = (".img", ".img.xz", ".img.gz", ".img.zst", ".zip", ".img.zip")
 _BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, ValueError)
 
@@ -77,8 +77,11 @@ _TITLES = {
     "dietpi": "DietPi",
     "unknown": "an image of unknown kind",
 }
+GENERATIONS = tuple(_TITLES)
 # First release of each, newest first (pi-gen's tags and release notes).
 _BOOKWORM = "2023-10-10"
+# From then on an image with the older token is a Buster, which was built beside Bullseye until 2023.
+_BULLSEYE_SECOND = "2022-09-06"
 _FIRST_RELEASE = (
     ("2025-10-01", "trixie"),
     (_BOOKWORM, "bookworm"),
@@ -99,8 +102,13 @@ def identify(boot: BootFiles) -> Generation:
         # Safer than the date: images of 2025-10-01 are Trixie but came without the files.
         name = "ubuntu" if boot.label.lower() == "system-boot" else "cloud-init"
     elif "init=/usr/lib/raspberrypi-sys-mods/firstboot" in tokens:
-        # Bookworm is still built beside Trixie, so its date says only that it is not Bullseye.
-        name = "bullseye" if "" < released < _BOOKWORM or (not released and boot.label == "boot") else "bookworm"
+        # Both were still built beside their successors, so that a late date says nothing; the initramfs came with
+        # Bookworm (pi-gen, config.txt).
+        late = "auto_initramfs=1" in boot.text("config.txt").split() or not boot.has("config.txt")
+        early = "" < released < _BOOKWORM or (not released and boot.label == "boot")
+        name = "bookworm" if late and not early else "bullseye"
+    elif "init=/usr/lib/raspi-config/init_resize.sh" in tokens and released >= _BULLSEYE_SECOND:
+        name = "buster"
     elif released:
         name = next((name for first, name in _FIRST_RELEASE if released >= first), "unknown")
     elif "init=/usr/lib/raspi-config/init_resize.sh" in tokens:
@@ -126,8 +134,17 @@ def guess_arch(boot: BootFiles) -> str:
     return "armhf" if boot.has("kernel7.img") or boot.has("kernel.img") else "arm64"
 
 
+def boot_files(volume: FatVolume) -> BootFiles:
+    """Read what adapters need to know of a boot partition."""
+    names = volume.names()
+    texts = {name: data for name in names if (data := volume.read_small(name, TEXT_MAX)) is not None}
+    return BootFiles(volume.label, frozenset(names), texts)
+
+
 class _Reader(Protocol):
     def read(self, size: int = ..., /) -> bytes: ...
+
+    def readinto(self, buffer: memoryview, /) -> int: ...
 
 
 class Image:
@@ -135,15 +152,17 @@ class Image:
 
     Attributes:
         path: Where it is.
+        head: Its beginning, at least to the end of the boot partition, for looking around in before start().
         boot: Its FAT boot partition.
         end: Byte after its last partition.
     """
 
-    def __init__(self, path: Path, head: BinaryIO, rest: _Reader | None, packed: _Packed) -> None:
+    def __init__(self, path: Path, head: BinaryIO, rest: _Reader | None) -> None:
         self.path = path
-        self._head = head
+        self.head = head
         self._rest = rest
-        self._packed = packed
+        self._sources: list[_Reader] = []
+        self._read = 0
         head.seek(0)
         table = mbr.parse(head.read(mbr.SECTOR), path.name)
         self.boot = table.boot
@@ -151,48 +170,46 @@ class Image:
 
     def volume(self) -> FatVolume:
         """Return the file system of the boot partition, for reading."""
-        return FatVolume(self._head, self.boot.offset, self.boot.size)
+        return FatVolume(self.head, self.boot.offset, self.boot.size)
 
     def boot_files(self) -> BootFiles:
         """Read what adapters need to know of the boot partition."""
-        volume = self.volume()
-        names = volume.names()
-        texts = {name: data for name in names if (data := volume.read_small(name, _TEXT_MAX)) is not None}
-        return BootFiles(volume.label, frozenset(names), texts)
+        return boot_files(self.volume())
 
-    def chunks(self) -> Iterator[tuple[bytes, float]]:
-        """Yield the whole image in order, each piece with the fraction that is read so far (0 to 1).
+    def start(self) -> None:
+        """Begin to read from the first byte, once: what a packed image had to be unpacked for is not unpacked again."""
+        self.head.seek(0)
+        self._sources = [cast("_Reader", source) for source in (self.head, self._rest) if source is not None]
+        self._read = 0
 
-        A packed image is unpacked while it is read, and can be read only once.
+    def read_into(self, view: memoryview) -> int:
+        """Go on reading, from start() to the image's last byte; a packed image is unpacked on the way.
+
+        Args:
+            view: Filled as far as the image goes.
+
+        Returns:
+            Bytes read; fewer than the view has only at the end.
 
         Raises:
             PiclusterError: if the image is damaged or ends before its last partition.
         """
-        total = 0
-        self._head.seek(0)
+        filled = 0
         try:
-            for source in (self._head, self._rest):
-                while source is not None and (data := source.read(CHUNK)):
-                    total += len(data)
-                    yield data, min(1.0, self._packed.fraction(total))
+            while filled < len(view) and self._sources:
+                count = self._sources[0].readinto(view[filled:])
+                if not count:
+                    self._sources.pop(0)
+                filled += count
         except _BROKEN as error:
             raise PiclusterError(f"{self.path.name} cannot be read to its end, it is damaged: {error}") from error
-        if total < self.end:
+        self._read += filled
+        if filled < len(view) and self._read < self.end:
             raise PiclusterError(
-                f"{self.path.name} is cut short: it has {total} bytes, its partitions need {self.end}; fetch it again"
+                f"{self.path.name} is cut short: it has {self._read} bytes, its partitions need {self.end}; "
+                "fetch it again"
             )
-
-
-@dataclass(frozen=True)
-class _Packed:
-    """How far the file on disk has been read."""
-
-    stream: IO[bytes]
-    size: int
-    plain: bool
-
-    def fraction(self, unpacked: int) -> float:
-        return (unpacked if self.plain else self.stream.tell()) / max(1, self.size)
+        return filled
 
 
 @contextmanager
@@ -214,13 +231,12 @@ def open_image(path: Path) -> Iterator[Image]:
             unpacker = _unpacker(path, stream, magic, stack)
         except OSError as error:
             raise PiclusterError(f"the image {path} cannot be read: {error.strerror or error}") from error
-        packed = _Packed(stream, path.stat().st_size, plain=unpacker is None)
         if unpacker is None:
-            image = Image(path, stream, None, packed)
-            if packed.size < image.end:
+            image = Image(path, stream, None)
+            size = path.stat().st_size
+            if size < image.end:
                 raise PiclusterError(
-                    f"{path.name} is cut short: it has {packed.size} bytes, its partitions need {image.end}; "
-                    "fetch it again"
+                    f"{path.name} is cut short: it has {size} bytes, its partitions need {image.end}; fetch it again"
                 )
             yield image
             return
@@ -230,9 +246,11 @@ def open_image(path: Path) -> Iterator[Image]:
             boot = mbr.parse(first, path.name).boot
             head.write(first)
             _copy(unpacker, head, boot.end - len(first))
+            # Changes to a card are made of whole blocks, and the partition may end within one.
+            head.write(unpacker.read(-boot.end % ALIGNMENT))
         except _BROKEN as error:
             raise PiclusterError(f"{path.name} cannot be unpacked, it is damaged: {error}") from error
-        yield Image(path, cast("BinaryIO", head), unpacker, packed)
+        yield Image(path, cast("BinaryIO", head), unpacker)
 
 
 def find_image(path: Path) -> Path:
@@ -276,7 +294,7 @@ def _unpacker(path: Path, stream: IO[bytes], magic: bytes, stack: ExitStack) -> 
         b"\x1f\x8b": lambda: stack.enter_context(gzip.GzipFile(fileobj=stream)),
         b"BZh": lambda: stack.enter_context(bz2.BZ2File(stream)),
         b"\x28\xb5\x2f\xfd": lambda: _open_zstd(stream),
-        b"PK\x03\x04": lambda: stack.enter_context(_open_zip(path, stream, stack)),
+        b"PK\x03\x04": lambda: cast("_Reader", stack.enter_context(_open_zip(path, stream, stack))),
     }
     return next((opener() for start, opener in openers.items() if magic.startswith(start)), None)
 
@@ -319,3 +337,8 @@ class _OldZstd:
             return self._reader.read(size)
         except self._error as error:
             raise OSError(str(error)) from error
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)

@@ -30,6 +30,7 @@ KNOWN_HOSTS = "known_hosts"
 ARCHS = ("arm64", "armhf", "amd64")
 DEFAULT_PREFIX = 24
 DEFAULT_USER = "pi"
+_NODES_HEADER = "The cluster's nodes. picluster adds to it; edit it as you like."
 # The alias keeps a node's host key apart from its address, so that a new address asks nothing. Inner quotes: ssh splits
 # the value at blanks once more. curve25519 first: a fresh connection costs the controller 11 ms instead of 70 ms with
 # OpenSSH 9's default exchange (measured on 200 nodes); the ^ keeps all others as fallback.
@@ -102,7 +103,7 @@ def plan(request: Request) -> Plan:
         PiclusterError: if the request does not fit itself or what the inventory holds.
     """
     folder = request.folder
-    nodes = YamlFile(folder / NODES, "The cluster's nodes. picluster adds to it; edit it as you like.")
+    nodes = YamlFile(folder / NODES, _NODES_HEADER)
     cluster = YamlFile(folder / CLUSTER, "What all nodes of the cluster share.")
     connection = YamlFile(folder / CONNECTION, "How Ansible reaches the nodes.")
     hosts = nodes.section("all", "children", "nodes", "hosts")
@@ -140,6 +141,19 @@ def plan(request: Request) -> Plan:
         made.writes[path] = merged.encode(errors="surrogateescape")
     made.make_secret = not (folder / SECRETS).exists()
     return made
+
+
+def require_known(folder: Path, wanted: Iterable[str]) -> None:
+    """Check that these nodes are in the inventory.
+
+    Raises:
+        PiclusterError: naming the first that is not.
+    """
+    nodes = YamlFile(folder / NODES, _NODES_HEADER)
+    known = nodes.section("all", "children", "nodes", "hosts")
+    for name in wanted:
+        if name not in known:
+            raise PiclusterError(f"{name} is not in {nodes.path}: burn it with --ips, without --replace")
 
 
 def known_addresses(path: Path, hosts: CommentedMap) -> dict[str, IPv4Address]:

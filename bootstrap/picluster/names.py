@@ -59,6 +59,7 @@ def expand(expression: str, what: str) -> list[str]:
     Raises:
         PiclusterError: for a bad range, nothing at all, a duplicate, or more than MAX_NODES values.
     """
+    _refuse_mixed_padding(expression, what)
     try:
         # The library drops duplicates unless told otherwise; then names and addresses would no longer pair up.
         values = [value.strip() for value in hostlist.expand_hostlist(expression, allow_duplicates=True)]
@@ -75,6 +76,21 @@ def expand(expression: str, what: str) -> list[str]:
     if duplicate is not None:
         raise PiclusterError(f"{what} {expression!r} names {duplicate} twice: each node needs its own")
     return values
+
+
+def _refuse_mixed_padding(expression: str, what: str) -> None:
+    """Refuse red[1-010]: one end says names without zeros, the other names with them (ClusterShell refuses it, too)."""
+    for inside in re.findall(r"\[([^\[\]]*)\]", expression):
+        for part in inside.split(","):
+            ends = re.fullmatch(r"\s*(\d+)-(\d+)\s*", part)
+            if not ends or len(ends[1]) == len(ends[2]):
+                continue
+            if any(len(end) > 1 and end.startswith("0") for end in ends.groups()):
+                width = max(map(len, ends.groups()))
+                raise PiclusterError(
+                    f"{what} {expression!r} has ends of different length in [{part}]: "
+                    f"write [{ends[1].zfill(width)}-{ends[2].zfill(width)}], or none of them with a zero before it"
+                )
 
 
 def _first_duplicate(values: Iterable[object]) -> object | None:

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 ALIGNMENT = 4096
 
 
-class Target(Protocol):
-    """Something a card is written to, open; used as a context, by one thread.
+class Medium(Protocol):
+    """Something a card is written to and read back from, by one thread.
 
-    Offsets and lengths of read() and write() are multiples of ALIGNMENT, and so are the addresses of the buffers,
-    because a raw disk takes nothing else. Errors are OSError, with a reason that a person can read.
+    Offsets and lengths are multiples of ALIGNMENT, and so are the addresses of the buffers, because a raw disk takes
+    nothing else. Errors are OSError, with a reason that a person can read.
 
     Attributes:
         name: For people: the file or the device.
@@ -26,12 +26,6 @@ class Target(Protocol):
     name: str
     capacity: int | None
     fresh: bool
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
     def write(self, offset: int, data: memoryview) -> None:
         """Write all of it there."""
@@ -48,3 +42,13 @@ class Target(Protocol):
     def finish(self, length: int) -> None:
         """Say that the card is good and ends after this many bytes: only now does it get its name, or is let go."""
         ...
+
+
+class Target(Medium, Protocol):
+    """A medium that is open while it is used as a context."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

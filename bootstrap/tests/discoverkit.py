@@ -46,8 +46,11 @@ def hosts() -> dict[str, dict[str, str]]:
     return found
 
 
-def search(capsys: pytest.CaptureFixture[str], *options: str, timeout: str = "1") -> tuple[int, dict[str, Any]]:
-    """Run the command for programs; return its exit code, and the events: results by node, texts of all others."""
+def search(capsys: pytest.CaptureFixture[str], *options: str, timeout: str = "3") -> tuple[int, dict[str, Any]]:
+    """Run the command for programs; return its exit code, and the events: results by node, texts of all others.
+
+    Nothing here is slow but a machine that does much else: only where a host is silent the timeout is waited for.
+    """
     capsys.readouterr()
     code = cli.main(["discover", "red", "--json", "--timeout", timeout, *options])
     out, err = capsys.readouterr()

@@ -1,230 +1,411 @@
+"""Burning side by side: what cards hold, what becomes of bad ones, and what a burn that was cut short leaves."""
+
 from __future__ import annotations
 
+import hashlib
 import lzma
 import threading
-from typing import IO, TYPE_CHECKING, Any
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
 
 import pytest
 from cardkit import BOOT_START, PARTITION, STOCK, Judge
 
-from picluster import burn
-from picluster.burn import Card, Watcher
-from picluster.errors import PiclusterError
-from picluster.fat import FatVolume
-from picluster.image import open_image
+from picluster import burn, source
+from picluster.bmap import Bmap, Range
+from picluster.burn import Card, Options, Watcher
+from picluster.filetarget import FileTarget
+from picluster.image import Image, open_image
+from picluster.overlay import patches
+from picluster.target import ALIGNMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from picluster.burn import Result
+    from picluster.target import Target
+
+BLOCK = ALIGNMENT
 
 
 class Log(Watcher):
     def __init__(self) -> None:
         self.states: dict[str, list[str]] = {}
-        self.fractions: list[float] = []
 
-    def read(self, fraction: float) -> None:
-        self.fractions.append(fraction)
-
-    def card(self, name: str, state: str, detail: str = "") -> None:
-        self.states.setdefault(name, []).append(state)
+    def card(self, name: str, state: str, done: int = 0, total: int = 0, detail: str = "") -> None:
+        seen = self.states.setdefault(name, [])
+        if seen[-1:] != [state]:
+            seen.append(state)
 
 
-def _cards(folder: Path, count: int) -> list[Card]:
+@dataclass
+class Disk:
+    """A card in a reader: of a size, full of old bytes, and with the faults that a test gives it.
+
+    Attributes:
+        path: The file that holds its bytes.
+        wrong: Offsets whose byte reads back changed.
+        breaks_at: Writing from here on fails, as when it is pulled out.
+        hangs: Writing waits for this.
+    """
+
+    path: Path
+    size: int
+    wrong: frozenset[int] = frozenset()
+    breaks_at: int | None = None
+    hangs: threading.Event | None = None
+    name: str = ""
+    capacity: int | None = 0
+    fresh: bool = False
+    written: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.name = str(self.path)
+        self.capacity = self.size
+        self.path.write_bytes(b"\xa5" * self.size)
+
+    def __enter__(self) -> Self:
+        self._stream = self.path.open("r+b", buffering=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def write(self, offset: int, data: memoryview) -> None:
+        assert offset % BLOCK == len(data) % BLOCK == 0, "a raw disk takes whole blocks only"
+        if self.hangs:
+            self.hangs.wait(30)
+        if self.breaks_at is not None and offset + len(data) > self.breaks_at:
+            raise OSError(5, "Input/output error")
+        self.written.append((offset, len(data)))
+        self._stream.seek(offset)
+        self._stream.write(data)
+
+    def read(self, offset: int, buffer: memoryview) -> int:
+        assert offset % BLOCK == len(buffer) % BLOCK == 0
+        self._stream.seek(offset)
+        count = self._stream.readinto(buffer)
+        for position in self.wrong:
+            if offset <= position < offset + count:
+                buffer[position - offset] ^= 1
+        return count
+
+    def sync(self) -> None:
+        self._stream.flush()
+
+    def finish(self, length: int) -> None:
+        assert length <= self.size
+
+
+def _files(name: str) -> Mapping[str, bytes]:
+    return {"ssh": b"", "meta-data": name.encode() * 999}
+
+
+def _card(image: Image, name: str, target: Target) -> Card:
+    return Card(name, target.name, lambda: target, patches(image.head, image.boot, _files(name)))
+
+
+def _burn(
+    path: Path, folder: Path, count: int, options: Options | None = None, log: Watcher | None = None
+) -> list[Result]:
     folder.mkdir(exist_ok=True)
-    return [
-        Card(f"red{number}", folder / f"red{number}.img", {"ssh": b"", "meta-data": f"red{number}".encode() * 999})
-        for number in range(1, count + 1)
-    ]
+    with open_image(path) as image:
+        cards = [_card(image, f"red{n}", FileTarget(folder / f"red{n}.img")) for n in range(1, count + 1)]
+        return burn.burn(image, cards, options, log)
+
+
+def _burn_disks(path: Path, disks: list[Disk], options: Options) -> list[Result]:
+    with open_image(path) as image:
+        return burn.burn(image, [_card(image, f"red{n}", disk) for n, disk in enumerate(disks, 1)], options)
+
+
+DISKS = Options(sparse=False)
+
+
+def _size(card: Path) -> int:
+    return -(-card.stat().st_size // BLOCK) * BLOCK + 10 * BLOCK
 
 
 def test_cards_differ_from_the_image_in_the_boot_partition_only(
     make_card: Callable[..., Path], tmp_path: Path, judge: Judge
 ) -> None:
-    source = make_card()
-    stock = source.read_bytes()
-    cards = _cards(tmp_path / "out", 5)
+    image = make_card()
+    stock = image.read_bytes()
     log = Log()
-    with open_image(source) as image:
-        results = burn.burn(image, cards, log)
-    assert [(result.name, result.error) for result in results] == [(card.name, "") for card in cards]
-    assert source.read_bytes() == stock
-    for card in cards:
-        data = card.path.read_bytes()
+    results = _burn(image, tmp_path / "out", 5, log=log)
+    assert [(result.name, result.error) for result in results] == [(f"red{n}", "") for n in range(1, 6)]
+    assert image.read_bytes() == stock
+    for result in results:
+        card = tmp_path / "out" / f"{result.name}.img"
+        data = card.read_bytes()
         assert data[:BOOT_START] == stock[:BOOT_START]
         assert data[BOOT_START + PARTITION :] == stock[BOOT_START + PARTITION :]
-        part = judge.partition(card.path)
+        part = judge.partition(card)
         judge.is_sound(part)
-        assert judge.files(part) == STOCK | dict(card.files)
-        assert log.states[card.name] == ["writing", "verifying", "done"]
-    assert log.fractions[-1] == 1.0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [card.path.name for card in cards]
+        assert judge.files(part) == STOCK | dict(_files(result.name))
+        assert log.states[result.name] == ["writing", "verifying", "done"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"red{n}.img" for n in range(1, 6)]
+
+
+def test_a_disk_holds_the_same_as_an_image_file(make_card: Callable[..., Path], tmp_path: Path, judge: Judge) -> None:
+    image = make_card()
+    stock = image.read_bytes()
+    disk = Disk(tmp_path / "sdb", _size(image))
+    (result,) = _burn_disks(image, [disk], DISKS)
+    assert result.error == ""
+    data = disk.path.read_bytes()
+    assert data[:BOOT_START] == stock[:BOOT_START]
+    assert data[BOOT_START + PARTITION : len(stock)] == stock[BOOT_START + PARTITION :]
+    # What lies behind the image is the card's own.
+    assert set(data[-9 * BLOCK :]) == {0xA5}
+    part = judge.partition(disk.path)
+    judge.is_sound(part)
+    assert judge.files(part) == STOCK | dict(_files("red1"))
 
 
 def test_a_packed_image_gives_the_same_cards(make_card: Callable[..., Path], tmp_path: Path) -> None:
-    source = make_card()
+    plain = make_card()
     packed = tmp_path / "card.img.xz"
-    packed.write_bytes(lzma.compress(source.read_bytes(), preset=0))
+    packed.write_bytes(lzma.compress(plain.read_bytes(), preset=0))
     made = []
-    for name, path in {"plain": source, "packed": packed}.items():
-        with open_image(path) as image:
-            (result,) = burn.burn(image, _cards(tmp_path / name, 1))
+    for path in (plain, packed):
+        (result,) = _burn(path, tmp_path / path.name.replace(".", "-"), 1)
         assert not result.error
-        data = result.path.read_bytes()
+        data = (tmp_path / path.name.replace(".", "-") / "red1.img").read_bytes()
         made.append(data[:BOOT_START] + data[BOOT_START + PARTITION :])
     assert made[0] == made[1]
 
 
-def test_holes_of_the_image_take_no_room(make_card: Callable[..., Path], tmp_path: Path) -> None:
-    with open_image(make_card()) as image:
-        (result,) = burn.burn(image, _cards(tmp_path / "out", 1))
-    status = result.path.stat()
+def test_holes_of_the_image_take_no_room_in_a_file(make_card: Callable[..., Path], tmp_path: Path) -> None:
+    _burn(make_card(), tmp_path / "out", 1)
+    status = (tmp_path / "out" / "red1.img").stat()
     assert status.st_blocks * 512 < status.st_size / 4
 
 
+def test_zeros_of_the_image_are_written_to_a_disk(make_card: Callable[..., Path], tmp_path: Path) -> None:
+    image = make_card()
+    disk = Disk(tmp_path / "sdb", _size(image))
+    _burn_disks(image, [disk], DISKS)
+    assert b"\xa5" * BLOCK not in disk.path.read_bytes()[: image.stat().st_size]
+
+
 def test_a_card_burnt_anew_replaces_the_old_one(make_card: Callable[..., Path], tmp_path: Path) -> None:
-    cards = _cards(tmp_path / "out", 1)
-    cards[0].path.write_bytes(b"old" * 100_000_000)
-    with open_image(make_card()) as image:
-        burn.burn(image, cards)
-        assert cards[0].path.stat().st_size == image.path.stat().st_size
+    image = make_card()
+    old = tmp_path / "out" / "red1.img"
+    old.parent.mkdir()
+    old.write_bytes(b"old" * 100_000_000)
+    _burn(image, old.parent, 1)
+    assert old.stat().st_size == image.stat().st_size
 
 
 def test_one_bad_card_does_not_stop_the_others(make_card: Callable[..., Path], tmp_path: Path) -> None:
-    cards = _cards(tmp_path / "out", 3)
-    bad = Card("red2", tmp_path / "gone" / "red2.img", cards[1].files)
-    full = Card("red4", tmp_path / "out" / "red4.img", {"big": bytes(PARTITION)})
-    with open_image(make_card()) as image:
-        results = burn.burn(image, [cards[0], bad, cards[2], full])
-    assert [bool(result.error) for result in results] == [False, True, False, True]
-    assert "red2.img" in results[1].error
-    assert "full" in results[3].error
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["red1.img", "red3.img"]
+    image = make_card()
+    size = _size(image)
+    disks = [
+        Disk(tmp_path / "good1", size),
+        Disk(tmp_path / "pulled", size, breaks_at=BOOT_START + PARTITION),
+        Disk(tmp_path / "worn", size, wrong=frozenset({BOOT_START + PARTITION + 5})),
+        Disk(tmp_path / "small", size=size // 2),
+        Disk(tmp_path / "good2", size),
+    ]
+    results = _burn_disks(image, disks, DISKS)
+    assert [result.name for result in results if not result.error] == ["red1", "red5"]
+    assert "pulled: Input/output error" in results[1].error
+    assert "reads back differently" in results[2].error
+    assert "small holds" in results[3].error
+    assert "larger card" in results[3].error
+    # None of the bad ones would boot.
+    for disk in disks[1:3]:
+        assert disk.path.read_bytes()[:BLOCK] == bytes(BLOCK)
+    assert disks[3].written == []
 
 
-def test_the_first_block_comes_last(
-    make_card: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_card_that_hangs_is_given_up(make_card: Callable[..., Path], tmp_path: Path) -> None:
+    """The reader runs out of buffers, finds who holds them back, and goes on with the others."""
+    image = make_card()
+    large = image.with_name("large.img")
+    # More than all buffers, so that one card that takes none stops the reading.
+    large.write_bytes(image.read_bytes() + bytes((source._BUFFERS + 4) * source.CHUNK))
+    gate = threading.Event()
+    size = _size(large)
+    disks = [Disk(tmp_path / "good", size), *(Disk(tmp_path / f"hangs{n}", size, hangs=gate) for n in (1, 2))]
+    try:
+        results = _burn_disks(large, disks, Options(sparse=False, stall=0.5))
+    finally:
+        gate.set()
+    assert [bool(result.error) for result in results] == [False, True, True]
+    assert "has not answered" in results[1].error
+    assert disks[0].path.read_bytes()[:BOOT_START] == large.read_bytes()[:BOOT_START]
+
+
+def test_the_old_first_block_goes_first_and_the_new_one_comes_last(
+    make_card: Callable[..., Path], tmp_path: Path
 ) -> None:
-    seen: list[bytes] = []
-    verify = burn._Writer._verify
+    image = make_card()
+    disk = Disk(tmp_path / "sdb", _size(image))
+    _burn_disks(image, [disk], DISKS)
+    touched = [number for number, (offset, _) in enumerate(disk.written) if offset == 0]
+    assert touched[0] == 0
+    assert touched[-1] == len(disk.written) - 1
+    assert disk.written[0] == disk.written[-1] == (0, BLOCK)
 
-    def look(self: burn._Writer, stream: IO[bytes]) -> None:
-        verify(self, stream)
-        seen.append(self._part.read_bytes()[:512])
-        assert not self.card.path.exists()
 
-    monkeypatch.setattr(burn._Writer, "_verify", look)
-    with open_image(make_card()) as image:
-        results = burn.burn(image, _cards(tmp_path / "out", 2))
-    assert [result.error for result in results] == ["", ""]
-    assert seen == [bytes(512)] * 2
+def test_power_lost_at_any_write_leaves_no_bootable_half(make_card: Callable[..., Path], tmp_path: Path) -> None:
+    image = make_card()
+    whole = Disk(tmp_path / "whole", _size(image))
+    _burn_disks(image, [whole], DISKS)
+    count = len(whole.written)
+    for number in (1, 2, count // 2, count - 2, count - 1):
+
+        class Cut(Disk):
+            def write(self, offset: int, data: memoryview, last: int = number) -> None:
+                if len(self.written) == last:
+                    raise OSError(19, "No such device")
+                super().write(offset, data)
+
+        disk = Cut(tmp_path / "cut", whole.size)
+        (result,) = _burn_disks(image, [disk], DISKS)
+        assert "No such device" in result.error
+        assert disk.path.read_bytes()[:BLOCK] == bytes(BLOCK)
 
 
 def test_a_source_that_breaks_off_leaves_no_card(make_card: Callable[..., Path], tmp_path: Path) -> None:
     packed = tmp_path / "card.img.xz"
     data = lzma.compress(make_card().read_bytes(), preset=0)
     packed.write_bytes(data[:-1_000_000])
-    with open_image(packed) as image:
-        results = burn.burn(image, _cards(tmp_path / "out", 3))
+    results = _burn(packed, tmp_path / "out", 3)
     assert all("card.img.xz" in result.error and "damaged" in result.error for result in results)
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("place", ["root", "hole", "gap", "file", "stock file"])
-def test_reading_back_finds_one_wrong_byte(
-    make_card: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
-    source = make_card()
-    data = source.read_bytes()
-    positions = {
-        "root": BOOT_START + PARTITION + 12_345,
-        "hole": len(data) - 900,
+@pytest.mark.parametrize("place", ["first block", "gap", "stock file", "our file", "root", "zeros", "last byte"])
+def test_reading_back_finds_one_wrong_byte(make_card: Callable[..., Path], tmp_path: Path, place: str) -> None:
+    image = make_card()
+    size = _size(image)
+    good = Disk(tmp_path / "good", size)
+    _burn_disks(image, [good], DISKS)
+    data = good.path.read_bytes()
+    position = {
+        "first block": 450,
         "gap": (1 << 20) + 3,
         "stock file": data.index(STOCK["kernel8.img"][:64]) + 1_234_567,
-    }
-    verify = burn._Writer._verify
-
-    def harm(self: burn._Writer, stream: IO[bytes]) -> None:
-        if self.card.name == "red2":
-            position = positions.get(place) or self._part.read_bytes().index(b"red2red2") + 100
-            stream.seek(position)
-            byte = stream.read(1)
-            stream.seek(position)
-            stream.write(bytes([byte[0] ^ 1]))
-            stream.flush()
-        verify(self, stream)
-
-    monkeypatch.setattr(burn._Writer, "_verify", harm)
-    with open_image(source) as image:
-        results = burn.burn(image, _cards(tmp_path / "out", 3))
-    assert [bool(result.error) for result in results] == [False, True, False]
+        "our file": data.index(b"red1red1") + 100,
+        "root": BOOT_START + PARTITION + 12_345,
+        "zeros": image.stat().st_size - 9000,
+        "last byte": image.stat().st_size - 1,
+    }[place]
+    disks = [Disk(tmp_path / "one", size), Disk(tmp_path / "two", size, wrong=frozenset({position}))]
+    results = _burn_disks(image, disks, DISKS)
+    assert [bool(result.error) for result in results] == [False, True]
     assert "reads back differently" in results[1].error
-    assert not (tmp_path / "out" / "red2.img").exists()
 
 
-def test_a_file_that_is_lost_or_added_is_found(
-    make_card: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_verification_nothing_is_read_back(make_card: Callable[..., Path], tmp_path: Path) -> None:
+    image = make_card()
+    disk = Disk(tmp_path / "sdb", _size(image), wrong=frozenset({BOOT_START}))
+    (result,) = _burn_disks(image, [disk], Options(sparse=False, verify=False))
+    assert result.error == ""
+    assert disk.path.read_bytes()[:BOOT_START] == image.read_bytes()[:BOOT_START]
+
+
+def _bmap(image: Path, *, harm: bool = False) -> Bmap:
+    """Map the table, the first half of the boot partition and some of the root; checksum each."""
+    data = image.read_bytes()
+    stretches = (
+        (0, BLOCK),
+        (BOOT_START, BOOT_START + PARTITION // 2),
+        (BOOT_START + PARTITION + BLOCK, BOOT_START + PARTITION + (3 << 20)),
+    )
+    ranges = [Range(begin, end, hashlib.sha256(data[begin:end]).hexdigest()) for begin, end in stretches]
+    if harm:
+        ranges[1] = Range(ranges[1].first_byte, ranges[1].end_byte, "0" * 64)
+    return Bmap(len(data), BLOCK, tuple(ranges))
+
+
+def test_only_what_a_block_map_leaves_out_is_skipped(
+    make_card: Callable[..., Path], tmp_path: Path, judge: Judge
 ) -> None:
-    write = FatVolume.write
+    image = make_card()
+    stock = image.read_bytes()
+    bmap = _bmap(image)
+    disk = Disk(tmp_path / "sdb", _size(image))
+    (result,) = _burn_disks(image, [disk], Options(bmap=bmap, sparse=False))
+    assert result.error == ""
+    data = disk.path.read_bytes()
+    root = BOOT_START + PARTITION
+    assert data[:BLOCK] == stock[:BLOCK]
+    assert data[root + BLOCK : root + (3 << 20)] == stock[root + BLOCK : root + (3 << 20)]
+    assert set(data[BLOCK:BOOT_START]) == {0xA5}
+    assert set(data[root : root + BLOCK]) == {0xA5}
+    assert judge.files(judge.partition(disk.path))["meta-data"] == b"red1" * 999
+    assert sum(length for _, length in disk.written) < len(stock)
 
-    def wrong(self: FatVolume, path: str, data: bytes, when: Any = None) -> None:
-        write(self, "another" if path == "ssh" else path, data, when)
 
-    monkeypatch.setattr(FatVolume, "write", wrong)
-    with open_image(make_card()) as image:
-        (result,) = burn.burn(image, _cards(tmp_path / "out", 1))
-    assert "another on the boot partition reads back differently" in result.error
+def test_an_image_that_differs_from_its_block_map_makes_no_card(make_card: Callable[..., Path], tmp_path: Path) -> None:
+    image = make_card()
+    disk = Disk(tmp_path / "sdb", _size(image))
+    (result,) = _burn_disks(image, [disk], Options(bmap=_bmap(image, harm=True), sparse=False))
+    assert "differs from its block map" in result.error
+    assert disk.path.read_bytes()[:BLOCK] == bytes(BLOCK)
 
 
-def test_memory_does_not_grow_with_the_number_of_cards(
-    make_card: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The reader is never further ahead of the slowest writer than the queue is long."""
-    ahead: list[int] = []
+def test_the_reader_waits_for_the_slowest_card(make_card: Callable[..., Path], tmp_path: Path) -> None:
+    """Memory does not grow with the number of cards: no more chunks are under way than there are buffers."""
+    image = make_card()
+    large = image.with_name("large.img")
+    large.write_bytes(image.read_bytes() + bytes((source._BUFFERS + 8) * source.CHUNK))
     gate = threading.Event()
-    write = burn._Writer._write
-
-    def slow(self: burn._Writer, stream: IO[bytes]) -> None:
-        gate.wait(20)
-        write(self, stream)
-
-    monkeypatch.setattr(burn._Writer, "_write", slow)
-
-    class Count(Watcher):
-        def read(self, fraction: float) -> None:
-            ahead.append(1)
-            if len(ahead) == burn._QUEUE:
-                # Room for no further piece: the reader must now wait for the writers.
-                threading.Timer(0.2, gate.set).start()
-            assert gate.is_set() or len(ahead) <= burn._QUEUE
-
-    with open_image(make_card()) as image:
-        results = burn.burn(image, _cards(tmp_path / "out", 6), Count())
-    assert not any(result.error for result in results)
-    assert len(ahead) > burn._QUEUE
+    size = _size(large)
+    disks = [Disk(tmp_path / "slow", size, hangs=gate), *(Disk(tmp_path / f"fast{n}", size) for n in range(3))]
+    results: list[Result] = []
+    thread = threading.Thread(target=lambda: results.extend(_burn_disks(large, disks, DISKS)))
+    thread.start()
+    want = (source._BUFFERS - 1) * source.CHUNK
+    end = time.monotonic() + 20
+    while not all(disk.written and disk.written[-1][0] >= want for disk in disks[1:]):
+        assert time.monotonic() < end, [disk.written[-1:] for disk in disks]
+        time.sleep(0.01)
+    assert all(offset < source._BUFFERS * source.CHUNK for disk in disks[1:] for offset, _ in disk.written)
+    gate.set()
+    thread.join(30)
+    assert [result.error for result in results] == [""] * 4
 
 
-def test_an_interrupt_leaves_nothing_half_done(make_card: Callable[..., Path], tmp_path: Path) -> None:
-    class Interrupt(Watcher):
-        def read(self, fraction: float) -> None:
-            raise KeyboardInterrupt
-
-    with open_image(make_card()) as image, pytest.raises(KeyboardInterrupt):
-        burn.burn(image, _cards(tmp_path / "out", 3), Interrupt())
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_an_unexpected_error_of_one_card_is_kept_to_it(
-    make_card: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("state", ["writing", "verifying"])
+def test_an_interrupt_leaves_nothing_half_done(
+    make_card: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    finish = burn._Writer._finish
+    reached = threading.Event()
 
-    def fail(self: burn._Writer, stream: IO[bytes]) -> None:
-        if self.card.name == "red1":
-            raise PiclusterError("pulled out")
-        finish(self, stream)
+    class Wait(Watcher):
+        def card(self, name: str, now: str, done: int = 0, total: int = 0, detail: str = "") -> None:
+            if now == state:
+                reached.set()
 
-    monkeypatch.setattr(burn._Writer, "_finish", fail)
-    with open_image(make_card()) as image:
-        results = burn.burn(image, _cards(tmp_path / "out", 2))
-    assert [result.error for result in results] == ["pulled out", ""]
+    def interrupted(*_: object) -> None:
+        reached.wait(20)
+        raise KeyboardInterrupt
+
+    # The key is pressed while the reader, or who waits for the cards, is at work.
+    monkeypatch.setattr(burn, "_feed" if state == "writing" else "_wait", interrupted_once(burn, state, interrupted))
+    image = make_card()
+    disk = Disk(tmp_path / "sdb", _size(image))
+    with open_image(image) as opened, pytest.raises(KeyboardInterrupt):
+        burn.burn(opened, [_card(opened, "red1", disk)], DISKS, Wait())
+    assert disk.path.read_bytes()[:BLOCK] in (bytes(BLOCK), b"\xa5" * BLOCK)
+
+
+def interrupted_once(module: object, state: str, interrupted: Callable[..., None]) -> Callable[..., object]:
+    """Return a stand-in that is interrupted the first time and does its work after that."""
+    real = module._feed if state == "writing" else module._wait  # type: ignore[attr-defined]
+    calls: list[int] = []
+
+    def stand_in(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 1:
+            interrupted()
+        return real(*arguments)
+
+    return stand_in

@@ -13,6 +13,7 @@ import yaml
 from cardkit import BOOT_START, PARTITION, STOCK, Judge, mbr
 
 from picluster import cli
+from picluster.commands import exit_cards
 from picluster.fat import FatVolume, read_tree
 
 if TYPE_CHECKING:
@@ -129,10 +130,24 @@ BAD = {
     "inventories below a file": (_with("--inventories", "key.pub/inv"), "key.pub is a file"),
     "key of nobody": (_with("--key", "~no-such-user/k.pub"), "no such user's home"),
     "output is the image": (_with("--name", "card", "--ips", "192.168.63.5", "-o", "."), "is the image itself"),
-    "device": (_with("--device", "/dev/sdz"), "unrecognized arguments: --device"),
+    "device and files": (_with("--device", "/dev/sdz"), "give one of them"),
+    "force without device": (_with("--force-device", "/dev/sdz"), "give --device too"),
+    "no such block map": (_with("--bmap", "none.bmap"), "none.bmap cannot be read"),
+    "block map and none": ([*_with("--bmap", "none.bmap"), "--no-bmap"], "exclude each other"),
+    "sha256 is none": (_with("--sha256", "abc"), "is not a SHA-256"),
+    "sha256 of another": (_with("--sha256", "0" * 64), "it is another file"),
+    "no such catalogue": (_with("--catalogue", "none.yml"), "none.yml cannot be read"),
+    "wifi without anybody": (_with("--wifi", "Home"), "--wifi-passphrase-file"),
+    "timezone": (_with("--timezone", "Mars/Olympus"), "--timezone 'Mars/Olympus'"),
+    "country": (_with("--country", "de"), "--country 'de'"),
+    "locale": (_with("--locale", "german"), "--locale 'german'"),
+    "first boot": (_with("--firstboot", "init-script"), "--firstboot init-script cannot work"),
+    "replace and ips": ([*BURN, "--replace"], "--replace keeps the node's address"),
+    "replace unknown": (["burn", "--name", "red1", "--replace"], "red1 is not in"),
+    "no image option": (["burn", "--name", "red1", "--key", "key.pub"], "no --image was given"),
     "no command": ([], "required"),
-    "no key": (["burn", "--name", "red1"], "required"),
-    "old image": (_with("--image", "old.img"), "Raspbian Stretch"),
+    "no key": (["burn", "--name", "red1", "--image", "card.img"], "no --key was given"),
+    "unknown image": (_with("--image", "old.img"), "an image of unknown kind"),
     "no address": (["inventory", "--name", "red1"], "give --ips"),
     "full": (_with("--image", "full.img"), "full"),
 }
@@ -145,12 +160,12 @@ def test_bad_input_ends_in_one_sentence_and_nothing_is_written(
     arguments, says = BAD[what]
     make_card()
     if "old.img" in arguments:
-        old = {"issue.txt": b"Raspberry Pi reference 2018-06-27\n", "cmdline.txt": b"root=x\n"}
+        old = {"issue.txt": b"Raspberry Pi reference 2012-06-27\n", "cmdline.txt": b"root=x\n"}
         make_card("old.img", files=old)
     if "full.img" in arguments:
         with make_card("full.img").open("r+b") as stream:
             volume = FatVolume(stream, BOOT_START, PARTITION)
-            volume.write("fill.bin", bytes((volume._count_free() - 4) * 512))
+            volume.write("fill.bin", bytes(volume._count_free() * 512))
     before = _everything(here)
     assert cli.main(arguments) == 2
     said = capsys.readouterr()
@@ -160,17 +175,23 @@ def test_bad_input_ends_in_one_sentence_and_nothing_is_written(
     assert _everything(here) == before
 
 
-def test_a_failed_card_is_named_and_the_exit_code_is_1(
+def test_failed_cards_are_named_and_the_exit_code_says_how_many(
     make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_card()
-    (here / "out" / ".red2.img.part" / "in the way").mkdir(parents=True)
-    assert cli.main(BURN) == 1
+    for name in ("red2", "red3"):
+        (here / "out" / f".{name}.img.part" / "in the way").mkdir(parents=True)
+    assert cli.main(BURN) == 12
     said = capsys.readouterr()
     assert "red2 failed: " in said.err
-    assert "burnt and verified 2 of 3 cards in out; failed: red2" in said.out
+    assert "burnt and verified 1 of 3 cards in out; failed: red2, red3" in said.out
     assert (here / "out" / "red1.img").exists()
     assert not (here / "out" / "red2.img").exists()
+
+
+@pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 11), (89, 99), (200, 99)])
+def test_no_number_of_failed_cards_looks_like_something_else(failed: int, code: int) -> None:
+    assert exit_cards(failed) == code
 
 
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(
@@ -182,7 +203,7 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(
     assert cli.main(["inventory", "--name", "red1", "--ips", "10.0.0.5", "--dry-run"]) == 0
     assert _everything(here) == before
     said = capsys.readouterr().out
-    assert "would burn out/red3.img" in said
+    assert "would burn red3 to out/red3.img" in said
     assert "would write inventories/red/10-nodes.yml" in said
 
 
@@ -208,7 +229,7 @@ def test_the_inventory_alone_is_the_same_as_the_burnt_one(make_card: Callable[..
     names = ["--name", "red[1-3]", "--ips", "192.168.63.[11-13]", "--key", "key.pub", "--inventories", "other"]
     assert cli.main(["inventory", *names]) == 0
     for path in (here / "inventories/red").rglob("*"):
-        if path.is_file() and path.name != "secrets.yml":
+        if path.is_file() and path.name not in ("secrets.yml", "cards.yml"):
             twin = here / "other" / path.relative_to(here / "inventories")
             assert twin.read_bytes() == path.read_bytes()
 

@@ -1,4 +1,4 @@
-"""Every command in docs/cards.md is run, in the order in which it stands there; so is the README's."""
+"""The commands of docs/cards.md and docs/inventory.md are run, in their order; so is the README's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from readerkit import Machine, reader
 
-from picluster import cli
+from picluster import cli, devices
+from picluster.image import open_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +22,23 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def desk(make_card: Callable[..., Path], public_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the pages take for granted: a key in the home, and a stock image."""
+    """What the pages take for granted: a key in the home, a stock image, cards in readers, a mounted boot partition."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".ssh").mkdir()
     public_key.rename(tmp_path / ".ssh" / "id_ed25519.pub")
-    (tmp_path / "raspios-lite.img.xz").write_bytes(lzma.compress(make_card().read_bytes(), preset=0))
+    card = make_card()
+    (tmp_path / "raspios-lite.img.xz").write_bytes(lzma.compress(card.read_bytes(), preset=0))
+    with open_image(card) as image:
+        for path, data in image.volume().tree().items():
+            (tmp_path / "bootfs" / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "bootfs" / path).write_bytes(data)
+    (tmp_path / "readers").mkdir()
+    machine = Machine(tmp_path / "readers", [reader(f"/dev/sd{letter}", letter) for letter in "bcd"])
+    monkeypatch.setattr(devices, "platform", lambda: machine)
+    # Who reads the page types yes.
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdin.readline", lambda: "yes\n", raising=False)
     return tmp_path
 
 
@@ -42,10 +55,11 @@ def _run(command: str, home: Path) -> int:
 
 def test_every_command_of_the_page_works(desk: Path) -> None:
     commands = _commands("docs/cards.md")
-    assert len(commands) >= 5
+    assert len(commands) >= 12
     for command in commands:
         assert _run(command, desk) == 0, command
-    assert sorted(path.name for path in (desk / "cards").iterdir()) == [f"blue{number}.img" for number in range(5, 10)]
+    made = [*(f"blue{number}.img" for number in range(5, 10)), "green1.img"]
+    assert sorted(path.name for path in (desk / "cards").iterdir()) == made
     hosts = (desk / "inventories" / "blue" / "10-nodes.yml").read_text(encoding="utf-8")
     assert [f"blue{number}:" in hosts for number in range(4, 11)] == [False, *[True] * 5, False]
     assert (desk / "inventories" / "green" / "reservations.dnsmasq").exists()
@@ -56,3 +70,10 @@ def test_the_command_of_the_readme_burns_the_cards_it_names(desk: Path) -> None:
     assert _run(command, desk) == 0
     assert sorted(path.name for path in (desk / "cards").iterdir()) == [f"blue{number}.img" for number in range(1, 6)]
     assert (desk / "inventories" / "blue" / "20-roles.yml").exists()
+
+
+def test_every_command_of_the_page_on_the_inventory_works(desk: Path) -> None:
+    assert _run("picluster inventory --name blue[5-7] --ips 192.168.1.[5-7]", desk) == 0
+    (command,) = _commands("docs/inventory.md")
+    assert _run(command, desk) == 0
+    assert "blue7" not in (desk / "inventories" / "blue" / "20-roles.yml").read_text(encoding="utf-8")

@@ -163,9 +163,6 @@ def test_a_fragmented_partition_is_filled_to_the_last_cluster_and_no_further(tmp
         with pytest.raises(PiclusterError, match="full"):
             volume.write("more.bin", bytes(3_000_000))
         assert part.read_bytes() == before
-        with pytest.raises(PiclusterError, match="full"):
-            volume.require_room({"more.bin": bytes(3_000_000)})
-        volume.require_room({"more.bin": bytes(100)})
         volume.write("small.bin", b"still works")
     judge.is_sound(part)
     kept = {name: data for name, data in fill.items() if int(name[1:-4]) % 2}
@@ -259,7 +256,7 @@ def test_random_damage_raises_nothing_but_our_error(stock_bytes: bytes, position
     damaged = bytearray(stock_bytes)
     damaged[position : position + len(patch)] = patch
     with contextlib.suppress(PiclusterError):
-        FatVolume(io.BytesIO(damaged), 0, len(damaged)).digests()
+        FatVolume(io.BytesIO(damaged), 0, len(damaged)).tree()
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

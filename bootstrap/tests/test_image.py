@@ -14,7 +14,7 @@ from cardkit import BOOT_START, PARTITION, ROOT_SIZE, STOCK, mbr, noise
 
 from picluster import firstboot
 from picluster.errors import PiclusterError
-from picluster.image import BootFiles, guess_arch, identify, open_image
+from picluster.image import BootFiles, Image, guess_arch, identify, open_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,17 @@ PACKINGS: dict[str, Callable[[Path, bytes], object]] = {
 }
 
 
+def _read(image: Image) -> bytes:
+    image.start()
+    data = bytearray()
+    buffer = memoryview(bytearray(5_000_000))
+    while count := image.read_into(buffer):
+        data += buffer[:count]
+        if count < len(buffer):
+            break
+    return bytes(data)
+
+
 @pytest.mark.parametrize("packing", PACKINGS)
 def test_every_packing_gives_the_same_bytes_whatever_it_is_called(
     make_card: Callable[..., Path], tmp_path: Path, packing: str
@@ -52,11 +63,7 @@ def test_every_packing_gives_the_same_bytes_whatever_it_is_called(
     with open_image(packed) as image:
         assert (image.boot.offset, image.boot.size) == (BOOT_START, PARTITION)
         assert image.boot_files().text("cmdline.txt").encode() == STOCK["cmdline.txt"]
-        pieces = list(image.chunks())
-    assert b"".join(data for data, _ in pieces) == wanted
-    fractions = [fraction for _, fraction in pieces]
-    assert fractions == sorted(fractions)
-    assert fractions[-1] == pytest.approx(1.0, abs=0.01)
+        assert _read(image) == wanted
 
 
 @pytest.mark.parametrize("packing", [name for name in PACKINGS if name != "plain"])
@@ -68,7 +75,7 @@ def test_a_broken_download_ends_in_a_sentence(
     PACKINGS[packing](path, make_card().read_bytes())
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size / part)])
     with pytest.raises(PiclusterError, match=r"damaged|cut short") as caught, open_image(path) as image:
-        list(image.chunks())
+        _read(image)
     assert "broken.img" in str(caught.value)
 
 
@@ -81,7 +88,7 @@ def test_a_flipped_stretch_ends_in_a_sentence(make_card: Callable[..., Path], tm
     data[middle] = bytes(255 - byte for byte in data[middle])
     path.write_bytes(data)
     with pytest.raises(PiclusterError, match=r"damaged|differ|cannot be") as caught, open_image(path) as image:
-        list(image.chunks())
+        _read(image)
     assert "flipped.img" in str(caught.value)
 
 
@@ -162,8 +169,8 @@ def test_the_generation_is_told_by_the_boot_partition(case: dict[str, Any]) -> N
         return
     with pytest.raises(PiclusterError) as caught:
         firstboot.choose(boot, "card.img")
-    assert identify(boot).title in str(caught.value)
-    assert "2025-11-24" in str(caught.value)
+    assert identify(boot).title.split()[0] in str(caught.value)
+    assert ("--firstboot" in str(caught.value)) == (case["name"] == "unknown")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetParseError
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from picluster import names
@@ -28,6 +29,11 @@ def test_a_bad_range_ends_in_one_sentence(case: dict[str, str]) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_two_hundred_padded_names_come_in_order() -> None:
+    found = names.expand_names("red[001-200]")
+    assert found == [f"red{number:03}" for number in range(1, 201)]
+
+
 def _digits(number: int, width: int) -> str:
     """Count in text, so that nothing is shared with the library's formatting."""
     text = str(number)
@@ -47,7 +53,9 @@ def test_ranges_agree_with_counting_by_hand(parts: list[tuple[str, list[tuple[in
     for prefix, pieces in parts:
         inside = []
         for first, more, width in pieces:
-            low, high = _digits(first, width), str(first + more)
+            # Zeros before one end only are refused, so such a range has none.
+            padded = len(str(first + more)) <= width
+            low, high = (_digits(number, width if padded or not more else 1) for number in (first, first + more))
             inside.append(f"{low}-{high}" if more else low)
             wanted += [prefix + _digits(number, len(low)) for number in range(first, first + more + 1)]
         texts.append(f"{prefix}[{','.join(inside)}]")
@@ -57,6 +65,60 @@ def test_ranges_agree_with_counting_by_hand(parts: list[tuple[str, list[tuple[in
             names.expand(expression, "--name")
     elif len(wanted) <= names.MAX_NODES:
         assert names.expand(expression, "--name") == wanted
+
+
+def _clustershell(expression: str) -> list[str]:
+    """Expand as ClusterShell does, which sorts and folds duplicates."""
+    return sorted(NodeSet(expression, resolver=RESOLVER_NOGROUP))
+
+
+@st.composite
+def _range(draw: st.DrawFn) -> str:
+    """Write one pair of brackets in the syntax that ClusterShell and we share: no steps, both ends padded alike."""
+    parts = []
+    for _ in range(draw(st.integers(1, 3))):
+        first, more, width = draw(_number), draw(st.integers(0, 20)), draw(st.integers(1, 4))
+        padded = len(str(first + more)) <= width
+        low, high = (_digits(number, width if padded else 1) for number in (first, first + more))
+        parts.append(f"{low}-{high}" if more or draw(st.booleans()) else low)
+    return f"[{','.join(parts)}]"
+
+
+_prefix = st.from_regex(r"[a-z]([a-z0-9.-]{0,4}[a-z.-])?", fullmatch=True)
+_pattern = st.lists(st.tuples(_prefix, st.one_of(_range(), st.just("7"))), min_size=1, max_size=2).map(
+    lambda pieces: "".join(prefix + inside for prefix, inside in pieces)
+)
+
+
+@given(st.lists(_pattern, min_size=1, max_size=3).map(",".join))
+def test_ranges_agree_with_clustershell(expression: str) -> None:
+    wanted = _clustershell(expression)
+    assume(len(wanted) <= names.MAX_NODES // 2)
+    try:
+        found = names.expand(expression, "--name")
+    except PiclusterError as error:
+        assert "twice" in str(error)  # noqa: PT017 - the one thing that ClusterShell takes and we refuse
+    else:
+        assert sorted(found) == wanted
+
+
+@given(st.text("re[]-,012", max_size=12))
+def test_what_both_we_and_clustershell_take_means_the_same(text: str) -> None:
+    try:
+        found, wanted = names.expand(text, "--name"), _clustershell(text)
+    except (PiclusterError, NodeSetParseError):
+        return
+    assert sorted(found) == wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["red[5-", "red[7-5]", "red[a-c]", "red[[1-2]]", "red5]", "red[]", "red[1,]", "red[1-010]"]
+)
+def test_what_clustershell_refuses_we_refuse(text: str) -> None:
+    with pytest.raises(NodeSetParseError):
+        _clustershell(text)
+    with pytest.raises(PiclusterError, match=r"is not a range|ends of different length"):
+        names.expand(text, "--name")
 
 
 @given(st.text("red[]-,0123456789. \u2013", max_size=12))
@@ -73,6 +135,7 @@ def test_any_text_is_expanded_or_refused_in_a_sentence(text: str) -> None:
     ("argument", "says"),
     [
         ("\u2014name", "type --name"),
+        ("\u2014-name", "type --name"),  # so it stands in cm-burn's own description
         ("\u2013\u2013ips", "type --ips"),
         ("\u2013o", "long dash"),
         ("red[5\u20137]", r"type red\[5-7\]"),
@@ -163,6 +226,11 @@ def test_two_nodes_with_one_address_are_both_named() -> None:
         names.check_nodes([("red1", IPv4Address("192.168.1.5")), ("red2", IPv4Address("192.168.1.5"))], net)
 
 
-def test_names_and_addresses_of_different_length_are_counted() -> None:
-    with pytest.raises(PiclusterError, match=r"--name has 3 \(red1 to red3\) but --ips has 2"):
-        names.pair(["red1", "red2", "red3"], names.expand_addresses("192.168.1.[5-6]"))
+@pytest.mark.parametrize(
+    ("ips", "count"),
+    [("192.168.1.[5-6]", 2), ("192.168.1.5", 1), ("192.168.1.[5-8]", 4)],
+    ids=["shorter", "one", "longer"],
+)
+def test_names_and_addresses_of_different_length_are_counted(ips: str, count: int) -> None:
+    with pytest.raises(PiclusterError, match=rf"--name has 3 \(red1 to red3\) but --ips has {count} "):
+        names.pair(["red1", "red2", "red3"], names.expand_addresses(ips))

@@ -3,90 +3,107 @@
 from __future__ import annotations
 
 import sys
-import uuid
+import threading
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picluster import burn, firstboot, inventory, keys, names
-from picluster.commands import EXIT_FAILED, planning
+from picluster import bmap, burn, firstboot, inventory, overlay, record
+from picluster.commands import exit_cards, images, planning
+from picluster.commands import identity as identities
+from picluster.commands import places as placing
 from picluster.errors import PiclusterError
 from picluster.image import guess_arch, identify, open_image
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator, Mapping, Sequence
 
     from picluster.commands import Subparsers
+    from picluster.commands.places import Place, Places
     from picluster.image import Image
+    from picluster.images import ResolvedImage
+    from picluster.overlay import Patch
     from picluster.report import Board, Report
 
 
 def add_to(commands: Subparsers) -> None:
     """Describe the command."""
-    add_options(commands.add_parser("burn", help="burn one card image for each node and write the inventory"))
+    add_options(commands.add_parser("burn", help="burn one card for each node and write the inventory"))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Describe the options of picluster burn, which is cm-burn too."""
     planning.add_nodes(parser)
-    parser.add_argument(
-        "--key",
-        type=Path,
-        required=True,
-        action="append",
-        metavar="FILE",
-        help="public SSH key that may log in, may be repeated",
+    identities.add_identity(parser)
+    source = parser.add_argument_group("image")
+    source.add_argument(
+        "--image",
+        metavar="IMAGE",
+        help="stock image: a file (plain, .xz, .gz, .zst or .zip), a URL, or a catalogue's name",
     )
-    parser.add_argument("--image", type=Path, required=True, help="stock card image: .img, .xz, .gz, .zst or .zip")
+    images.add_sha256(source)
+    images.add_catalogue(source)
+    source.add_argument("--bmap", type=Path, metavar="FILE", help="its block map (default: the .bmap beside the image)")
+    source.add_argument("--no-bmap", action="store_true", help="write all of it, also what a block map leaves out")
+    placing.add_places(parser.add_argument_group("cards"))
+    parser.add_argument("--no-verify", action="store_true", help="do not read the cards back")
     parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("cards"),
-        metavar="DIR",
-        help="where the card images go, one a node (default: cards)",
+        "--replace",
+        action="store_true",
+        help="burn cards of the inventory again; image, keys and the rest as they were burnt last",
     )
     parser.set_defaults(run=run)
 
 
-class _Watcher(burn.Watcher):
-    """Shows a burn on a board."""
-
-    def __init__(self, board: Board) -> None:
-        self._board = board
-
-    def read(self, fraction: float) -> None:
-        self._board.overall(fraction, 1.0, "read")
-
-    def card(self, name: str, state: str, detail: str = "") -> None:
-        self._board.row(name, state, detail=detail)
-
-
 @dataclass(frozen=True)
 class _Job:
-    image: Image
-    cards: list[burn.Card]
+    """All that was checked.
+
+    Attributes:
+        path: The image file.
+        options: How to burn.
+        patches: What each node's card holds that the image does not.
+        places: Where the cards go.
+        planned: What the inventory becomes.
+    """
+
+    path: Path
+    options: burn.Options
+    patches: Mapping[str, Sequence[Patch]]
+    places: Places
     planned: inventory.Plan
 
 
 def run(options: argparse.Namespace, report: Report) -> int:
     """Burn the cards and write the inventory."""
-    public = keys.read_keys(options.key)
-    names.expand_names(options.name)  # a slip in the range need not wait for the image to be unpacked
-    opened: AbstractContextManager[Image] = open_image(options.image)
-    with opened as image:
+    before = _recorded(options)
+    identity = identities.read_identity(options, before)
+    wanted = options.image or (before and before.image)
+    if not wanted:
+        raise PiclusterError("no --image was given: name the stock image (picluster images list shows some)")
+    planning.check_names(options)  # a slip in the range need not wait for the image to be fetched
+    sha256 = options.sha256 or (before and before.sha256) or None
+    resolved = images.library(options, report).resolve(wanted, sha256)
+    with ExitStack() as stack:
+        image = stack.enter_context(open_image(resolved.path))
         boot = image.boot_files()
-        adapter = firstboot.choose(boot, image.path.name)
+        adapter = firstboot.choose(boot, image.path.name, identity.firstboot)
         guessed = guess_arch(boot)
         nodes, planned = planning.make_plan(options, guessed, client_id=adapter.client_id)
-        _check_output(options.output, nodes, image.path)
-        cards = []
-        for name in nodes:
-            node = firstboot.NodeIdentity(name, public, planned.user, f"picluster-{name}-{uuid.uuid4().hex}")
-            cards.append(burn.Card(name, options.output / f"{name}.img", adapter.render(boot, node)))
-        image.volume().require_room(cards[0].files)
+        noted = record.contents(planned.folder, _record(wanted, resolved, options, identity))
+        if noted is not None:
+            planned.writes[planned.folder / record.CARDS] = noted
+        places = placing.choose(options, nodes, image.path, image.end)
+        files = {name: identity.files(adapter, boot, name, planned.user) for name in nodes}
+        job = _Job(
+            image.path,
+            burn.Options(_block_map(options, resolved, image), not options.no_verify, places.sparse),
+            {name: overlay.patches(image.head, image.boot, files[name]) for name in nodes},
+            places,
+            planned,
+        )
         arch = "" if options.arch else f", userland guessed as {guessed}"
         report.say(
             "image",
@@ -96,43 +113,128 @@ def run(options: argparse.Namespace, report: Report) -> int:
             guessed_arch=guessed,
         )
         planning.say_plan(report, planned)
-        if options.dry_run:
-            for card in cards:
-                files = ", ".join(card.files)
-                report.say(
-                    "card", f"would burn {card.path} ({files})", name=card.name, path=str(card.path), state="planned"
-                )
-            planning.say_inventory(report, planned, dry_run=True)
-            return 0
-        return _write(_Job(image, cards, planned), options, report)
+        if not options.dry_run:
+            return _execute(job, image, report)
+        for name, place in zip(nodes, places.planned(), strict=True):
+            report.say(
+                "card",
+                f"would burn {name} to {place} ({', '.join(files[name])})",
+                name=name,
+                path=place,
+                state="planned",
+            )
+        planning.say_inventory(report, planned, dry_run=True)
+        return 0
 
 
-def _check_output(output: Path, nodes: Sequence[str], image: Path) -> None:
-    planning.check_folder(output, "-o")
-    for name in nodes:
-        path = output / f"{name}.img"
-        if not path.exists():
-            continue
-        if path.samefile(image):
-            raise PiclusterError(f"{path} is the image itself: choose another directory with -o")
-        if not path.is_file():
-            raise PiclusterError(f"{path} is not a file: choose another directory with -o")
+def _recorded(options: argparse.Namespace) -> record.Record | None:
+    """Return how the cluster was burnt if --replace wants that."""
+    if not options.replace:
+        return None
+    if options.ips is not None:
+        raise PiclusterError("--replace keeps the node's address, and --ips would change it: leave one of them out")
+    folder = planning.folder(options)
+    inventory.require_known(folder, planning.check_names(options))
+    return record.read(folder) if not (options.image and options.key) else None
 
 
-def _write(job: _Job, options: argparse.Namespace, report: Report) -> int:
-    options.output.mkdir(parents=True, exist_ok=True)
+def _block_map(options: argparse.Namespace, resolved: ResolvedImage, image: Image) -> bmap.Bmap | None:
+    path = options.bmap or resolved.bmap
+    if options.no_bmap:
+        if options.bmap:
+            raise PiclusterError("--bmap and --no-bmap exclude each other: give one of them")
+        return None
+    if path is None:
+        return None
+    found = bmap.read(path)
+    if found.image_size < image.end:
+        raise PiclusterError(
+            f"{path} maps {found.image_size} bytes, but {image.path.name} has {image.end} or more: "
+            "it belongs to another image; name the right one with --bmap, or leave it out with --no-bmap"
+        )
+    return found
+
+
+def _record(
+    wanted: str, resolved: ResolvedImage, options: argparse.Namespace, identity: identities.Identity
+) -> record.Record:
+    local = Path(wanted).expanduser()
+    is_file = "://" not in wanted and resolved.path.absolute().parent == local.absolute().parent
+    wifi = identity.settings.wifi
+    return record.Record(
+        image=str(resolved.path.absolute()) if is_file else wanted,
+        keys=identity.keys,
+        sha256=options.sha256 or "",
+        firstboot=identity.firstboot or "",
+        wifi=wifi.ssid if wifi else "",
+        country=identity.settings.country,
+        timezone=identity.settings.timezone,
+        locale=identity.settings.locale,
+    )
+
+
+class _Watcher(burn.Watcher):
+    """Shows a burn on a board: each card, and all of them together."""
+
+    def __init__(self, board: Board, count: int, passes: int) -> None:
+        self._board = board
+        self._count = count
+        self._passes = passes
+        self._done: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def card(self, name: str, state: str, done: int = 0, total: int = 0, detail: str = "") -> None:
+        self._board.row(name, state, done, total, detail)
+        with self._lock:
+            if total:
+                self._done[name] = done + (total if state == "verifying" else 0)
+                self._board.overall(sum(self._done.values()), total * self._count * self._passes)
+
+
+def _execute(job: _Job, image: Image, report: Report) -> int:
+    job.places.confirm(report)
     inventory.apply(job.planned)
     planning.say_inventory(report, job.planned, dry_run=False)
-    with report.board(job.image.path.name, [card.name for card in job.cards], row_event="card") as board:
-        results = burn.burn(job.image, job.cards, _Watcher(board))
-    good = [result for result in results if not result.error]
-    bad = [result for result in results if result.error]
-    if inventory.forget_host_keys(job.planned.folder, [result.name for result in good]):
+    results: list[burn.Result] = []
+    try:
+        for places, opened in zip(job.places.rounds(report), _readings(job.path, image), strict=False):
+            results += _burn_round(job, opened, places, report)
+    except KeyboardInterrupt:
+        left = [name for name in job.patches if name not in {result.name for result in results if not result.error}]
+        sys.stderr.write(f"interrupted; not burnt: {', '.join(left)}\n")
+        raise
+    return _conclude(job, results, report)
+
+
+def _readings(path: Path, image: Image) -> Iterator[Image]:
+    """Yield the image for each round: a packed one can be read only once."""
+    yield image
+    while True:
+        with open_image(path) as opened:
+            yield opened
+
+
+def _burn_round(job: _Job, image: Image, places: Sequence[Place], report: Report) -> list[burn.Result]:
+    cards = [burn.Card(place.name, place.title, place.open, job.patches[place.name]) for place in places]
+    with report.board(image.path.name, [card.name for card in cards], row_event="card") as board:
+        results = burn.burn(image, cards, job.options, _Watcher(board, len(cards), 1 + job.options.verify))
+    good = [result.name for result in results if not result.error]
+    for name in good:
+        job.places.burnt(job.patches[name])
+    if inventory.forget_host_keys(job.planned.folder, good):
         report.say("note", "", text="old host keys of these nodes were forgotten")
-    for result in bad:
-        sys.stderr.write(f"{result.name} failed: {result.error}\n")
-    failed = [result.name for result in bad]
-    text = f"burnt and verified {len(good)} of {len(results)} cards in {options.output}"
-    text += f"; failed: {', '.join(failed)}" if failed else ""
-    report.say("done", text, burnt=[result.name for result in good], failed=failed)
-    return EXIT_FAILED if bad else 0
+    for result in results:
+        if result.error:
+            sys.stderr.write(f"{result.name} failed: {result.error}\n")
+    return results
+
+
+def _conclude(job: _Job, results: Sequence[burn.Result], report: Report) -> int:
+    burnt = [result.name for result in results if not result.error]
+    failed = [result.name for result in results if result.error]
+    verb = "burnt and verified" if job.options.verify else "burnt, not verified,"
+    text = f"{verb} {len(burnt)} of {len(results)} cards{job.places.summary}"
+    if failed:
+        text += f"; failed: {', '.join(failed)} (again with: --name {','.join(failed)} --replace)"
+    report.say("done", text, burnt=burnt, failed=failed)
+    return exit_cards(len(failed))

@@ -50,6 +50,27 @@ def add_nodes(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
+def check_names(options: argparse.Namespace) -> list[str]:
+    """Return the nodes of this command.
+
+    Raises:
+        PiclusterError: if --name is no range of host names.
+    """
+    return names.expand_names(options.name)
+
+
+def folder(options: argparse.Namespace) -> Path:
+    """Return the directory of the cluster's inventory, which may not be there yet.
+
+    Raises:
+        PiclusterError: if the cluster cannot be told from the names, or its name cannot be a directory's.
+    """
+    nodes = check_names(options)
+    check_folder(options.inventories, "--inventories")
+    cluster = names.check_cluster_name(options.cluster) if options.cluster is not None else names.cluster_of(nodes)
+    return Path(options.inventories) / cluster
+
+
 def make_plan(
     options: argparse.Namespace, guessed_arch: str | None, *, client_id: bool | None
 ) -> tuple[list[str], inventory.Plan]:
@@ -66,17 +87,16 @@ def make_plan(
     Raises:
         PiclusterError: for whatever is wrong.
     """
-    nodes = names.expand_names(options.name)
-    check_folder(options.inventories, "--inventories")
+    nodes = check_names(options)
+    path = folder(options)
     addresses: dict[str, IPv4Address] | None = None
     if options.ips is not None:
         addresses = names.pair(nodes, names.expand_addresses(options.ips))
-    cluster = names.check_cluster_name(options.cluster) if options.cluster is not None else names.cluster_of(nodes)
     if options.user is not None and (not _USER.fullmatch(options.user) or options.user == "root"):
         raise PiclusterError(f"--user {options.user!r} cannot log in: small letters and digits, at most 32, not root")
     request = inventory.Request(
-        folder=options.inventories / cluster,
-        cluster=cluster,
+        folder=path,
+        cluster=path.name,
         names=nodes,
         addresses=addresses,
         prefix=options.prefix,

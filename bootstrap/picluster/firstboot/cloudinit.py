@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from picluster.errors import PiclusterError
+from picluster.firstboot import cmdline
 from picluster.image import identify
 
 if TYPE_CHECKING:
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from picluster.image import BootFiles
 
 _MARK = "# Written by picluster for {name}.\n"
+# Raspberry Pi OS keeps the radio off until the country is known, by rfkill and by NetworkManager.
+_UNBLOCK = (
+    "! command -v rfkill || rfkill unblock wifi; "
+    'for f in /var/lib/systemd/rfkill/*:wlan; do [ ! -e "$f" ] || echo 0 >"$f"; done; '
+    "! command -v nmcli || nmcli radio wifi on"
+)
 
 
 def _yaml(data: object) -> str:
@@ -32,8 +38,12 @@ def user_data(node: NodeIdentity) -> bytes:
     shell = (
         f'case "$(getent passwd {user} | cut -d: -f7)" in */nologin|*/false|"") usermod --shell /bin/bash {user};; esac'
     )
+    given = node.settings
+    region = {"timezone": given.timezone, "locale": given.locale}
+    radio = [["sh", "-c", _UNBLOCK]] if given.country else []
     settings = {
         "hostname": node.name,
+        **{key: value for key, value in region.items() if value},
         "ssh_pwauth": False,
         "user": {
             "name": user,
@@ -57,6 +67,7 @@ def user_data(node: NodeIdentity) -> bytes:
             ["sh", "-c", shell],
             # There is no enable_ssh in cloud-init (rpi-imager#1612); the FAT file `ssh` is the second way.
             ["systemctl", "enable", "--now", "ssh"],
+            *radio,
         ],
     }
     return ("#cloud-config\n" + _MARK.format(name=node.name) + _yaml(settings)).encode()
@@ -72,23 +83,10 @@ def meta_data(node: NodeIdentity) -> bytes:
     return (_MARK.format(name=node.name) + _yaml(settings)).encode()
 
 
-def cmdline(stock: str, node: NodeIdentity) -> bytes:
-    """Append the instance to the kernel's command line, one line, all stock words kept.
-
-    With it cloud-init can tell on later boots that its cache is still this instance's, and does not search again.
-
-    Raises:
-        PiclusterError: if the stock file is empty: a board without root= does not boot.
-    """
-    words = [word for word in stock.split() if not word.startswith("ds=nocloud;")]
-    if not words:
-        raise PiclusterError("cmdline.txt on the boot partition is missing or empty: the image is damaged")
-    return " ".join([*words, f"ds=nocloud;i={node.instance};h={node.name}"]).encode() + b"\n"
-
-
 class _CloudInit(ABC):
     """What both kinds share."""
 
+    name = "cloud-init"
     title = ""
     client_id = False
     _generation = ""
@@ -97,20 +95,42 @@ class _CloudInit(ABC):
         """Whether the image brings cloud-init files of this kind."""
         return identify(boot).name == self._generation
 
+    def refusal(self, boot: BootFiles) -> str:
+        """Why this cannot work with the image, empty if it can."""
+        return "" if self.recognises(boot) else "there is no user-data of cloud-init on its boot partition"
+
     def render(self, boot: BootFiles, node: NodeIdentity) -> Mapping[str, bytes]:
         """Return the first-boot files of one node."""
-        network = {"network": {"version": 2, "ethernets": {"eth0": self._interface(node)}}}
+        # With it on the command line cloud-init can tell on later boots that its cache is still this instance's, and
+        # does not search again.
+        instance = f"ds=nocloud;i={node.instance};h={node.name}"
         return {
             "user-data": user_data(node),
             "meta-data": meta_data(node),
-            "network-config": (_MARK.format(name=node.name) + _yaml(network)).encode(),
-            "ssh": b"",
-            "cmdline.txt": cmdline(boot.text("cmdline.txt"), node),
+            "network-config": self._network_config(node),
+            cmdline.NAME: cmdline.extend(boot, instance, node.settings),
         }
 
+    def _network_config(self, node: NodeIdentity) -> bytes:
+        # A network-config replaces the image's own, so the cable is in it, Wi-Fi or not.
+        network: dict[str, object] = {"version": 2, "ethernets": {"eth0": self._cable(node)}}
+        wifi = node.settings.wifi
+        if wifi is not None:
+            hidden = {"hidden": True} if wifi.hidden else {}
+            # netplan takes 64 hex digits for the key itself. They stay on the FAT partition, which has no permissions:
+            # who holds the card holds the key. The passphrase is not on it.
+            points = {wifi.ssid: {"password": wifi.psk, **hidden}}
+            radio = {"regulatory-domain": node.settings.country, "access-points": points}
+            network["wifis"] = {"wlan0": {**self._radio(node), **radio}}
+        return (_MARK.format(name=node.name) + _yaml({"network": network})).encode()
+
     @abstractmethod
-    def _interface(self, node: NodeIdentity) -> dict[str, object]:
-        """Return the settings of eth0."""
+    def _cable(self, node: NodeIdentity) -> dict[str, object]:
+        """Return the settings of eth0, which carries the hint."""
+
+    @abstractmethod
+    def _radio(self, node: NodeIdentity) -> dict[str, object]:
+        """Return the settings of wlan0 without its network."""
 
 
 class NetworkManagerCloudInit(_CloudInit):
@@ -120,16 +140,21 @@ class NetworkManagerCloudInit(_CloudInit):
     client_id = True
     _generation = "cloud-init"
 
-    def _interface(self, node: NodeIdentity) -> dict[str, object]:
+    def render(self, boot: BootFiles, node: NodeIdentity) -> Mapping[str, bytes]:
+        """Return the first-boot files of one node."""
+        # The system takes `ssh` away when it has turned sshd on; Ubuntu has it on and would let the file lie.
+        return {**super().render(boot, node), "ssh": b""}
+
+    def _cable(self, node: NodeIdentity) -> dict[str, object]:
+        # NetworkManager sends the host name (option 12) by itself; netplan's dhcp4-overrides and dhcp-identifier would
+        # be ignored here.
+        return {**self._radio(node), "networkmanager": {"passthrough": {"ipv4.dhcp-client-id": node.name}}}
+
+    def _radio(self, node: NodeIdentity) -> dict[str, object]:  # noqa: ARG002 - the other kind needs it
         # The renderer stands at the interface: at the top level alone cloud-init's netplan check refuses the
-        # passthrough (tried with cloud-init 25.1.4 and netplan 1.1.2). NetworkManager sends the host name (option
-        # 12) by itself; netplan's dhcp4-overrides and dhcp-identifier would be ignored here.
-        return {
-            "renderer": "NetworkManager",
-            "dhcp4": True,
-            "optional": True,
-            "networkmanager": {"passthrough": {"ipv4.dhcp-client-id": node.name}},
-        }
+        # passthrough (tried with cloud-init 25.1.4 and netplan 1.1.2). The client-id is not in here: one on two
+        # interfaces of a net makes a server give both the same address.
+        return {"renderer": "NetworkManager", "dhcp4": True, "optional": True}
 
 
 class NetworkdCloudInit(_CloudInit):
@@ -139,7 +164,10 @@ class NetworkdCloudInit(_CloudInit):
     client_id = False
     _generation = "ubuntu"
 
-    def _interface(self, node: NodeIdentity) -> dict[str, object]:
+    def _cable(self, node: NodeIdentity) -> dict[str, object]:
+        return self._radio(node)
+
+    def _radio(self, node: NodeIdentity) -> dict[str, object]:
         return {
             "dhcp4": True,
             "optional": True,

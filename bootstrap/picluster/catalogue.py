@@ -1,0 +1,258 @@
+"""Catalogues: which image a short name means, from a file of ours, the user's own, or one given on the command line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, fields
+from datetime import date
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import platformdirs
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from picluster.errors import PiclusterError
+from picluster.image import GENERATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,99}")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_ARCHS = ("arm64", "armhf")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a catalogue.
+
+    Attributes:
+        name: What the user types.
+        url: Where the publisher has it.
+        aliases: Other names that may be typed.
+        generation: As image.identify() names it, empty if not said.
+        arch: Userland: arm64 or armhf, empty if not said.
+        released: Date as YYYY-MM-DD, empty if not said.
+        sha256: Of the file behind the URL, None if not known.
+        size: Bytes of it, None if not known.
+        bmap: URL of its block map, None if there is none.
+        sources: Public files that name the URL, and the sha256 if there is one.
+    """
+
+    name: str
+    url: str
+    aliases: tuple[str, ...] = ()
+    generation: str = ""
+    arch: str = ""
+    released: str = ""
+    sha256: str | None = None
+    size: int | None = None
+    bmap: str | None = None
+    sources: tuple[str, ...] = ()
+
+
+_KEYS = tuple(field.name for field in fields(Entry))
+
+
+def user_file() -> Path:
+    """Where a site's own catalogue is looked for."""
+    return platformdirs.user_config_path("picluster", appauthor=False) / "images.yml"
+
+
+def load(given: Sequence[Path]) -> list[list[Entry]]:
+    """Read all catalogues, those first whose names win: the given ones, the user's, ours.
+
+    Raises:
+        PiclusterError: naming file and key, if one of them cannot be used.
+    """
+    own = user_file()
+    paths = [*given, *([own] if own.exists() else [])]
+    return [*(_read(path) for path in paths), shipped()]
+
+
+def shipped() -> list[Entry]:
+    """Read the catalogue that comes with picluster."""
+    name = "data/images.yml"
+    return parse(files("picluster").joinpath(name).read_text(encoding="utf-8"), name)
+
+
+def _read(path: Path) -> list[Entry]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise PiclusterError(f"the catalogue {path} is not text in UTF-8 (byte {error.start}): mend it") from error
+    except OSError as error:
+        raise PiclusterError(f"the catalogue {path} cannot be read: {error.strerror or error}") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str) -> list[Entry]:
+    """Read one catalogue.
+
+    Args:
+        text: YAML, a list below the key ``images``.
+        source: Its file, for the error sentence.
+
+    Raises:
+        PiclusterError: naming file and key, if it cannot be used.
+    """
+    try:
+        # The safe loader makes no objects; other than PyYAML's it refuses a key that stands there twice.
+        data = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise PiclusterError(f"{source} is not YAML{place}: {problem}") from error
+    if not isinstance(data, dict) or set(data) != {"images"} or not isinstance(data["images"], list):
+        raise PiclusterError(f"{source}: a catalogue is one key, images, with a list of images below it")
+    entries = [_Item(item, source, number).entry() for number, item in enumerate(data["images"], 1)]
+    owners: dict[str, str] = {}
+    for entry in entries:
+        for name in (entry.name, *entry.aliases):
+            if name.lower() in owners:
+                raise PiclusterError(f"{source}: {name} names both {owners[name.lower()]} and {entry.name}")
+            owners[name.lower()] = entry.name
+    return entries
+
+
+class _Item:
+    """One item of the list, its values checked as they are asked for."""
+
+    def __init__(self, item: object, source: str, number: int) -> None:
+        self._where = f"{source}: image {number}"
+        if not isinstance(item, dict):
+            raise self._wrong("it", "is not a mapping of keys")
+        self._item: dict[Any, Any] = item
+        if isinstance(item.get("name"), str):
+            self._where = f"{source}: image {item['name']!r}"
+        for key in item:
+            if key not in _KEYS:
+                near = difflib.get_close_matches(str(key), _KEYS, 1)
+                raise self._wrong(repr(key), f"is not known: {near[0] if near else ', '.join(_KEYS)}")
+
+    def _wrong(self, key: str, what: str) -> PiclusterError:
+        return PiclusterError(f"{self._where}: {key} {what}")
+
+    def entry(self) -> Entry:
+        sha256 = self._text("sha256", _SHA256, "64 hexadecimal digits")
+        return Entry(
+            name=self._name("name", self._item.get("name")),
+            url=self._url("url", plain=bool(sha256)),
+            aliases=tuple(self._name("aliases", alias) for alias in self._list("aliases")),
+            generation=self._choice("generation", GENERATIONS),
+            arch=self._choice("arch", _ARCHS),
+            released=self._date("released"),
+            sha256=sha256.lower() or None,
+            size=self._size("size"),
+            bmap=self._url("bmap", plain=False) if "bmap" in self._item else None,
+            sources=tuple(self._list("sources")),
+        )
+
+    def _text(self, key: str, pattern: re.Pattern[str], wanted: str) -> str:
+        value = self._item.get(key)
+        if value is None:
+            return ""
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise self._wrong(f"{key} {str(value)[:80]!r}", f"is not {wanted}")
+        return value
+
+    def _name(self, key: str, value: object) -> str:
+        if isinstance(value, str) and _NAME.fullmatch(value):
+            return value
+        hint = "" if isinstance(value, str | None) else ": put it in quotes, so that YAML takes it for text"
+        raise self._wrong(f"{key} {value!r}", f"is not a name of letters, digits, dots and hyphens{hint}")
+
+    def _url(self, key: str, *, plain: bool) -> str:
+        value = self._item.get(key)
+        if not isinstance(value, str):
+            raise self._wrong(f"{key} {value!r}", "is not a URL")
+        try:
+            check_url(value, plain=plain)
+        except PiclusterError as error:
+            raise self._wrong(key, str(error)) from error
+        return value
+
+    def _choice(self, key: str, known: Sequence[str]) -> str:
+        value = self._item.get(key)
+        if value is not None and value not in known:
+            raise self._wrong(f"{key} {value!r}", f"is none of {', '.join(known)}")
+        return value or ""
+
+    def _date(self, key: str) -> str:
+        value = self._item.get(key)
+        if value is None:
+            return ""
+        try:
+            return (value if isinstance(value, date) else date.fromisoformat(value)).isoformat()[:10]
+        except (TypeError, ValueError) as error:
+            raise self._wrong(f"{key} {value!r}", "is not a date like 2026-06-18") from error
+
+    def _size(self, key: str) -> int | None:
+        value = self._item.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+            raise self._wrong(f"{key} {value!r}", "is not a number of bytes")
+        return value
+
+    def _list(self, key: str) -> list[str]:
+        value = self._item.get(key)
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise self._wrong(f"{key} {value!r}", "is not a list of texts: [one, two]")
+        return value
+
+
+def check_url(url: str, *, plain: bool) -> None:
+    """Refuse what is no address of a file that can be fetched and trusted.
+
+    Args:
+        url: What the user wrote.
+        plain: Whether http without TLS will do, because a SHA-256 from elsewhere is known.
+
+    Raises:
+        PiclusterError: saying why.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise PiclusterError(f"{url!r} is not a URL: {error}") from error
+    if parts.scheme not in ("http", "https") or not host or port == 0 or re.search(r"[\s\x00-\x1f]", url):
+        raise PiclusterError(f"{url!r} is not a URL like https://example.org/card.img.xz")
+    if parts.username is not None or parts.password is not None:
+        raise PiclusterError(f"the URL of {host} holds a user name or password: these would end in logs and records")
+    if not file_name(url):
+        raise PiclusterError(f"{url!r} does not end in the name of a file")
+    if parts.scheme == "http" and not plain:
+        raise PiclusterError(f"{url} is http, which anybody on the way can change: use https, or give its SHA-256")
+
+
+def file_name(url: str) -> str:
+    """Return the name of the file that a URL ends in, safe to be one here; empty if there is none."""
+    name = unquote(urlsplit(url).path.rpartition("/")[2])
+    return re.sub(r"[^A-Za-z0-9.+_-]", "_", name).lstrip(".")[:150]
+
+
+def find(name: str, catalogues: Iterable[Iterable[Entry]]) -> Entry:
+    """Look a name up; the first catalogue that knows it wins, letter case does not matter.
+
+    Raises:
+        PiclusterError: if none knows it, with the nearest names.
+    """
+    known: list[str] = []
+    for catalogue in catalogues:
+        for entry in catalogue:
+            names = (entry.name, *entry.aliases)
+            if name.lower() in (one.lower() for one in (*names, file_name(entry.url))):
+                return entry
+            known += names
+    near = difflib.get_close_matches(name.lower(), dict.fromkeys(known), 3, 0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "picluster images list shows the names"
+    raise PiclusterError(f"there is no file {name}, and no catalogue knows an image of this name: {hint}")

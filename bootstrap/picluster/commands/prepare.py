@@ -1,0 +1,158 @@
+"""picluster prepare: the identity for cards and images that another tool wrote."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from picluster import devices, firstboot, inventory, prepare
+from picluster.commands import exit_cards, planning
+from picluster.commands import identity as identities
+from picluster.devices import safety
+from picluster.errors import PiclusterError
+from picluster.filetarget import ExistingFile
+from picluster.image import guess_arch
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Mapping, Sequence
+
+    from picluster.commands import Subparsers
+    from picluster.firstboot import FirstBoot
+    from picluster.image import BootFiles
+    from picluster.report import Report
+    from picluster.target import Target
+
+
+def add_to(commands: Subparsers) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "prepare",
+        help="give a card, an image file or a mounted boot folder its node's identity",
+        description="Give what another tool wrote its node's identity: as many places as --name has nodes, in order.",
+    )
+    planning.add_nodes(parser)
+    identities.add_identity(parser)
+    places = parser.add_argument_group("places")
+    places.add_argument("--device", action="append", default=[], metavar="PATH", help="a card in a reader")
+    places.add_argument("--force-device", action="append", default=[], metavar="PATH", help="as with picluster burn")
+    places.add_argument(
+        "--image-file", type=Path, action="append", default=[], metavar="FILE", help="an unpacked image of a card"
+    )
+    places.add_argument(
+        "--boot-folder", type=Path, action="append", default=[], metavar="DIR", help="a card's boot partition, mounted"
+    )
+    parser.set_defaults(run=run)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One place, looked at.
+
+    Attributes:
+        title: For people.
+        boot: What is on its boot partition.
+        write: Writes files there; PiclusterError or OSError if it fails.
+        room: Checks that they find room, without writing.
+    """
+
+    title: str
+    boot: BootFiles
+    write: Callable[[Mapping[str, bytes]], None]
+    room: Callable[[Mapping[str, bytes]], object]
+
+
+def run(options: argparse.Namespace, report: Report) -> int:
+    """Prepare the places and write the inventory."""
+    identity = identities.read_identity(options)
+    nodes = planning.check_names(options)
+    openers = _openers(options)
+    given = len(openers) + len(options.boot_folder)
+    if given != len(nodes):
+        raise PiclusterError(
+            f"--name has {len(nodes)} nodes but there are {given} places: "
+            "give as many of --device, --image-file and --boot-folder"
+        )
+    with ExitStack() as stack:
+        places = [_on_target(stack.enter_context(opener())) for opener in openers]
+        places += [_in_folder(folder) for folder in options.boot_folder]
+        adapters = [firstboot.choose(place.boot, place.title, identity.firstboot) for place in places]
+        _, planned = planning.make_plan(options, guess_arch(places[0].boot), client_id=_same_client_id(adapters))
+        files = [
+            identity.files(adapter, place.boot, name, planned.user)
+            for name, place, adapter in zip(nodes, places, adapters, strict=True)
+        ]
+        for place, written in zip(places, files, strict=True):
+            place.room(written)
+        planning.say_plan(report, planned)
+        if not options.dry_run:
+            inventory.apply(planned)
+        planning.say_inventory(report, planned, dry_run=options.dry_run)
+        failed = []
+        for name, place, adapter, written in zip(nodes, places, adapters, files, strict=True):
+            error = "" if options.dry_run else _write(place, written)
+            failed += [name] if error else []
+            state = "failed" if error else "planned" if options.dry_run else "done"
+            verb = {"failed": "failed on", "planned": "would prepare", "done": "prepared"}[state]
+            text = f"{name}: {verb} {place.title} ({adapter.title}; {error or ', '.join(written)})"
+            report.say("card", text, name=name, place=place.title, state=state, detail=error)
+    inventory.forget_host_keys(planned.folder, [] if options.dry_run else set(nodes) - set(failed))
+    return exit_cards(len(failed))
+
+
+def _openers(options: argparse.Namespace) -> list[Callable[[], Target]]:
+    openers: list[Callable[[], Target]] = [_file_opener(path) for path in options.image_file]
+    if options.device:
+        machine = devices.platform()
+        selection = safety.choose(options.device, machine.devices(), forced=options.force_device)
+        if selection.auto:
+            raise PiclusterError("--device auto takes empty cards, and prepare ones that hold a system: name them")
+        openers += [_device_opener(machine, device, selection) for device in selection.devices]
+    elif options.force_device:
+        raise PiclusterError("--force-device lifts a limit for a device of --device: give --device too")
+    return openers
+
+
+def _file_opener(path: Path) -> Callable[[], Target]:
+    if not path.is_file():
+        raise PiclusterError(f"there is no image file {path}")
+    return lambda: ExistingFile(path)
+
+
+def _device_opener(
+    machine: devices.Platform, device: devices.Device, selection: safety.Selection
+) -> Callable[[], Target]:
+    return lambda: machine.open(device, unmount=device.path in selection.forced)
+
+
+def _on_target(target: Target) -> _Place:
+    card = prepare.Card(target)
+    return _Place(target.name, card.boot_files, lambda files: card.write(card.patches(files)), card.patches)
+
+
+def _in_folder(folder: Path) -> _Place:
+    def write(files: Mapping[str, bytes]) -> None:
+        prepare.write_to_folder(folder, files)
+
+    # How much room a mounted partition has for small files is its file system's to say, file by file.
+    return _Place(str(folder), prepare.look_at_folder(folder), write, lambda _: None)
+
+
+def _same_client_id(adapters: Sequence[FirstBoot]) -> bool:
+    kinds = {adapter.client_id for adapter in adapters}
+    if len(kinds) > 1:
+        raise PiclusterError("some of these systems send a DHCP client-id and some cannot: prepare them apart")
+    return kinds.pop()
+
+
+def _write(place: _Place, files: Mapping[str, bytes]) -> str:
+    """Write to one place; return why it failed."""
+    try:
+        place.write(files)
+    except PiclusterError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

@@ -1,0 +1,156 @@
+"""The disks of this machine: which there are, which may be written to, and how they are opened.
+
+One module for each system lists its disks and opens them (linux, macos, windows); safety decides which may be
+overwritten; rounds goes on with the next cards where there are more nodes than readers. Nothing here is chosen by
+sys.platform but in platform(), so that every module can be read, checked and tested on any system.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from picluster.errors import PiclusterError
+
+if TYPE_CHECKING:
+    from picluster.target import Target
+
+
+@dataclass(frozen=True)
+class Device:
+    r"""A whole disk, or a card reader's slot.
+
+    Attributes:
+        path: What the user types: /dev/sdb, /dev/disk4, \\.\PhysicalDrive3.
+        size: Bytes; 0 is a reader without a card.
+        model: For people, without control and direction characters.
+        serial: Empty if the device tells none. A card reader tells its own, not the card's.
+        removable: A card in a reader, or a USB stick.
+        system: It holds the running system or its swap, through any layers, or the system itself says so.
+        read_only: It cannot be written to.
+        mounts: Where it or its partitions are mounted.
+        contents: Empty if there is neither a partition table nor a file system; else for people ("vfat bootfs").
+        sequence: Changes when another medium is put in; empty if the system does not tell.
+    """
+
+    path: str
+    size: int
+    model: str
+    serial: str
+    removable: bool
+    system: bool
+    read_only: bool
+    mounts: tuple[str, ...]
+    contents: str
+    sequence: str
+
+
+class Platform(Protocol):
+    """What this machine can do with disks."""
+
+    def devices(self) -> list[Device]:
+        """List whole disks, empty readers among them.
+
+        Raises:
+            PiclusterError: if the system's own tool fails.
+        """
+        ...
+
+    def peek(self, device: Device, offset: int, length: int) -> bytes:
+        """Read from it without holding it or telling anybody: to see whose card was put in.
+
+        Args:
+            device: It.
+            offset: From where; a multiple of picluster.target.ALIGNMENT, as the length.
+            length: How many bytes; fewer come at the end.
+
+        Raises:
+            OSError: if it cannot be read (yet); its strerror is a sentence.
+        """
+        ...
+
+    def open(self, device: Device, *, unmount: bool) -> Target:
+        """Open it to be overwritten, if a fresh listing shows the very same device and medium.
+
+        Args:
+            device: As it was listed when it was chosen.
+            unmount: Whether to unmount what is mounted from it.
+
+        Raises:
+            PiclusterError: if another medium is in, if it is mounted, or if it holds the running system.
+            OSError: if the system refuses; its strerror is a sentence.
+        """
+        ...
+
+
+def platform(name: str = sys.platform) -> Platform:
+    """Return what sys.platform (or the given one) calls for.
+
+    Raises:
+        PiclusterError: on a system whose disks we do not know.
+    """
+    # Imported here: a module of another system is never loaded for a burn.
+    if name == "linux":
+        from picluster.devices.linux import Linux  # noqa: PLC0415
+
+        return Linux()
+    if name == "darwin":
+        from picluster.devices.macos import MacOS  # noqa: PLC0415
+
+        return MacOS()
+    if name == "win32":
+        from picluster.devices.windows import Windows  # noqa: PLC0415
+
+        return Windows()
+    raise PiclusterError(f"disks are known on Linux, macOS and Windows, not on {name}: write image files with -o")
+
+
+def printable(text: str) -> str:
+    """Return what a device says of itself fit for a terminal: no control or direction characters, single blanks."""
+    kept = (" " if character.isspace() else character for character in text)
+    # Cc, Cf (direction and zero width), Co, Cs, Cn: nothing that shows as a letter.
+    return " ".join("".join(letter for letter in kept if unicodedata.category(letter)[0] != "C").split())
+
+
+def same_medium(device: Device, listed: list[Device]) -> Device:
+    """Return the device as it is now, if it still is what was chosen.
+
+    Raises:
+        PiclusterError: if it is gone or another one is there, or if it must not be written to any more.
+    """
+    now = next((other for other in listed if other.path == device.path), None)
+    if now is None:
+        raise PiclusterError(f"{device.path} is gone: plug it in again and start anew")
+    if not now.size:
+        raise PiclusterError(f"there is no card in {device.path} any more: put it in again and start anew")
+    if identity(now) != identity(device):
+        raise PiclusterError(
+            f"another card is in {device.path} now ({described(now)}; chosen was {described(device)}): start anew"
+        )
+    if now.system:
+        raise PiclusterError(f"{device.path} holds the running system: it is never overwritten")
+    if now.read_only:
+        raise PiclusterError(f"{device.path} is write-protected: look for the lock on the card's side")
+    return now
+
+
+def identity(device: Device) -> tuple[str, str, int, str]:
+    """Return what tells one medium from another, as far as the system tells it."""
+    return device.serial, device.model, device.size, device.sequence
+
+
+def described(device: Device) -> str:
+    """Return size, model and serial for people."""
+    words = [human_size(device.size), device.model or "unknown model"]
+    return ", ".join([*words, f"serial {device.serial}"] if device.serial else words)
+
+
+def human_size(size: int) -> str:
+    """Return bytes as they are printed on cards: decimal, one digit after the point."""
+    amount, units = float(size), iter(("bytes", "kB", "MB", "GB", "TB", "PB"))
+    unit = next(units)
+    while amount >= 999.95 and unit != "PB":  # noqa: PLR2004 - what would be shown as 1000.0
+        amount, unit = amount / 1000, next(units)
+    return f"{size} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"

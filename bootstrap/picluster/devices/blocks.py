@@ -1,0 +1,116 @@
+"""What lsblk says: the block devices of a Linux machine, and what lies on what."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from picluster.errors import PiclusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# An eMMC's hardware partitions look like disks of their own.
+_NO_CARD = re.compile(r"(zram|ram|fd|sr|mtdblock|mmcblk\d+(boot|rpmb|gp))\d*")
+
+
+@dataclass
+class Node:
+    """A block device as lsblk tells it, with all that lies on it."""
+
+    kname: str
+    name: str
+    fields: Mapping[str, Any]
+    children: set[str] = field(default_factory=set)
+
+    def text(self, key: str) -> str:
+        """Return a field, empty if there is none."""
+        return str(self.fields.get(key) or "")
+
+    def flag(self, key: str) -> bool:
+        """Return a yes or no, which older versions write as "1" or "0"."""
+        return self.text(key) in {"True", "1"}
+
+    @property
+    def size(self) -> int:
+        """Bytes; 0 without a medium."""
+        return int(self.text("size") or 0)
+
+    @property
+    def path(self) -> str:
+        """Its device file."""
+        return "/dev/" + self.kname.replace("!", "/")
+
+
+class Tree:
+    """The block devices of a machine and what lies on what.
+
+    Args:
+        text: The JSON of lsblk.
+
+    Raises:
+        PiclusterError: if it is no such JSON.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.disks: list[Node] = []
+        try:
+            tops = [self._add(entry) for entry in json.loads(text)["blockdevices"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise PiclusterError(f"lsblk answered what is not its JSON ({error}): is util-linux installed?") from error
+        seen = {child for node in self.nodes.values() for child in node.children}
+        self.disks = [node for node in tops if node.kname not in seen and self._is_disk(node)]
+        self._by_number = {node.text("maj:min").strip(): node.kname for node in self.nodes.values()}
+        self._by_path = {node.path: node.kname for node in self.nodes.values()}
+        self._by_path |= {f"/dev/mapper/{node.name}": node.kname for node in self.nodes.values()}
+
+    def _add(self, entry: Mapping[str, Any]) -> Node:
+        # A device on two others (RAID, LVM) comes twice, and not always with its children both times.
+        node = self.nodes.setdefault(entry["kname"], Node(entry["kname"], entry["name"], entry))
+        for child in entry.get("children", ()):
+            node.children.add(self._add(child).kname)
+        return node
+
+    @staticmethod
+    def _is_disk(node: Node) -> bool:
+        if node.text("type") not in {"disk", "loop"} or _NO_CARD.match(node.kname):
+            return False
+        # Dozens of packages and images may be attached read-only.
+        return not (node.text("type") == "loop" and (node.flag("ro") or not node.size))
+
+    def on(self, kname: str) -> set[str]:
+        """Return a device and all that lies on it, through all layers."""
+        found: set[str] = set()
+        more = {kname}
+        while more:
+            here = more.pop()
+            found.add(here)
+            more |= self.nodes[here].children - found
+        return found
+
+    def at(self, path: str) -> set[str]:
+        """Return the device with this device file."""
+        return {self._by_path[path]} if path in self._by_path else set()
+
+    def numbered(self, number: str) -> set[str]:
+        """Return the device with this major:minor."""
+        return {self._by_number[number]} if number in self._by_number else set()
+
+    def tagged(self, tag: str) -> set[str]:
+        """Return the devices that root= on the kernel's command line may mean."""
+        key, _, value = tag.partition("=")
+        if tag.startswith("/dev/"):
+            return self.at(tag)
+        if tag.lower().startswith("zfs"):
+            return self.pool(re.split("[:=]", tag, maxsplit=1)[-1])
+        field_name, value = key.lower(), value.strip('"')
+        return {node.kname for node in self.nodes.values() if value and node.text(field_name) == value}
+
+    def pool(self, dataset: str) -> set[str]:
+        """Return the members of the zfs pool with this dataset."""
+        name = dataset.split("/", 1)[0]
+        members = (node for node in self.nodes.values() if node.text("fstype") == "zfs_member")
+        return {node.kname for node in members if node.text("label") == name}

@@ -1,0 +1,306 @@
+"""Disks on macOS: listed by diskutil, opened as the raw /dev/rdiskN."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import os
+import plistlib
+import subprocess
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, cast
+from xml.parsers.expat import ExpatError
+
+from picluster.devices import Device, printable, same_medium
+from picluster.devices.raw import RawDisk, explain
+from picluster.errors import PiclusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from picluster.target import Target
+
+# diskutil waits for a reader that is just being plugged in.
+_TIMEOUT_S = 30
+_SYSTEM = frozenset({"/", "/System/Volumes/Data", "/System/Volumes/VM", "/private/var/vm", "/Users"})
+# Their volumes are on a virtual disk, and the listing does not say on which.
+_OPAQUE = frozenset({"Apple_CoreStorage", "Apple_RAID"})
+# <sys/fcntl.h> and <sys/disk.h>
+_F_NOCACHE = 48
+_DKIOCSYNCHRONIZECACHE = 0x20006416
+# What fsync says of a raw device, which has nothing to bring anywhere.
+_NOTHING_TO_SYNC = frozenset({errno.ENOTTY, errno.EINVAL, errno.ENOTSUP})
+# All file systems and partition tables in use leave a mark within this.
+_HEAD = 128 << 10
+
+_NO_RIGHT = (
+    "no right to use it: run this with sudo, and give the terminal Full Disk Access"
+    " (System Settings, Privacy & Security)"
+)
+_HINTS = {errno.EACCES: _NO_RIGHT, errno.EPERM: _NO_RIGHT}
+
+
+@dataclass
+class _Disk:
+    """What diskutil list says of one whole disk, and of the virtual ones on it."""
+
+    identifier: str
+    kinds: list[str] = field(default_factory=list)
+    mounts: list[str] = field(default_factory=list)
+    contents: list[str] = field(default_factory=list)
+
+
+def _plist(text: bytes, command: str) -> dict[str, Any]:
+    try:
+        told = plistlib.loads(text)
+    except (plistlib.InvalidFileException, ExpatError, ValueError) as error:
+        raise PiclusterError(f"{command} answered what is no property list ({error}): the disks are unknown") from error
+    if not isinstance(told, dict):
+        raise PiclusterError(f"{command} answered a {type(told).__name__}: the disks are unknown")
+    return told
+
+
+def whole_disks(listing: bytes) -> list[str]:
+    """Return the identifiers of all whole disks in the answer of ``diskutil list -plist``."""
+    told = _plist(listing, "diskutil list")
+    return [str(entry["DeviceIdentifier"]) for entry in told.get("AllDisksAndPartitions", ())]
+
+
+def parse(listing: bytes, infos: Mapping[str, bytes], written: Collection[str] = ()) -> list[Device]:
+    """Return the physical disks, and whether the running system is on them through containers.
+
+    Args:
+        listing: The answer of ``diskutil list -plist``.
+        infos: The answers of ``diskutil info -plist diskN``, by identifier; who has none was pulled meanwhile.
+        written: Paths of disks that are not blank, whatever diskutil knows of them.
+
+    Raises:
+        PiclusterError: if they cannot be read.
+    """
+    told = _plist(listing, "diskutil list")
+    disks: dict[str, _Disk] = {}
+    for entry in told.get("AllDisksAndPartitions", ()):
+        read = _read(entry)
+        disks[read.identifier] = read
+    lying = dict(_stores(told.get("AllDisksAndPartitions", ())))
+    for above, below in lying.items():
+        disks[below].mounts += disks[above].mounts
+        disks[below].contents += disks[above].contents
+    # Where / cannot be followed down to a disk, none that could hold it is safe.
+    lost = not any("/" in disk.mounts for disk in disks.values() if disk.identifier not in lying)
+    devices = []
+    for disk in disks.values():
+        if disk.identifier not in infos:
+            continue
+        info = _plist(infos[disk.identifier], "diskutil info")
+        if info.get("VirtualOrPhysical") == "Virtual" and disk.identifier in lying:
+            continue
+        device = _device(disk, info, lost=lost)
+        if device.path in written and not device.contents:
+            device = replace(device, contents="data of an unknown kind")
+        devices.append(device)
+    return devices
+
+
+def _device(disk: _Disk, info: Mapping[str, Any], *, lost: bool) -> Device:
+    removable = bool(info.get("RemovableMedia") or info.get("Removable")) or info.get("BusProtocol") in {
+        "USB",
+        "Secure Digital",
+    }
+    opaque = bool(_OPAQUE & set(disk.kinds)) and (lost or not removable)
+    contents = ", ".join(disk.contents)
+    if not contents and disk.kinds[0]:
+        contents = f"an empty partition table ({disk.kinds[0]})"
+    elif not contents:
+        contents = printable(f"{info.get('FilesystemType', '')} {info.get('VolumeName', '')}")
+    return Device(
+        path=f"/dev/{disk.identifier}",
+        # Large sizes come as floating-point numbers.
+        size=int(info.get("Size", info.get("TotalSize", 0))),
+        model=printable(str(info.get("MediaName") or info.get("IORegistryEntryName") or "")),
+        serial="",
+        removable=removable and info.get("VirtualOrPhysical") != "Virtual",
+        system=bool(_SYSTEM & set(disk.mounts)) or opaque or bool(info.get("SystemImage")),
+        read_only=not info.get("WritableMedia", info.get("Writable", False)),
+        mounts=tuple(dict.fromkeys(disk.mounts)),
+        contents=contents,
+        sequence="",
+    )
+
+
+def _read(entry: Mapping[str, Any]) -> _Disk:
+    disk = _Disk(str(entry["DeviceIdentifier"]), [str(entry.get("Content", ""))])
+    for part in (entry, *entry.get("Partitions", ()), *entry.get("APFSVolumes", ())):
+        if part.get("MountPoint"):
+            disk.mounts.append(str(part["MountPoint"]))
+        for snapshot in part.get("MountedSnapshots", ()):
+            disk.mounts.append(str(snapshot.get("SnapshotMountPoint", "")))
+        if part is not entry:
+            disk.kinds.append(str(part.get("Content", "")))
+            disk.contents.append(printable(f"{part.get('Content', '')} {part.get('VolumeName', '')}") or "unknown")
+    disk.mounts = [mount for mount in disk.mounts if mount]
+    return disk
+
+
+def _stores(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return which virtual disk lies on which, as far as APFS tells."""
+    known = {str(entry["DeviceIdentifier"]) for entry in entries}
+    found = []
+    for entry in entries:
+        for store in entry.get("APFSPhysicalStores", ()):
+            # disk0s2 is a part of disk0, and disk0s2s1 a part of that.
+            whole = "disk" + str(store.get("DeviceIdentifier", "")).removeprefix("disk").split("s", 1)[0]
+            if whole in known:
+                found.append((str(entry["DeviceIdentifier"]), whole))
+    return found
+
+
+class Calls(Protocol):
+    """What is needed of the module os, which has less of it on other systems."""
+
+    O_RDONLY: int
+    O_RDWR: int
+    O_CLOEXEC: int
+
+    def open(self, path: str, flags: int) -> int: ...  # noqa: D102 - as in os
+    def close(self, fd: int) -> None: ...  # noqa: D102
+    def pwrite(self, fd: int, data: memoryview, offset: int) -> int: ...  # noqa: D102
+    def preadv(self, fd: int, buffers: list[memoryview], offset: int) -> int: ...  # noqa: D102
+    def fsync(self, fd: int) -> None: ...  # noqa: D102
+
+
+class Control(Protocol):
+    """What is needed of the module fcntl, which Windows does not have."""
+
+    def fcntl(self, fd: int, command: int, argument: int = 0) -> int: ...  # noqa: D102 - as in fcntl
+    def ioctl(self, fd: int, request: int, argument: int = 0) -> int: ...  # noqa: D102
+
+
+class MacHandle:
+    """An open raw disk.
+
+    Args:
+        fd: /dev/rdiskN, open for reading and writing; closed by close().
+        calls: The module os.
+        control: The module fcntl.
+    """
+
+    def __init__(self, fd: int, calls: Calls, control: Control) -> None:
+        self._fd = fd
+        self._calls = calls
+        self._control = control
+
+    def write_at(self, offset: int, data: memoryview) -> int:
+        """Write from the start of the data; return how many bytes were taken."""
+        return self._calls.pwrite(self._fd, data, offset)
+
+    def read_at(self, offset: int, buffer: memoryview) -> int:
+        """Read into the start of the buffer; return how many bytes came, 0 at the end."""
+        return self._calls.preadv(self._fd, [buffer], offset)
+
+    def flush(self) -> None:
+        """Bring all that was written to the medium; a raw disk is never read from a cache."""
+        try:
+            self._calls.fsync(self._fd)
+        except OSError as error:
+            if error.errno not in _NOTHING_TO_SYNC:
+                raise
+        # The reader's own cache; many have none.
+        with contextlib.suppress(OSError):
+            self._control.ioctl(self._fd, _DKIOCSYNCHRONIZECACHE)
+
+    def announce(self) -> None:
+        """Do nothing: macOS looks at a disk anew when it is closed."""
+
+    def close(self) -> None:
+        """Let go of the disk."""
+        self._calls.close(self._fd)
+
+
+class MacOS:
+    """The disks of this machine, as picluster.devices.Platform says.
+
+    Args:
+        run: Runs a program.
+        calls: The module os.
+        control: The module fcntl.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[str]], subprocess.CompletedProcess[bytes]] | None = None,
+        calls: Calls | None = None,
+        control: Control | None = None,
+    ) -> None:
+        self._run = run or _run
+        self._calls = calls or cast("Calls", os)
+        self._control = control or cast("Control", importlib.import_module("fcntl"))
+
+    def devices(self) -> list[Device]:
+        """List whole disks. A reader without a card is no disk to macOS: it comes when the card comes."""
+        listing = self._run(["diskutil", "list", "-plist"])
+        if listing.returncode:
+            said = listing.stderr.decode(errors="replace").strip()
+            raise PiclusterError(f"diskutil list failed ({said or listing.returncode}): the disks are unknown")
+        told = {disk: self._run(["diskutil", "info", "-plist", disk]) for disk in whole_disks(listing.stdout)}
+        infos = {disk: info.stdout for disk, info in told.items() if not info.returncode}
+        blank = [device for device in parse(listing.stdout, infos) if device.removable and not device.contents]
+        return parse(listing.stdout, infos, [device.path for device in blank if self._written(device.path)])
+
+    def _written(self, path: str) -> bool:
+        """Whether there is something on a disk that diskutil knows nothing of: ext4 or LUKS, for example."""
+        try:
+            return any(self._read(path, 0, _HEAD))
+        except OSError as error:
+            # Without the right to read there is none to write: open() will say so. What cannot be read is not blank.
+            return error.errno not in {errno.EACCES, errno.EPERM}
+
+    def _read(self, path: str, offset: int, length: int) -> bytes:
+        fd = self._calls.open(_raw(path), self._calls.O_RDONLY | self._calls.O_CLOEXEC)
+        try:
+            buffer = bytearray(length)
+            return bytes(buffer[: self._calls.preadv(fd, [memoryview(buffer)], offset)])
+        finally:
+            self._calls.close(fd)
+
+    def peek(self, device: Device, offset: int, length: int) -> bytes:
+        """Read from it without holding it or telling anybody."""
+        try:
+            return self._read(device.path, offset, length)
+        except OSError as error:
+            raise explain(error, device.path, _HINTS) from error
+
+    def open(self, device: Device, *, unmount: bool) -> Target:
+        """Open it to be overwritten, if a fresh listing shows the very same device and medium."""
+        now = same_medium(device, self.devices())
+        if now.mounts:
+            if not unmount:
+                raise PiclusterError(f"{now.path} is mounted on {', '.join(now.mounts)}: unmount it first")
+            told = self._run(["diskutil", "unmountDisk", now.path])
+            if told.returncode:
+                reason = " ".join((told.stderr or told.stdout).decode(errors="replace").split())
+                raise PiclusterError(f"{now.path} cannot be unmounted ({reason}): close what uses it")
+        try:
+            fd = self._calls.open(_raw(now.path), self._calls.O_RDWR | self._calls.O_CLOEXEC)
+        except OSError as error:
+            raise explain(error, now.path, _HINTS) from error
+        # Raw disks are not cached; this also holds for what reads ahead.
+        with contextlib.suppress(OSError):
+            self._control.fcntl(fd, _F_NOCACHE, 1)
+        return RawDisk(now.path, now.size, MacHandle(fd, self._calls, self._control))
+
+
+def _raw(path: str) -> str:
+    return path.replace("/dev/disk", "/dev/rdisk", 1)
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(command, check=False, capture_output=True, timeout=_TIMEOUT_S)
+    except FileNotFoundError as error:
+        raise PiclusterError(f"{command[0]} was not found: is this macOS?") from error
+    except subprocess.TimeoutExpired as error:
+        raise PiclusterError(
+            f"{command[0]} did not answer in {_TIMEOUT_S} seconds: a reader hangs, unplug it and start anew"
+        ) from error

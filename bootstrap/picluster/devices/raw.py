@@ -1,0 +1,134 @@
+"""A raw disk as a Target: what is the same on every system, over the few calls that are not."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Protocol, Self
+
+from picluster.target import ALIGNMENT
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_PROTECTED = "it is write-protected: look for the lock on the card's side"
+_PULLED = "the card was taken out, or its reader unplugged"
+# What people can do about what systems say; the others keep the system's own words.
+_SENTENCES = {
+    errno.EIO: "the card or its reader failed, or it was taken out: try another card",
+    errno.EROFS: _PROTECTED,
+    # What Linux says of a write to an open disk that is read-only; who may not open one is told otherwise.
+    errno.EPERM: _PROTECTED,
+    errno.ENOSPC: "the card is smaller than what is to be written to it",
+    errno.ENODEV: _PULLED,
+    errno.ENXIO: _PULLED,
+    errno.ENOENT: _PULLED,
+    getattr(errno, "ENOMEDIUM", errno.ENXIO): _PULLED,
+    errno.EBUSY: "something else uses it (a file system, RAID, LVM or another program): release it first",
+}
+
+
+class Handle(Protocol):
+    """An open raw disk, by the calls of one system; each may do less than it was asked, and raises OSError."""
+
+    def write_at(self, offset: int, data: memoryview) -> int:
+        """Write from the start of the data; return how many bytes were taken."""
+        ...
+
+    def read_at(self, offset: int, buffer: memoryview) -> int:
+        """Read into the start of the buffer; return how many bytes came, 0 at the end."""
+        ...
+
+    def flush(self) -> None:
+        """Bring all that was written to the medium; what is read next comes from there."""
+        ...
+
+    def announce(self) -> None:
+        """Let the system look at the new partition table, if it will."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the disk and all that was locked with it."""
+        ...
+
+
+def explain(error: OSError, name: str, hints: dict[int, str] | None = None) -> OSError:
+    """Return the error with a reason that a person can act on.
+
+    Args:
+        error: What the system said.
+        name: The device.
+        hints: Sentences that only one system has, by errno.
+    """
+    number = error.errno or errno.EIO
+    sentence = (hints or {}).get(number) or _SENTENCES.get(number) or error.strerror or str(error)
+    return OSError(number, sentence, name)
+
+
+class RawDisk:
+    """A raw disk, as picluster.target.Target says.
+
+    Args:
+        name: The device's path.
+        capacity: Its size in bytes.
+        handle: The open device, which is closed at the end.
+    """
+
+    def __init__(self, name: str, capacity: int, handle: Handle) -> None:
+        self.name = name
+        self.capacity: int | None = capacity
+        self.fresh = False
+        self._size = capacity
+        self._handle = handle
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._handle.close()
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write all of it there."""
+        if offset + len(data) > self._size:
+            raise explain(OSError(errno.ENOSPC, ""), self.name)
+        done = 0
+        while done < len(data):
+            try:
+                taken = self._handle.write_at(offset + done, data[done:])
+            except OSError as error:
+                raise explain(error, self.name) from error
+            # A disk takes only whole blocks: after a short write the last, broken one is written again.
+            if done + taken < len(data):
+                taken -= taken % ALIGNMENT
+            if not taken:
+                raise explain(OSError(errno.EIO, ""), self.name)
+            done += taken
+
+    def read(self, offset: int, buffer: memoryview) -> int:
+        """Fill the buffer from there; return how many bytes there were before the end."""
+        # Past the end one system says nothing, another fails.
+        buffer = buffer[: max(0, self._size - offset)]
+        done = 0
+        while done < len(buffer):
+            try:
+                came = self._handle.read_at(offset + done, buffer[done:])
+            except OSError as error:
+                raise explain(error, self.name) from error
+            done += came
+            # The medium is shorter than it said, or ends in the middle of a block.
+            if not came or came % ALIGNMENT:
+                break
+        return done
+
+    def sync(self) -> None:
+        """Bring all that was written to the medium, and see to it that what is read next comes from the medium."""
+        try:
+            self._handle.flush()
+        except OSError as error:
+            raise explain(error, self.name) from error
+
+    def finish(self, length: int) -> None:  # noqa: ARG002 - a disk does not end where the image does
+        """Bring all to the medium, and let the system see the new card."""
+        self.sync()
+        self._handle.announce()

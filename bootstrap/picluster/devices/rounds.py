@@ -1,0 +1,214 @@
+"""More nodes than readers: which card goes into which reader, and waiting until the next cards are in.
+
+After each round every reader that is still needed must give up its card and get another one. Whether it did is told by
+the medium's sequence number where the system has one (Linux), else by having seen the reader empty or gone. A card that
+was just burnt is never taken again: who puts it back is told so.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from picluster.devices import identity, safety
+from picluster.errors import PiclusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from picluster.devices import Device
+    from picluster.devices.safety import Selection
+
+_POLL_S = 1.0
+# A reader that is just being plugged in may make a listing fail; a broken system fails for longer.
+_FAILURES = 10
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One node's card: which name goes to which device."""
+
+    name: str
+    device: Device
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One reader between two cards.
+
+    Attributes:
+        name: The node whose card comes next.
+        reader: The device as it was when its last card was burnt.
+        emptied: Whether the burnt card was seen to be gone.
+        ready: The next card's device, once it is in and may be overwritten.
+        refused: A card that was put in and must not be overwritten; it need not be looked at twice.
+        said: What the user is to do; empty once ready.
+    """
+
+    name: str
+    reader: Device
+    emptied: bool = False
+    ready: Device | None = None
+    refused: Device | None = None
+    said: str = ""
+
+
+class Swap:
+    """What happens between two rounds, as pure steps from one listing to the next.
+
+    Args:
+        selection: What was chosen for the first round; its rules hold for all later cards.
+        need: Bytes that a card must hold.
+        is_ours: Whether a card is one that this run has burnt; may raise OSError while a card settles.
+    """
+
+    def __init__(self, selection: Selection, *, need: int, is_ours: Callable[[Device], bool]) -> None:
+        self.selection = selection
+        self._need = need
+        self._is_ours = is_ours
+
+    def step(self, waits: Sequence[Waiting], before: Collection[str], listed: Sequence[Device]) -> list[Waiting]:
+        """Look at a listing; return how each reader stands now.
+
+        Args:
+            waits: How they stood.
+            before: Paths of all devices when the waiting began: what is new may be a reader that moved.
+            listed: All devices now.
+        """
+        taken = {wait.ready.path for wait in waits if wait.ready}
+        stand = []
+        for wait in waits:
+            now = self._step(wait, taken, before, {device.path: device for device in listed})
+            if now.ready:
+                taken.add(now.ready.path)
+            stand.append(now)
+        return stand
+
+    def _step(
+        self, wait: Waiting, taken: Collection[str], before: Collection[str], listed: dict[str, Device]
+    ) -> Waiting:
+        here = listed.get(wait.reader.path)
+        if wait.ready:
+            # It was fine; if it was pulled again before all were ready, this reader waits anew.
+            still = listed.get(wait.ready.path)
+            if still and identity(still) == identity(wait.ready):
+                return wait
+            wait = replace(wait, ready=None, emptied=True)
+        if here is None:
+            here = self._moved(wait.reader, taken, before, listed)
+        if here is None or not here.size:
+            said = f"{wait.name}: put the next card in {wait.reader.path}"
+            return replace(wait, emptied=True, refused=None, said=said)
+        if here.path != wait.reader.path:
+            wait = replace(wait, emptied=True)
+        if not wait.emptied and not _another(wait.reader, here):
+            return replace(wait, said=f"{wait.name}: take the card out of {here.path} and put the next one in")
+        if here.sequence and here == wait.refused:
+            return wait
+        refused: Device | None = here
+        try:
+            why = self._why_not(here)
+        except OSError as error:
+            why, refused = f"it cannot be read ({error.strerror or error})", None
+        if why:
+            said = f"{wait.name}: the card in {here.path} is not taken: {why}"
+            return replace(wait, emptied=True, refused=refused, said=said)
+        return replace(wait, emptied=True, ready=here, said="")
+
+    def _why_not(self, device: Device) -> str:
+        """Say why a card that was put in is not overwritten; empty if it may be."""
+        why = safety.refusal(device, need=self._need, forced=True)
+        if why:
+            return why
+        if self._is_ours(device):
+            return "it was just burnt; put in another one"
+        if self.selection.auto:
+            why = safety.auto_refusal(device, need=self._need)
+            return f"{why}; take it out, or name the reader with --device" if why else ""
+        # Only a reader that --force-device names may come with a mounted, fixed or huge medium; one that moved is not.
+        return safety.refusal(device, need=self._need, forced=device.path in self.selection.forced)
+
+    def _moved(
+        self, reader: Device, taken: Collection[str], before: Collection[str], listed: dict[str, Device]
+    ) -> Device | None:
+        """Find a reader that came back under another path: same make, new, with a card, and nobody else's."""
+        for device in listed.values():
+            new = device.path not in before and device.path not in taken and device.size and device.removable
+            if new and not device.system and (device.model, device.serial) == (reader.model, reader.serial):
+                return device
+        return None
+
+
+def _another(burnt: Device, now: Device) -> bool:
+    """Whether the system itself tells that another medium is in."""
+    if burnt.sequence and now.sequence:
+        return burnt.sequence != now.sequence
+    return identity(burnt) != identity(now)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What waiting needs of the world.
+
+    Attributes:
+        listing: Lists all devices: Platform.devices.
+        say: Told a node's name and what the user is to do, once for each change, and "" when its card is in.
+        pause: Waits a moment between two looks.
+    """
+
+    listing: Callable[[], Sequence[Device]]
+    say: Callable[[str, str], None]
+    pause: Callable[[], None] = lambda: time.sleep(_POLL_S)
+
+
+def rounds(names: Sequence[str], swap: Swap, watch: Watch) -> Iterator[tuple[Slot, ...]]:
+    """Yield which name goes to which device, round by round; between two rounds wait for the cards to be swapped.
+
+    The caller burns a round before it asks for the next. Ctrl-C while waiting ends it as anywhere else: no device is
+    open then.
+
+    Args:
+        names: The nodes, in their order.
+        swap: The readers, and what may be put in.
+        watch: How to look, say and wait.
+
+    Raises:
+        PiclusterError: if the devices cannot be listed any more.
+    """
+    readers = swap.selection.devices
+    count = len(readers)
+    for begin in range(0, len(names), count):
+        batch = names[begin : begin + count]
+        if begin:
+            waits = [Waiting(name, reader) for name, reader in zip(batch, readers, strict=False)]
+            ready = _wait(waits, swap, watch)
+            # A reader keeps the path under which it came back.
+            readers = (*ready, *readers[len(ready) :])
+        yield tuple(Slot(name, device) for name, device in zip(batch, readers, strict=False))
+
+
+def _wait(waits: Sequence[Waiting], swap: Swap, watch: Watch) -> list[Device]:
+    before: set[str] | None = None
+    failures = 0
+    while True:
+        try:
+            listed = watch.listing()
+        except PiclusterError:
+            failures += 1
+            if failures == _FAILURES:
+                raise
+            watch.pause()
+            continue
+        failures = 0
+        if before is None:
+            before = {device.path for device in listed} | {wait.reader.path for wait in waits}
+        stand = swap.step(waits, before, listed)
+        for old, new in zip(waits, stand, strict=True):
+            if old.said != new.said:
+                watch.say(new.name, new.said)
+        waits = stand
+        ready = [wait.ready for wait in waits if wait.ready]
+        if len(ready) == len(waits):
+            return ready
+        watch.pause()

@@ -1,0 +1,103 @@
+"""An image file as the target of a burn: sparse, and with its own name only when it is good."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import IO, TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+
+class _File:
+    """What both have in common: see picluster.target.Target."""
+
+    fresh = False
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.capacity: int | None = None
+        self._path = path
+        self._stream: IO[bytes] | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    @property
+    def _open(self) -> IO[bytes]:
+        if self._stream is None:
+            raise ValueError("the card image is not open")
+        return self._stream
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write all of it there."""
+        stream = self._open
+        stream.seek(offset)
+        while data:
+            data = data[stream.write(data) :]
+
+    def read(self, offset: int, buffer: memoryview) -> int:
+        """Fill the buffer from there."""
+        stream = self._open
+        stream.seek(offset)
+        total = 0
+        while total < len(buffer):
+            # A file opened without a buffer has readinto, which IO does not know.
+            count: int = stream.readinto(buffer[total:])  # type: ignore[attr-defined]
+            if not count:
+                break
+            total += count
+        return total
+
+    def sync(self) -> None:
+        """Bring it to the disk and drop it from the page cache, where the platform can."""
+        stream = self._open
+        os.fsync(stream.fileno())
+        advise = getattr(os, "posix_fadvise", None)
+        if advise:
+            advise(stream.fileno(), 0, 0, getattr(os, "POSIX_FADV_DONTNEED", 4))
+
+
+class FileTarget(_File):
+    """A new card image. What is not written is a hole."""
+
+    fresh = True
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._part = path.with_name(f".{path.name}.part")
+
+    def __enter__(self) -> Self:
+        self._stream = self._part.open("w+b", buffering=0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        with contextlib.suppress(FileNotFoundError):  # as it is when the file has got its name
+            self._part.unlink()
+
+    def finish(self, length: int) -> None:
+        """Cut it to its length and give it its name."""
+        stream = self._open
+        stream.truncate(length)
+        os.fsync(stream.fileno())
+        stream.close()
+        self._part.replace(self._path)
+
+
+class ExistingFile(_File):
+    """A card image that is changed in place."""
+
+    def __enter__(self) -> Self:
+        self._stream = self._path.open("r+b", buffering=0)
+        return self
+
+    def finish(self, length: int) -> None:  # noqa: ARG002 - it keeps the one it has
+        """Bring it to the disk; its length and name stay as they are."""
+        self.sync()

@@ -1,0 +1,49 @@
+"""The kernel's command line in cmdline.txt: ours is added at its end, the stock words stay byte for byte."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from picluster.errors import PiclusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from picluster.firstboot.settings import Settings
+    from picluster.image import BootFiles
+
+NAME = "cmdline.txt"
+# How the init script is started; the one place, because it must be found again on a card that was prepared before.
+INIT = "panic=10 init=/bin/bash -c"
+# What we, or another tool, wrote for a first boot that did not happen yet. The card is told anew, not twice.
+_EARLIER = re.compile(
+    r"""[ ](?:ds=nocloud(?:;\S*)?(?=[ ]|$)
+        |systemd\.run(?:_success_action|_failure_action)?=(?:"[^"]*"|[^ ]*)
+        |systemd\.unit=kernel-command-line\.target
+        |panic=10[ ]init=/bin/bash[ ]-c[ ]"[^"]*")""",
+    re.VERBOSE,
+)
+_COUNTRY = re.compile(r" cfg80211\.ieee80211_regdom=[^ ]*")
+
+
+def extend(boot: BootFiles, words: str, settings: Settings) -> bytes:
+    """Return the command line with words at its end: one line, LF.
+
+    The country stands before them and for good: it is a parameter of the Wi-Fi driver, and raspi-config puts it there,
+    too (do_wifi_country, Bookworm and later).
+
+    Raises:
+        PiclusterError: if the stock file is empty: a board without root= does not boot.
+    """
+    # Whatever bytes a site has added come back as they were.
+    text = boot.texts.get(NAME, b"").decode("utf-8", "surrogateescape")
+    line = " ".join(part.strip() for part in text.splitlines() if part.strip())
+    if not line:
+        raise PiclusterError("cmdline.txt on the boot partition is missing or empty: the image is damaged")
+    line = _EARLIER.sub("", line)
+    added: Sequence[str] = [words]
+    if settings.country:
+        line = _COUNTRY.sub("", line)
+        added = [f"cfg80211.ieee80211_regdom={settings.country}", words]
+    return " ".join([line, *added]).encode("utf-8", "surrogateescape") + b"\n"

@@ -1,0 +1,68 @@
+"""First boot by a script in the place of init: Raspbian Stretch, whose systemd 232 does not know systemd.run=."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from picluster.firstboot import cmdline, script
+from picluster.image import identify
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from picluster.firstboot import NodeIdentity
+    from picluster.image import BootFiles
+
+# Without a dot and without `=` anywhere: the kernel takes a word with a dot for a module's parameter and drops it, one
+# with `=` for a variable (init/main.c, unknown_bootoption). The shell would then be told to run nothing.
+_SCRIPT = "firstinit"
+# Of several init= the kernel takes the last, with the words behind it (init/main.c, init_setup). So the stock token,
+# which grows the root partition, stays where it is, and is in force again as soon as ours is gone.
+_WORDS = f'{cmdline.INIT} "mount -t proc proc /proc; mount -t sysfs sys /sys; mount /boot; source /boot/{_SCRIPT}"'
+# Process 1 gets no PATH that its children could use, no network, and a clock that says 1970.
+_START = """\
+boot=/boot
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+mount -t tmpfs tmp /run
+mkdir -p /run/systemd
+mount -o remount,rw /"""
+# Not /proc/sysrq-trigger: it resets the whole machine whoever writes to it, in a container its host, too. Should
+# reboot fail, the shell ends, which is a kernel panic, and panic=10 on the command line reboots 10 seconds later.
+_END = """\
+main
+sync
+umount /boot
+mount -o remount,ro /
+sync
+reboot -f"""
+_NOT_HERE = "its boot partition is not mounted at /boot, where the script is looked for"
+_REFUSALS = {
+    "bookworm": _NOT_HERE,
+    "trixie": _NOT_HERE,
+    "cloud-init": _NOT_HERE,
+    "ubuntu": _NOT_HERE,
+    "dietpi": "it is set up by its own dietpi.txt",
+}
+
+
+class InitScript:
+    """A script on the boot partition that the kernel starts as process 1."""
+
+    name = "init-script"
+    title = "Raspbian Stretch"
+    client_id = True
+
+    def recognises(self, boot: BootFiles) -> bool:
+        """Whether the image is of this generation."""
+        return identify(boot).name == "stretch"
+
+    def refusal(self, boot: BootFiles) -> str:
+        """Why this cannot work with the image, empty if it can."""
+        return _REFUSALS.get(identify(boot).name, "")
+
+    def render(self, boot: BootFiles, node: NodeIdentity) -> Mapping[str, bytes]:
+        """Return the first-boot files of one node."""
+        return {
+            _SCRIPT: script.render(node, script=_SCRIPT, words=_WORDS, start=_START, end=_END),
+            cmdline.NAME: cmdline.extend(boot, _WORDS, node.settings),
+        }

@@ -1,0 +1,75 @@
+"""The shell script of a first boot: the node's values, and below them what the image's sh does with them."""
+
+from __future__ import annotations
+
+import shlex
+from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from picluster.firstboot import NodeIdentity
+    from picluster.firstboot.settings import Wifi
+
+
+def render(node: NodeIdentity, *, script: str, words: str, start: str, end: str) -> bytes:
+    """Return a whole script.
+
+    Args:
+        node: Whom it makes.
+        script: Its own name on the boot partition.
+        words: Ours on the kernel's command line, which it takes away again.
+        start: Shell lines that set ``boot`` and make the system ready.
+        end: Shell lines after all is done.
+
+    What no image needs to know is left out: some of them look for words in a script of this name (init_resize.sh of
+    Bullseye takes one that speaks of wpa_supplicant for a reason to switch NetworkManager off).
+    """
+    settings = node.settings
+    values = {
+        "script": script,
+        "words": f" {words}",
+        "name": node.name,
+        "user": node.user,
+        "keys": "\n".join(node.keys),
+    }
+    pieces, steps = ["node.sh"], ["set_node"]
+    if settings.timezone or settings.locale:
+        values |= {"timezone": settings.timezone, "locale": settings.locale}
+        pieces.append("region.sh")
+        steps += ["step set_timezone", "step set_locale"]
+    if settings.country:
+        values |= {"regdomain": settings.country, "keyfile": "", "supplicant": ""}
+        if settings.wifi is not None:
+            values |= {"keyfile": keyfile(settings.wifi), "supplicant": supplicant(settings.wifi, settings.country)}
+        pieces.append("wifi.sh")
+        steps += ["step unblock_wifi", "step set_wifi"]
+    folder = resources.files("picluster.firstboot") / "shell"
+    parts = [
+        f"#!/bin/sh\n# Written by picluster for {node.name}. It runs once, on the first boot, and removes itself.",
+        "\n".join(f"{name}={shlex.quote(value)}" for name, value in values.items()),
+        start,
+        *((folder / piece).read_text(encoding="utf-8") for piece in pieces),
+        # A function is read to its end before it runs, so that the script may remove its own file.
+        "\n".join(["main() {", *(f"  {line}" for line in ["begin", *steps, "finish"]), "}"]),
+        end,
+    ]
+    # Git may check the pieces out with the line ends of Windows.
+    return "\n".join(part.strip("\n") + "\n" for part in parts).replace("\r\n", "\n").encode("utf-8")
+
+
+def keyfile(wifi: Wifi) -> str:
+    """Make a connection of NetworkManager; the name as bytes, which need no quoting (nm-settings-keyfile)."""
+    ssid = "".join(f"{byte};" for byte in wifi.ssid.encode())
+    hidden = ["hidden=true"] if wifi.hidden else []
+    lines = ["[connection]", "id=picluster-wifi", "type=wifi", "interface-name=wlan0", ""]
+    lines += ["[wifi]", "mode=infrastructure", f"ssid={ssid}", *hidden, ""]
+    lines += ["[wifi-security]", "key-mgmt=wpa-psk", f"psk={wifi.psk}", ""]
+    return "\n".join([*lines, "[ipv4]", "method=auto", "", "[ipv6]", "method=auto"])
+
+
+def supplicant(wifi: Wifi, country: str) -> str:
+    """Make a wpa_supplicant.conf; the name in hex, which needs no quoting."""
+    hidden = ["\tscan_ssid=1"] if wifi.hidden else []
+    lines = ["ctrl_interface=DIR=/var/run/wpa_supplicant GROUP=netdev", "update_config=1", f"country={country}", ""]
+    lines += ["network={", f"\tssid={wifi.ssid.encode().hex()}", *hidden, "\tkey_mgmt=WPA-PSK", f"\tpsk={wifi.psk}"]
+    return "\n".join([*lines, "}"])

@@ -1,0 +1,138 @@
+"""The image cache: a folder for each URL, with the image and a record of what was verified."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from picluster import files
+from picluster.catalogue import file_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from picluster.report import Report
+
+_CHUNK = 4 << 20
+_RECORD = "record.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a cached image; it outlives the image, so that a later download must be the same.
+
+    Attributes:
+        url: Where it came from.
+        sha256: What it has to have.
+        source: Who said so.
+        verified: When it last was what it should be (ISO 8601, UTC).
+        size: Bytes of the file at that time.
+        mtime_ns: Its time of change then; 0 if it must be hashed before it is used again.
+    """
+
+    url: str
+    sha256: str
+    source: str
+    verified: str
+    size: int
+    mtime_ns: int
+
+
+class Slot:
+    """The place of one URL in the cache.
+
+    Attributes:
+        folder: Holds all of it and nothing else.
+        file: The image, under the name that its publisher gave it.
+        part: What is fetched of it so far.
+        bmap: Its block map.
+    """
+
+    def __init__(self, cache: Path, url: str) -> None:
+        name = file_name(url)
+        # Two publishers may use one name; the folder's name stays readable all the same.
+        short = hashlib.sha256(url.encode()).hexdigest()[:8]
+        stem = PurePosixPath(name).name.partition(".img")[0].removesuffix(".zip")
+        self.folder = cache / f"{stem}-{short}"
+        self.file = self.folder / name
+        self.part = self.folder / f"{name}.part"
+        self.bmap = self.folder / f"{name}.bmap"
+        self._record = self.folder / _RECORD
+
+    @property
+    def record_path(self) -> Path:
+        """Where the record is."""
+        return self._record
+
+    def record(self) -> Record | None:
+        """Read the record, None if there is none that can be read."""
+        return _read_record(self._record)
+
+    def trusted(self) -> Record | None:
+        """Return the record if the file is there and was not touched since it was verified."""
+        record = self.record()
+        if not record or not self.file.is_file():
+            return None
+        now = self.file.stat()
+        return record if (now.st_size, now.st_mtime_ns) == (record.size, record.mtime_ns) else None
+
+    def write_record(self, path: Path, url: str, sha256: str, source: str, *, good: bool = True) -> None:
+        """Record that this file was verified now, or, if not good, that it must not be trusted."""
+        now = path.stat()
+        verified = datetime.now(UTC).isoformat(timespec="seconds") if good else ""
+        record = Record(url, sha256, source, verified, now.st_size, now.st_mtime_ns if good else 0)
+        files.write_atomically(self._record, (json.dumps(asdict(record), indent=2) + "\n").encode())
+
+    @contextmanager
+    def lock(self, report: Report) -> Iterator[None]:
+        """Keep other commands away from this slot; wait for one that is at it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            report.say("note", f"note: another command fetches {self.file.name}; waiting for it", text="waiting")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _read_record(path: Path) -> Record | None:
+    try:
+        record = Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return record if all(isinstance(text, str) for text in (record.url, record.sha256, record.source)) else None
+
+
+def slots(cache: Path) -> list[tuple[Slot, Record]]:
+    """Return all that the cache has a record of, by name."""
+    found = []
+    for path in sorted(cache.glob(f"*/{_RECORD}")):
+        record = _read_record(path)
+        # A folder that was copied or renamed is nobody's.
+        if record and (slot := Slot(cache, record.url)).record_path == path:
+            found.append((slot, record))
+    return found
+
+
+def hash_file(path: Path, report: Report) -> str:
+    """Return a file's SHA-256, with a display of how far it is."""
+    total = path.stat().st_size
+    digest = hashlib.sha256()
+    done = 0
+    with report.board(path.name.removesuffix(".part")) as board, path.open("rb") as stream:
+        while data := stream.read(_CHUNK):
+            digest.update(data)
+            done += len(data)
+            board.overall(done, total, "verify")
+    return digest.hexdigest()

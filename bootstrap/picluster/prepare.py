@@ -1,0 +1,134 @@
+"""Give cards that another tool wrote their identity: on a raw disk, in an image file, or in a mounted boot folder."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from picluster import mbr, overlay, verify
+from picluster.errors import PiclusterError
+from picluster.fat import FatVolume
+from picluster.files import write_atomically
+from picluster.image import TEXT_MAX, BootFiles, boot_files
+from picluster.source import aligned
+from picluster.target import ALIGNMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from picluster.target import Medium
+
+# A whole FAT of a large boot partition comes with one read.
+_READ = 1 << 20
+
+
+class _Blocks(io.RawIOBase):
+    """A medium that is read in whole blocks, as a file of any bytes."""
+
+    def __init__(self, medium: Medium) -> None:
+        super().__init__()
+        self._medium = medium
+        self._position = 0
+        self._begin = 0
+        self._buffer = aligned(_READ)
+        self._filled = 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("only from the start")
+        self._position = offset
+        return offset
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            raise io.UnsupportedOperation("a disk is read in pieces")
+        data = bytearray()
+        while len(data) < size:
+            at = self._position - self._begin
+            if not 0 <= at < self._filled:
+                self._begin = self._position // ALIGNMENT * ALIGNMENT
+                self._filled = self._medium.read(self._begin, self._buffer)
+                at = self._position - self._begin
+                if at >= self._filled:
+                    break
+            part = bytes(self._buffer[at : min(self._filled, at + size - len(data))])
+            data += part
+            self._position += len(part)
+        return bytes(data)
+
+
+@dataclass
+class Card:
+    """A card or image file that holds a system.
+
+    Attributes:
+        boot_files: What is on its boot partition.
+    """
+
+    boot_files: BootFiles
+
+    def __init__(self, medium: Medium) -> None:
+        self._medium = medium
+        self._stream = cast("BinaryIO", _Blocks(medium))
+        self._stream.seek(0)
+        self._boot = mbr.parse(self._stream.read(mbr.SECTOR), medium.name).boot
+        self.boot_files = boot_files(FatVolume(self._stream, self._boot.offset, self._boot.size))
+
+    def patches(self, files: Mapping[str, bytes]) -> tuple[overlay.Patch, ...]:
+        """Work out what would change; writes nothing.
+
+        Raises:
+            PiclusterError: if the boot partition is full or damaged.
+        """
+        return overlay.patches(self._stream, self._boot, files)
+
+    def write(self, patches: tuple[overlay.Patch, ...]) -> None:
+        """Write and read back what patches() worked out.
+
+        Raises:
+            PiclusterError: if it reads back differently.
+            OSError: if the medium fails.
+        """
+        # Files first, then the tables that name them: they come first on the medium.
+        for patch in reversed(patches):
+            view = aligned(len(patch.new))
+            view[:] = patch.new
+            self._medium.write(patch.offset, view)
+        self._medium.sync()
+        for patch in patches:
+            verify.data(self._medium, patch.offset, patch.new)
+
+
+def look_at_folder(folder: Path) -> BootFiles:
+    """Read what adapters need to know of a mounted boot partition.
+
+    Raises:
+        PiclusterError: if it is none.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise PiclusterError(f"the boot folder {folder} cannot be read: {error.strerror}") from error
+    names = frozenset(entry.name for entry in entries)
+    if "cmdline.txt" not in names:
+        raise PiclusterError(
+            f"{folder} is no boot partition of a Raspberry Pi system: it has no cmdline.txt; "
+            "name where the card's first partition is mounted"
+        )
+    texts = {
+        entry.name: entry.read_bytes() for entry in entries if entry.is_file() and entry.stat().st_size <= TEXT_MAX
+    }
+    # The label is not among the files; desktops mount by it.
+    return BootFiles(folder.name, names, texts)
+
+
+def write_to_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write to a mounted boot partition, each file whole or not at all.
+
+    Raises:
+        OSError: if it is full or write-protected.
+    """
+    for path, data in files.items():
+        write_atomically(folder / path, data)

@@ -1,0 +1,268 @@
+"""The one reading of an image that all cards are written from, and what they must read back as.
+
+A piece is read and unpacked once, into a buffer that all writers share and that is used again when the last of them is
+done with it. So memory does not grow with the number of cards, and the slowest card sets the pace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import threading
+from dataclasses import dataclass, field
+from queue import Empty, Queue
+from typing import TYPE_CHECKING
+
+from picluster.errors import PiclusterError
+from picluster.target import ALIGNMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from picluster.bmap import Bmap
+    from picluster.image import Image
+
+# Cards write whole erase blocks of 4 MiB at once, and system calls are few.
+CHUNK = 4 << 20
+# 48 MiB: what a card may lag behind while it pauses to tidy up, as cards do.
+_BUFFERS = 12
+# Holes smaller than this save nothing.
+_GRAIN = 64 << 10
+_ZEROS = bytes(CHUNK)
+
+
+def is_zero(data: memoryview) -> bool:
+    """Whether there is nothing but zeros."""
+    # Comparing bytes is one memcmp; comparing memoryviews goes byte by byte.
+    return bytes(data) == (_ZEROS if len(data) == CHUNK else _ZEROS[: len(data)])
+
+
+def hasher() -> hashlib.blake2b:
+    """Return what tells contents apart; BLAKE2 keeps up with any card reader."""
+    return hashlib.blake2b(digest_size=32)
+
+
+def digest(data: memoryview) -> bytes:
+    """Return the digest of contents that are in one place."""
+    hashed = hasher()
+    hashed.update(data)
+    return hashed.digest()
+
+
+def aligned(length: int) -> memoryview:
+    """Return a new buffer at an address that a raw disk takes: an anonymous mapping begins at a page."""
+    return memoryview(mmap.mmap(-1, length))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of the image as every card must hold it, its own patches aside.
+
+    Attributes:
+        offset: Where it begins.
+        length: Its bytes.
+        digest: Of its contents; None if it is all zeros.
+    """
+
+    offset: int
+    length: int
+    digest: bytes | None
+
+
+class Buffers:
+    """A fixed number of buffers.
+
+    Args:
+        count: How many.
+        size: Bytes of each.
+    """
+
+    def __init__(self, count: int, size: int) -> None:
+        self._size = size
+        self._free: Queue[memoryview] = Queue()
+        for _ in range(count):
+            self.add()
+
+    def add(self) -> None:
+        """Add one: for the start, or for one that never comes back."""
+        self._free.put(aligned(self._size))
+
+    def take(self, timeout: float | None = None) -> memoryview | None:
+        """Take one; None if there was none within so many seconds."""
+        try:
+            return self._free.get(timeout=timeout)
+        except Empty:
+            return None
+
+    def give(self, buffer: memoryview) -> None:
+        """Give one back."""
+        self._free.put(buffer)
+
+
+class Chunk:
+    """A stretch of the image on its way to the writers.
+
+    Attributes:
+        offset: Where it begins.
+        view: Its bytes, padded with zeros to whole blocks.
+        mapped: (begin, end) of what is to be written, within the view.
+        filled: The same without long runs of zeros, for cards that are empty files.
+    """
+
+    def __init__(self, offset: int, buffer: memoryview, length: int, pool: Buffers) -> None:
+        self.offset = offset
+        self.view = buffer[:length]
+        self.mapped: tuple[tuple[int, int], ...] = ((0, length),)
+        self.filled: tuple[tuple[int, int], ...] = ()
+        self._buffer = buffer
+        self._pool = pool
+        self._users = 1
+        self._lost = False
+        self._lock = threading.Lock()
+
+    def hold(self) -> None:
+        """Say that one more uses it."""
+        with self._lock:
+            self._users += 1
+
+    def release(self) -> None:
+        """Say that one is done with it; after the last its buffer is used again."""
+        with self._lock:
+            self._users -= 1
+            back = self._users == 0 and not self._lost
+        if back:
+            self._pool.give(self._buffer)
+
+    def lose(self) -> None:
+        """Say that a writer hangs on it and may never let go: the pool gets another buffer in its place."""
+        with self._lock:
+            if self._lost or self._users == 0:
+                return
+            self._lost = True
+        self._pool.add()
+
+
+def _filled(view: memoryview, mapped: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield (begin, end) of the mapped stretches that are not all zeros."""
+    for low, high in mapped:
+        begin: int | None = None
+        for offset in range(low, high, _GRAIN):
+            if is_zero(view[offset : min(offset + _GRAIN, high)]):
+                if begin is not None:
+                    yield begin, offset
+                    begin = None
+            elif begin is None:
+                begin = offset
+        if begin is not None:
+            yield begin, high
+
+
+class _MapCheck:
+    """Compares what is read with the checksums of a block map, range by range."""
+
+    def __init__(self, bmap: Bmap, image: str) -> None:
+        self._ranges = list(bmap.ranges)
+        self._image = image
+        self._hash = hashlib.sha256()
+
+    def see(self, offset: int, data: memoryview) -> list[tuple[int, int]]:
+        """Take the next stretch; return (begin, end) of what is mapped in it.
+
+        Raises:
+            PiclusterError: if a range differs from its checksum.
+        """
+        mapped = []
+        end = offset + len(data)
+        while self._ranges and self._ranges[0].first_byte < end:
+            part = self._ranges[0]
+            low, high = max(part.first_byte, offset) - offset, min(part.end_byte, end) - offset
+            mapped.append((low, high))
+            if part.sha256:
+                self._hash.update(data[low:high])
+            if part.end_byte > end:
+                break
+            self._ranges.pop(0)
+            if part.sha256 and self._hash.hexdigest() != part.sha256:
+                raise PiclusterError(
+                    f"{self._image} differs from its block map (.bmap) between bytes {part.first_byte} and "
+                    f"{part.end_byte}: fetch both again, or leave the map out with --no-bmap"
+                )
+            self._hash = hashlib.sha256()
+        return mapped
+
+
+def _whole_blocks(mapped: Sequence[tuple[int, int]], length: int) -> tuple[tuple[int, int], ...]:
+    """Widen to whole blocks and join what then touches."""
+    joined: list[tuple[int, int]] = []
+    for low, high in mapped:
+        begin, end = low // ALIGNMENT * ALIGNMENT, min(-(-high // ALIGNMENT) * ALIGNMENT, length)
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((begin, end))
+    return tuple(joined)
+
+
+@dataclass
+class Source:
+    """An image being read, and what was learnt of it for the verification.
+
+    Attributes:
+        image: Open, not yet started.
+        bmap: Which stretches count; None for all.
+        sparse: Whether any card wants to know of long runs of zeros.
+        learn: Whether the cards will be verified.
+        first: The image's first block, which is not in any chunk: it is written last.
+        length: Bytes read so far; at the end, of the image.
+        pieces: What the cards must read back as, in order.
+    """
+
+    image: Image
+    bmap: Bmap | None = None
+    sparse: bool = True
+    learn: bool = True
+    first: bytes = b""
+    length: int = 0
+    pieces: list[Piece] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._pool = Buffers(_BUFFERS, CHUNK)
+
+    def chunks(self, unstick: Callable[[], None]) -> Iterator[Chunk]:
+        """Read the image; each chunk is yielded with one user, who must release it.
+
+        Args:
+            unstick: Called while all buffers are with the writers.
+
+        Raises:
+            PiclusterError: if the image is damaged or breaks off.
+        """
+        check = _MapCheck(self.bmap, self.image.path.name) if self.bmap else None
+        self.image.start()
+        while True:
+            while (buffer := self._pool.take(timeout=1.0)) is None:
+                unstick()
+            count = self.image.read_into(buffer)
+            if not count:
+                self._pool.give(buffer)
+                return
+            length = -(-count // ALIGNMENT) * ALIGNMENT
+            buffer[count:length] = bytes(length - count)
+            chunk = Chunk(self.length, buffer, length, self._pool)
+            if check:
+                chunk.mapped = _whole_blocks(check.see(self.length, buffer[:count]), length)
+            if self.length == 0:
+                self.first = bytes(buffer[:ALIGNMENT])
+                buffer[:ALIGNMENT] = bytes(ALIGNMENT)
+            if self.sparse:
+                chunk.filled = tuple(_filled(chunk.view, chunk.mapped))
+            if self.learn:
+                self._note(chunk)
+            self.length += count
+            yield chunk
+
+    def _note(self, chunk: Chunk) -> None:
+        for begin, end in chunk.mapped:
+            part = chunk.view[begin:end]
+            zero = not chunk.filled if self.sparse else is_zero(part)
+            self.pieces.append(Piece(chunk.offset + begin, end - begin, None if zero else digest(part)))
