@@ -69,6 +69,7 @@ test-full: test ## What takes longer: the demo twice, from nothing and again
 	$(MAKE) demo demo demo-down
 
 .PHONY: bench
-bench: setup ## Ratios of one run: cards against dd (as root), then the running demo against a ping
+bench: setup ## Ratios of one run: cards against dd (as root), discovery against logins, then the running demo against a ping
 	benchmarks/burn
+	benchmarks/discover
 	benchmarks/rerun inventories/$(CLUSTER)
