@@ -149,7 +149,11 @@ class Web:
                 self._wait(_WAITS[max(0, tries - 1)])
 
     def open(self, url: str, headers: Mapping[str, str], *, plain: bool) -> HTTPResponse:
-        """Ask for a file; HTTPError is what the server refuses, _Cut what may pass."""
+        """Ask for a file; HTTPError is what the server refuses, _Cut what may pass.
+
+        Raises:
+            PiclusterError: if neither will pass: another server, an address that is none.
+        """
         # "identity": what is packed on the way would have neither the length nor the checksum of the file.
         request = Request(url, headers={"User-Agent": "picluster", "Accept-Encoding": "identity", **headers})  # noqa: S310 - the scheme is checked by catalogue.check_url
         try:
@@ -167,6 +171,11 @@ class Web:
             raise _Cut(_reason(error)) from error
         except (OSError, HTTPException) as error:
             raise _Cut(_reason(error)) from error
+        except ValueError as error:  # urllib's and the idna codec's word for it, from a redirect for one
+            raise PiclusterError(
+                f"{url} cannot be fetched: it, what it leads on to or the proxy is not an address "
+                f"({_reason(error)}): give another"
+            ) from error
 
 
 class _Download:

@@ -261,8 +261,14 @@ def test_a_part_that_is_whole_needs_no_server(cut: Server) -> None:
         (Served(DATA, stall=0), "the server is silent"),
         (Served(redirect="ftp://127.0.0.1/card.img.xz"), "leads on to ftp://127.0.0.1/card.img.xz"),
         (Served(redirect=PATH), "redirect"),
+        (Served(redirect="http://[::1/card.img.xz"), "the proxy is not an address (Invalid IPv6"),
+        (Served(redirect="http://a..b/card.img.xz"), "the proxy is not an address ("),
+        (Served(redirect=f"http://{'a' * 64}.org/card.img"), "the proxy is not an address ("),
     ],
-    ids=["404", "403", "410", "401", "416", "500", "too long", "too short", "other", "empty", "silent", "ftp", "loop"],
+    ids=[
+        *("404", "403", "410", "401", "416", "500", "too long", "too short", "other", "empty", "silent", "ftp", "loop"),
+        *("to half an IPv6 address", "to an empty label", "to a long label"),
+    ],
 )
 def test_a_file_that_cannot_be_had_ends_in_one_sentence(server: Server, served: Served | None, says: str) -> None:
     server.files.clear()
@@ -518,6 +524,14 @@ def test_a_name_is_known_by_its_aliases_and_its_file_whatever_the_case(server: S
         ("https://[::1/card.img", "is not a URL"),
         ("https://127.0.0.1:port/card.img", "is not a URL"),
         ("https://127.0.0.1/a card.img", "is not a URL"),
+        ("https://127.0.0.1/a\x7fcard.img", "is not a URL"),
+        ("https://example.org/\u00fc.img.xz", "is not all ASCII: write it percent-encoded"),
+        ("https://b\u00fccher.example/card.img.xz", "is not all ASCII: .* and its host as xn--"),
+        ("https://a..b/card.img.xz", "'a..b' in the URL is not the name or address of a host"),
+        ("https://.a/card.img.xz", "'.a' in the URL is not the name or address of a host"),
+        (f"https://{'a' * 64}.org/card.img.xz", "in the URL is not the name or address of a host"),
+        (f"https://{'a.' * 127}org/card.img.xz", "in the URL is not the name or address of a host"),
+        ("https://a%2fb/card.img.xz", "'a%2fb' in the URL is not the name or address of a host"),
         ("https://127.0.0.1/", "does not end in the name of a file"),
         ("https://127.0.0.1/..", "does not end in the name of a file"),
         ("https://me:secret@127.0.0.1/card.img", "the URL of 127.0.0.1 holds a user name or password"),
