@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from picluster import files
 from picluster.catalogue import file_name
+from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,14 +93,23 @@ class Slot:
 
     @contextmanager
     def lock(self, report: Report) -> Iterator[None]:
-        """Keep other commands away from this slot; wait for one that is at it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Keep other commands away from this slot; wait for one that is at it.
+
+        Raises:
+            PiclusterError: if the cache cannot be written to.
+        """
         lock = FileLock(self.folder / ".lock")
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             report.say("note", f"note: another command fetches {self.file.name}; waiting for it", text="waiting")
             lock.acquire()
+        except OSError as error:
+            raise PiclusterError(
+                f"the cache {self.folder.parent} cannot be used ({error.strerror or error}): "
+                "let PICLUSTER_CACHE name a directory that you may write to"
+            ) from error
         try:
             yield
         finally:

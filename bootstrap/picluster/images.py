@@ -106,11 +106,15 @@ class Library:
         sha256 = _check_sha256(sha256)
         if "://" in image:
             return self._remote(Entry(image, image), sha256)
-        path = Path(image)
+        try:
+            # Only a shell that sees the ~ at the start of a word does it.
+            path = Path(image).expanduser()
+        except RuntimeError as error:
+            raise PiclusterError(f"the image {image} cannot be read: there is no such user's home") from error
         try:
             found = find_image(path)
         except PiclusterError as not_found:
-            entry = self._by_name(image, not_found)
+            entry = self._by_name(image, path, not_found)
             return self._remote(entry, sha256)
         if sha256:
             digest = imagecache.hash_file(found, self._report)
@@ -172,13 +176,14 @@ class Library:
     def _wanted(self, image: str) -> Entry:
         return Entry(image, image) if "://" in image else catalogue.find(image, self._catalogues)
 
-    def _by_name(self, image: str, not_found: PiclusterError) -> Entry:
+    def _by_name(self, image: str, path: Path, not_found: PiclusterError) -> Entry:
         """Look for the name that no file has; if it is none either, say what fits what was typed."""
         try:
             return catalogue.find(image, self._catalogues)
         except PiclusterError:
-            path = Path(image)
-            if path.exists() or path.name != image or path.suffix in (".img", *_PACKED):
+            if isinstance(not_found.__cause__, OSError) or path.exists() or path.name != image:
+                raise not_found from None
+            if path.suffix in (".img", *_PACKED):
                 raise not_found from None
             raise
 

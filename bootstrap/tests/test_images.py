@@ -504,6 +504,18 @@ def test_a_file_wins_over_a_name(server: Server, tmp_path: Path) -> None:
     assert desk.library.resolve("mine").path.read_bytes() == DATA
 
 
+def test_a_file_below_the_users_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    (home / "card.img.xz").write_bytes(DATA)
+    for image in ("~/card.img.xz", "~/card"):
+        assert Desk().library.resolve(image).path == home / "card.img.xz"
+    with pytest.raises(PiclusterError, match=r"there is no image .*home.other: fetch it first"):
+        Desk().library.resolve("~/other")
+
+
 def test_a_name_is_known_by_its_aliases_and_its_file_whatever_the_case(server: Server) -> None:
     desk = Desk(Entry("mine", server.url(PATH), aliases=("Own-1",), sha256=SUM))
     for name in ("mine", "MINE", "own-1", "card.img.xz"):
@@ -518,6 +530,9 @@ def test_a_name_is_known_by_its_aliases_and_its_file_whatever_the_case(server: S
         ("./trixie-lite", "there is no image trixie-lite: fetch it first, or mend the name"),
         ("cards/red.img", "there is no image cards/red.img"),
         ("red.img.xz", "there is no image red.img.xz"),
+        ("a" * 300, "(the image|there is no file) a{300}(,| cannot be looked for \\(File name too long)"),
+        ("b/" * 3000, "(the|there is no) image (b/)+b( cannot be looked for|: fetch it first)"),
+        ("~nosuch/card.img", "the image ~nosuch/card.img cannot be read: there is no such user's home"),
         (".", "is a directory"),
         ("ftp://127.0.0.1/card.img", "is not a URL like https://"),
         ("https://", "is not a URL like https://"),
@@ -544,6 +559,26 @@ def test_an_image_that_cannot_be_is_refused_in_one_sentence(image: str, says: st
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
     assert not images.image_folder().exists()
+
+
+@pytest.mark.parametrize(
+    ("cache", "says"),
+    [
+        ("~nosuch/x", "PICLUSTER_CACHE is ~nosuch/x, but there is no such user's home: name the directory in full"),
+        ("file", "let PICLUSTER_CACHE name a directory that you may write to"),
+        ("file/below", "let PICLUSTER_CACHE name a directory that you may write to"),
+    ],
+)
+def test_a_cache_that_cannot_be_is_refused_in_one_sentence(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: str, says: str
+) -> None:
+    Path("file").write_bytes(b"")
+    monkeypatch.setenv("PICLUSTER_CACHE", cache)
+    assert cli.main(["images", "get", server.url(PATH), "--sha256", SUM]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+    assert server.asked == []
 
 
 def test_the_name_in_cm_burns_own_example_is_known() -> None:
