@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from picluster.report import Report
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_SUM_LINE = re.compile(r"\\?([0-9a-fA-F]{64})(?:\s+\*?(\S.*?))?\s*")
 _SUMS_MAX = 1 << 20
 _BMAP_MAX = 64 << 20
 _PACKED = (".xz", ".gz", ".zst", ".zip", ".bz2")
@@ -266,7 +265,9 @@ class Library:
         ]
         for place in places:
             data = self._web.small(place, _SUMS_MAX)
-            digest = _pick(data.decode("utf-8", "replace"), {name, file_name(url)}) if data is not None else None
+            text = data.decode("utf-8", "replace") if data is not None else ""
+            # Only what is there for this image alone need not name it.
+            digest = _pick(text, {name, file_name(url)}, nameless=place == places[0])
             if digest:
                 return digest, place
         raise PiclusterError(
@@ -303,10 +304,18 @@ def _check_sha256(text: str | None) -> str | None:
     return text and text.lower()
 
 
-def _pick(text: str, names: set[str]) -> str | None:
-    """Return the checksum of one of these names from a checksum file; one without names is that of its image."""
+def _pick(text: str, names: set[str], *, nameless: bool) -> str | None:
+    """Return the checksum of one of these names from a checksum file as sha256sum writes it.
+
+    Args:
+        text: Of the file; no pattern is matched against it, because a server may make that slow.
+        names: That the image may have there.
+        nameless: Whether a checksum without a name will do.
+    """
     for line in text.splitlines():
-        match = _SUM_LINE.fullmatch(line)
-        if match and (match[2] is None or match[2].rpartition("/")[2] in names):
-            return match[1].lower()
+        digest, *name = line.strip().split(None, 1) or [""]
+        digest = digest.removeprefix("\\")  # marks a name with escapes in it
+        fits = name[0].removeprefix("*").rpartition("/")[2] in names if name else nameless
+        if fits and _SHA256.fullmatch(digest):
+            return digest.lower()
     return None

@@ -366,6 +366,8 @@ def test_a_redirect_is_followed_but_not_from_https_to_http(server: Server, tls: 
         (PATH + ".sha256", f"{SUM} *card.img.xz\n"),
         (PATH + ".sha256", f"{SUM.upper()}  ./deploy/card.img.xz\r\n"),
         (PATH + ".sha256", SUM),
+        (PATH + ".sha256", f"\n  {SUM} \t card.img.xz \n"),
+        (PATH + ".sha256", f"\\{SUM}  card.img.xz\n"),
         ("/images/SHA256SUMS", f"# sums\n{'0' * 64} *other.img.xz\n{SUM} *card.img.xz\n"),
     ],
 )
@@ -402,6 +404,27 @@ def test_a_checksum_that_cannot_be_read_is_named(tls: Server, served: Served, sa
     tls.files[PATH + ".sha256"] = served
     with pytest.raises(PiclusterError, match=says):
         Desk().library.get(tls.url(PATH))
+
+
+@pytest.mark.parametrize("text", [f"{SUM}\n", f"{SUM}  images/\n", f"{SUM} *\n"], ids=["none", "a folder", "a star"])
+def test_a_checksum_of_many_images_that_names_none_is_of_none(tls: Server, text: str) -> None:
+    tls.files["/images/SHA256SUMS"] = Served(text.encode())
+    with pytest.raises(PiclusterError, match="give --sha256"):
+        Desk().library.get(tls.url(PATH))
+    assert tls.ranges(PATH) == []
+
+
+@pytest.mark.parametrize(
+    "start",
+    [f"{SUM} a{' ' * 60_000}", f"{SUM}{' ' * 40_000}", f"{SUM} {'a ' * 20_000}", " " * 40_000, "\n" * 1_000_000],
+    ids=["blanks in a name", "blanks before it", "many words", "only blanks", "many lines"],
+)
+def test_no_checksum_file_keeps_the_program_busy(tls: Server, start: str) -> None:
+    tls.files["/images/SHA256SUMS"] = Served(f"{start}b\n{SUM}  card.img.xz\n".encode())
+    before = time.process_time()
+    assert Desk().library.get(tls.url(PATH)).sha256 == SUM
+    # What grows with the square of the blanks takes 15 s.
+    assert time.process_time() - before < 5
 
 
 def test_a_server_that_nobody_vouches_for_is_refused(tls: Server, monkeypatch: pytest.MonkeyPatch) -> None:
