@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _SUMS_MAX = 1 << 20
+# Object stores that do not let strangers list a folder say 403 of what is not in it.
+_NO_SUMS = (*download.NOT_FOUND, 403)
 _BMAP_MAX = 64 << 20
 _PACKED = (".xz", ".gz", ".zst", ".zip", ".bz2")
 
@@ -264,7 +266,7 @@ class Library:
             for path in (f"{parts.path}.sha256", f"{folder}/SHA256SUMS")
         ]
         for place in places:
-            data = self._web.small(place, _SUMS_MAX)
+            data = self._web.small(place, _SUMS_MAX, _NO_SUMS)
             text = data.decode("utf-8", "replace") if data is not None else ""
             # Only what is there for this image alone need not name it.
             digest = _pick(text, {name, file_name(url)}, nameless=place == places[0])

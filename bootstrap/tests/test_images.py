@@ -393,17 +393,35 @@ def test_without_a_checksum_nothing_is_fetched(tls: Server, text: str | None) ->
 
 
 @pytest.mark.parametrize(
-    ("served", "says"),
+    ("served", "says", "waits"),
     [
-        (Served(statuses=[403]), "403"),
-        (Served(noise(1, (1 << 20) + 1)), "larger than"),
-        (Served(statuses=[500]), "500"),
+        (Served(statuses=[401]), "401", []),
+        (Served(noise(1, (1 << 20) + 1)), "larger than", []),
+        (Served(statuses=[500] * 9), "500 Internal Server Error: run the same command again", [1, 2, 4, 8]),
     ],
 )
-def test_a_checksum_that_cannot_be_read_is_named(tls: Server, served: Served, says: str) -> None:
+def test_a_checksum_that_cannot_be_read_is_named(tls: Server, served: Served, says: str, waits: list[float]) -> None:
     tls.files[PATH + ".sha256"] = served
+    desk = Desk()
     with pytest.raises(PiclusterError, match=says):
-        Desk().library.get(tls.url(PATH))
+        desk.library.get(tls.url(PATH))
+    assert desk.waits == waits
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_checksum_that_is_not_in_the_first_place_is_looked_for_in_the_next(tls: Server, status: int) -> None:
+    tls.files[PATH + ".sha256"] = Served(statuses=[status])
+    tls.files["/images/SHA256SUMS"] = Served(f"{SUM}  card.img.xz\n".encode())
+    desk = Desk()
+    assert desk.library.get(tls.url(PATH)).sha256 == SUM
+    assert desk.waits == []
+
+
+def test_a_passing_trouble_of_the_server_is_waited_for_at_the_checksum_too(tls: Server) -> None:
+    tls.files[PATH + ".sha256"] = Served(f"{SUM}  card.img.xz\n".encode(), statuses=[503, 502])
+    desk = Desk()
+    assert desk.library.get(tls.url(PATH)).sha256 == SUM
+    assert desk.waits == [1, 2]
 
 
 @pytest.mark.parametrize("text", [f"{SUM}\n", f"{SUM}  images/\n", f"{SUM} *\n"], ids=["none", "a folder", "a star"])
@@ -510,7 +528,7 @@ def test_a_block_map_is_fetched_if_the_catalogue_has_one(tls: Server) -> None:
 
 @pytest.mark.parametrize("status", [404, 500])
 def test_without_its_block_map_an_image_is_good_all_the_same(tls: Server, status: int) -> None:
-    tls.files["/images/card.bmap"] = Served(statuses=[status])
+    tls.files["/images/card.bmap"] = Served(statuses=[status] * 9)
     entry = Entry("mine", tls.url(PATH), sha256=SUM, bmap=tls.url("/images/card.bmap"))
     found = Desk(entry).library.resolve("mine")
     assert (found.path.read_bytes(), found.bmap) == (DATA, None)
