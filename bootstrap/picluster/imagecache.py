@@ -103,7 +103,7 @@ class Slot:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
-            report.say("note", f"note: another command fetches {self.file.name}; waiting for it", text="waiting")
+            report.say("note", f"note: another command is at {self.file.name}; waiting for it", text="waiting")
             lock.acquire()
         except OSError as error:
             raise PiclusterError(

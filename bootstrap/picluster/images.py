@@ -165,14 +165,19 @@ class Library:
                 raise PiclusterError(f"{missing[0]} is not in the cache: picluster images get {missing[0]}")
             found = [(slot, record) for slot, record in found if record.url in urls]
         for slot, record in found:
-            title = titles.get(record.url, record.url)
-            if not slot.file.is_file():
-                if names:
-                    yield Verified(title, slot.file, "missing")
-                continue
+            state = self._verified(slot)
+            if names or state != "missing":
+                yield Verified(titles.get(record.url, record.url), slot.file, state)
+
+    def _verified(self, slot: Slot) -> str:
+        with slot.lock(self._report):
+            # Only now: the command that was waited for may have fetched another.
+            record = slot.record()
+            if not record or not slot.file.is_file():
+                return "missing"
             good = imagecache.hash_file(slot.file, self._report) == record.sha256
             slot.write_record(slot.file, record.url, record.sha256, record.source, good=good)
-            yield Verified(title, slot.file, "ok" if good else "differs")
+            return "ok" if good else "differs"
 
     def _wanted(self, image: str) -> Entry:
         return Entry(image, image) if "://" in image else catalogue.find(image, self._catalogues)

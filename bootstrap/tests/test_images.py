@@ -24,6 +24,7 @@ from webkit import Served, Server, make_certificate
 from picluster import catalogue, cli, download, images
 from picluster.catalogue import Entry
 from picluster.errors import PiclusterError
+from picluster.imagecache import Slot
 from picluster.images import Library
 from picluster.report import Report
 
@@ -513,6 +514,26 @@ def test_two_commands_at_once_fetch_an_image_once(server: Server) -> None:
     assert process.returncode == 0
     assert found == [DATA]
     assert len(server.asked) == 1
+
+
+def test_verify_waits_for_the_command_that_is_at_an_image(server: Server) -> None:
+    path = Desk().library.get(server.url(PATH), SUM).path
+    slot = Slot(images.image_folder(), server.url(PATH))
+    desk = Desk()
+    found: list[str] = []
+    second = threading.Thread(target=lambda: found.extend(one.state for one in desk.library.verify([])))
+    with slot.lock(Report(as_json=True, out=io.StringIO(), err=io.StringIO())):
+        second.start()
+        _wait_until(lambda: bool(desk.events("note")) or not second.is_alive())
+        assert found == []
+        # As a fetch does it: the record is ahead of its image for a while.
+        slot.write_record(path, server.url(PATH), hashlib.sha256(OTHER).hexdigest(), "--sha256")
+        path.write_bytes(OTHER)
+    second.join(30)
+    assert found == ["ok"]
+    record = slot.trusted()
+    assert record
+    assert record.sha256 == hashlib.sha256(OTHER).hexdigest()
 
 
 def test_a_block_map_is_fetched_if_the_catalogue_has_one(tls: Server) -> None:
