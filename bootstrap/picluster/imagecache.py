@@ -51,7 +51,7 @@ class Slot:
 
     Attributes:
         folder: Holds all of it and nothing else.
-        file: The image, under the name that its publisher gave it.
+        file: The image, under the name that its publisher gave it, unless the record needs that.
         part: What is fetched of it so far.
         bmap: Its block map.
     """
@@ -62,6 +62,8 @@ class Slot:
         short = hashlib.sha256(url.encode()).hexdigest()[:8]
         stem = PurePosixPath(name).name.partition(".img")[0].removesuffix(".zip")
         self.folder = cache / f"{stem}-{short}"
+        if name.lower() == _RECORD:  # letter case is not told apart everywhere
+            name = f"image-{name}"
         self.file = self.folder / name
         self.part = self.folder / f"{name}.part"
         self.bmap = self.folder / f"{name}.bmap"

@@ -106,6 +106,17 @@ def test_two_images_of_one_name_do_not_meet(server: Server) -> None:
     assert (first.path.read_bytes(), second.path.read_bytes()) == (DATA, b"other")
 
 
+@pytest.mark.parametrize("name", ["record.json", "Record.JSON"])
+def test_an_image_may_have_the_name_of_its_record(server: Server, name: str) -> None:
+    server.files[f"/{name}"] = Served(DATA)
+    for _ in range(2):
+        found = Desk().library.get(server.url(f"/{name}"), SUM)
+        assert found.path.read_bytes() == DATA
+    assert found.path.name.lower() != "record.json"
+    assert len(server.asked) == 1
+    assert [one.state for one in Desk().library.verify([])] == ["ok"]
+
+
 def test_a_cut_download_goes_on_by_itself(server: Server) -> None:
     server.files[PATH].cuts = [1_000_000, 700_000]
     desk = Desk()
