@@ -246,7 +246,7 @@ class Library:
             download.drop(slot.part)
             raise PiclusterError(
                 f"what came from {entry.url} has the SHA-256 {digest}, not {wanted} as {source} said{hint}: "
-                "it was changed on the way or by its publisher, and nothing of it is kept"
+                "it was changed on the way or by its publisher, or damaged here; nothing of it is kept, run it again"
             )
         # The record first: a name without one would be a file that nobody verified.
         slot.write_record(slot.part, entry.url, digest, source)

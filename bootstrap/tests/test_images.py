@@ -257,6 +257,14 @@ def test_a_part_that_is_whole_needs_no_server(cut: Server) -> None:
     assert cut.asked == []
 
 
+def test_a_part_that_a_power_cut_left_full_of_zeros_is_fetched_anew_by_the_next_run(cut: Server) -> None:
+    next(images.image_folder().rglob("*.part")).write_bytes(bytes(1_000_000))
+    with pytest.raises(PiclusterError, match="or damaged here; nothing of it is kept, run it again"):
+        Desk().library.get(cut.url(PATH), SUM)
+    assert Desk().library.get(cut.url(PATH), SUM).path.read_bytes() == DATA
+    assert cut.ranges(PATH) == ["bytes=1000000-", None]
+
+
 @pytest.mark.parametrize(
     ("served", "says"),
     [
