@@ -59,15 +59,7 @@ finish() {
 
 set_name() {
   printf '%s\n' "$name" >/etc/hostname || return
-  hosts=$(sed "s/^127\.0\.1\.1[[:space:]].*/127.0.1.1\t$name/" /etc/hosts)
-  # A power cut may have emptied the file.
-  for line in '127.0.0.1\tlocalhost' "127.0.1.1\t$name"; do
-    case $hosts in
-      *"${line%%\\*}"[[:space:]]*) ;;
-      *) hosts=$(printf "%s\n$line" "$hosts") ;;
-    esac
-  done
-  printf '%s\n' "$hosts" >/etc/hosts
+  set_hosts
 }
 
 rename_user() { # OLD
@@ -101,9 +93,7 @@ set_user() {
   if ! getent passwd "$user" >/dev/null; then
     if [ -n "$first" ]; then rename_user "$first"; else add_user; fi || return
   fi
-  case $(getent passwd "$user" | cut -d: -f7) in
-    */nologin | */false | '') usermod --shell /bin/bash "$user" || return ;;
-  esac
+  mend_shell || return
   # `*` and not `passwd -l`: no password fits, the stock one is gone for good, and keys work even without PAM.
   for account in "$user" "$first"; do
     if getent passwd "$account" >/dev/null; then
