@@ -30,6 +30,7 @@ def render(node: NodeIdentity, *, script: str, words: str, start: str, end: str)
     values = {
         "script": script,
         "words": f" {words}",
+        "instance": node.instance,
         "name": node.name,
         "user": node.user,
         "keys": "\n".join(node.keys),
@@ -52,7 +53,7 @@ def render(node: NodeIdentity, *, script: str, words: str, start: str, end: str)
             f"{start}\n",
             _read(pieces),
             # A function is read to its end before it runs, so that the script may remove its own file.
-            "\n".join(["main() {", *(f"  {line}" for line in ["begin", *steps, "finish"]), "}\n"]),
+            "\n".join(["main() {", *(f"  {line}" for line in ["begin || return", *steps, "finish"]), "}\n"]),
             f"{end}\n",
         ]
     ).encode("utf-8")
