@@ -263,6 +263,15 @@ def find_image(path: Path) -> Path:
     Raises:
         PiclusterError: if there is no such file.
     """
+    try:
+        return _find_image(path)
+    except OSError as error:  # before Python 3.14 a name that is too long, or a directory that is closed
+        raise PiclusterError(
+            f"the image {path} cannot be looked for ({error.strerror or error}): mend the name"
+        ) from error
+
+
+def _find_image(path: Path) -> Path:
     if path.is_file():
         return path
     if path.is_dir():

@@ -191,7 +191,7 @@ def test_mechanisms_that_block_or_are_leaving_are_not_used(what: str) -> None:
     # A failing custom.toml blocks in a message box; wpa_supplicant.conf on FAT ends with Bookworm; `ssh` alone would
     # open a board with its stock password if the script failed.
     assert not {"custom.toml", "userconf.txt", "wpa_supplicant.conf"} & set(files)
-    assert ("ssh" in files) == (what in CLOUD_INIT)
+    assert ("ssh" in files) == (what == "Trixie")
 
 
 def test_stretch_never_gets_the_words_that_stop_it_in_emergency_mode() -> None:
