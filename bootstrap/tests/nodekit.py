@@ -16,7 +16,7 @@ from lab.recipe import apt_of_host, card
 from lab.report import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # One key of one kind: an RSA key would take longer than the rest of a test.
 _HOST_KEY = (
@@ -42,14 +42,15 @@ class Node:
     boot: str = "/boot/firmware"
 
     @classmethod
-    def start(cls, image: str, boot: str) -> Node:
+    def start(cls, image: str, boot: str, tmpfs: Sequence[str] = ()) -> Node:
         """Start a container that does nothing yet, without a network and without the right to reboot anything.
 
         Its host name is the one after the first boot: a container cannot change its own.
         """
         docker = Docker.find()
         name = f"firstboot-{uuid.uuid4().hex[:12]}"
-        docker.start(Container(image, ["sleep", "infinity"], name=name, hostname="red007", network="none"))
+        command = ["sleep", "infinity"]
+        docker.start(Container(image, command, name=name, hostname="red007", network="none", tmpfs=list(tmpfs)))
         return cls(docker, name, boot)
 
     def stop(self) -> None:

@@ -118,6 +118,27 @@ def test_an_empty_command_line_is_damage(what: str, line: bytes) -> None:
         render(stock(what, cmdline_txt=line), "init-script" if what == STRETCH else None)
 
 
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("what", [STRETCH, BOOKWORM, *CLOUD_INIT])
+def test_a_second_line_is_refused_because_no_board_reads_it(what: str, ends: bytes) -> None:
+    line = GENERATIONS[what]["cmdline"].encode()
+    for parked in (line + ends + b"#isolcpus=3" + ends, ends + line + ends):
+        with pytest.raises(PiclusterError, match=r"cmdline\.txt.* more than one line"):
+            render(stock(what, cmdline_txt=parked))
+    # Empty lines hold nothing back.
+    assert render(stock(what, cmdline_txt=line + ends + b" " + ends)) == render(stock(what))
+
+
+@pytest.mark.parametrize("what", [STRETCH, BOOKWORM, *CLOUD_INIT])
+def test_a_line_that_a_kernel_would_cut_off_is_refused(what: str) -> None:
+    line = GENERATIONS[what]["cmdline"].encode()
+    room = 624 - len(render(stock(what))["cmdline.txt"])
+    long = line + b" " + b"x" * (room - 1)
+    assert len(render(stock(what, cmdline_txt=long))["cmdline.txt"]) == 624
+    with pytest.raises(PiclusterError, match=r"625 bytes"):
+        render(stock(what, cmdline_txt=long + b"x"))
+
+
 @pytest.mark.parametrize("what", [*SCRIPTED, *CLOUD_INIT])
 def test_the_country_of_the_radio_is_on_the_command_line_for_good(what: str) -> None:
     words, _ = kernel(render(stock(what), settings=ALL)["cmdline.txt"].decode())

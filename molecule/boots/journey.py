@@ -35,6 +35,7 @@ QUESTIONS = {
     "state": "systemctl is-system-running --wait",
     "failed": "systemctl list-units --failed --plain --no-legend",
     "hostname": "hostname",
+    "own name": 'getent -s files hosts "$(hostname)"',
     "groups": "id -Gn",
     "shell": 'getent passwd "$(id -un)" | cut -d: -f7',
     "root": "sudo -n id -un",

@@ -41,6 +41,13 @@ def test_the_node_has_its_name_and_nothing_failed(story: Story) -> None:
     assert "parsed OK" in said["sudoers"]
 
 
+def test_the_node_knows_its_own_name_without_asking_anybody(story: Story) -> None:
+    if story.generation.system == "ubuntu":
+        # Its resolver knows it (libnss-myhostname).
+        return
+    assert story.first.said["own name"].split() == ["127.0.1.1", story.generation.node]
+
+
 def test_the_system_itself_mounts_the_partition_that_was_burnt(story: Story) -> None:
     folder = "/boot" if story.generation.system == "old" else "/boot/firmware"
     assert story.first.said["fat"].split() == ["vfat", folder]
