@@ -208,12 +208,9 @@ def test_another_card_is_not_opened(mac: macos.MacOS, diskutil: Diskutil) -> Non
         mac.open(chosen, unmount=True)
 
 
-@pytest.mark.parametrize(
-    ("head", "contents"), [(b"", ""), (b"\0" * 1080 + b"\x53\xef", "data of an unknown kind")], ids=["blank", "ext4"]
-)
-def test_what_macos_does_not_know_is_not_taken_for_empty(
-    mac: macos.MacOS, diskutil: Diskutil, medium: Path, head: bytes, contents: str
-) -> None:
+def erase(diskutil: Diskutil) -> None:
+    """Let diskutil know of nothing on the card."""
+
     def empty(read: Any) -> None:
         for key in ("MountPoint", "VolumeName"):
             read["AllDisksAndPartitions"][2].pop(key)
@@ -222,8 +219,17 @@ def test_what_macos_does_not_know_is_not_taken_for_empty(
     diskutil.infos["disk2"] = changed(
         diskutil.infos["disk2"], lambda read: read.update(FilesystemType="", VolumeName="", MountPoint="")
     )
-    medium.write_bytes(head.ljust(1 << 20, b"\0"))
-    assert mac.devices()[1].contents == contents
+
+
+def test_what_macos_does_not_know_is_not_taken_for_empty(
+    mac: macos.MacOS, diskutil: Diskutil, medium: Path, faults: Faults
+) -> None:
+    erase(diskutil)
+    assert mac.devices()[1].contents == ""
+    medium.write_bytes((b"\0" * 1080 + b"\x53\xef").ljust(1 << 20, b"\0"))
+    assert mac.devices()[1].contents == "data of an unknown kind"
+    faults.errors["open"] = errno.EPERM
+    assert mac.devices()[1].contents.startswith("what cannot be read (no right to use it: run this with sudo")
 
 
 def test_a_card_is_looked_at_without_being_held(mac: macos.MacOS, medium: Path, faults: Faults) -> None:

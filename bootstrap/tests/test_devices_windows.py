@@ -225,10 +225,14 @@ def test_a_device_that_changed_since_it_was_chosen_is_not_opened(
     assert f"open {VOLUME}" not in faults.log
 
 
-def test_what_windows_does_not_know_is_not_taken_for_empty(system: windows.Windows, medium: Path) -> None:
+def test_what_windows_does_not_know_is_not_taken_for_empty(
+    system: windows.Windows, medium: Path, faults: Faults
+) -> None:
     assert find(system, CARD).contents == ""
     medium.write_bytes((b"\0" * 1080 + b"\x53\xef").ljust(1 << 20, b"\0"))
     assert find(system, CARD).contents == "data of an unknown kind"
+    faults.errors["open"] = errno.EACCES
+    assert find(system, CARD).contents == "what cannot be read (no right to use it: run this as administrator)"
 
 
 def test_a_card_is_looked_at_without_being_held(system: windows.Windows, medium: Path, faults: Faults) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picluster.devices import Device, described, mounts, printable, same_medium
+from picluster.devices.asking import run
 from picluster.devices.blocks import Node, Tree
 from picluster.devices.linuxdisk import NO_RIGHT, open_disk
 from picluster.devices.raw import explain
@@ -283,22 +284,14 @@ def parse_blkid(text: str) -> str:
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            check=False,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            env={**os.environ, "PATH": _PATH, "LC_ALL": "C.UTF-8"},
-        )
-    except FileNotFoundError as error:
-        raise PiclusterError(f"{command[0]} is not installed: install util-linux") from error
-    except subprocess.TimeoutExpired as error:
-        raise PiclusterError(
-            f"{command[0]} did not answer in {_TIMEOUT_S} seconds: a reader hangs, unplug it and start anew"
-        ) from error
+    told = run(
+        command,
+        timeout_s=_TIMEOUT_S,
+        missing="is not installed: install util-linux",
+        env={**os.environ, "PATH": _PATH, "LC_ALL": "C.UTF-8"},
+    )
+    out, err = (stream.decode(errors="replace") for stream in (told.stdout, told.stderr))
+    return subprocess.CompletedProcess(told.args, told.returncode, out, err)
 
 
 def _text(path: Path) -> str:
