@@ -15,7 +15,7 @@ import pytest
 from diskkit import ROOT, aligned, blank, loop, mounted, recorded
 from fakedisks import Faults, FileControl, FileOs
 
-from picluster.devices import mounts
+from picluster.devices import mounts, safety
 from picluster.devices.linux import Facts, Linux, parse, parse_blkid
 from picluster.devices.linuxdisk import LinuxHandle, open_disk
 from picluster.devices.raw import RawDisk
@@ -338,6 +338,7 @@ def machine(tmp_path: Path) -> Path:
         "proc/self/mountinfo": mount("8:1", "/"),
         "sys/class/block/sdb/diskseq": "7\n",
         "sys/class/block/sdb/device/type": "0\n",
+        "dev/sdb": "\0" * 4096,
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -357,6 +358,23 @@ def test_a_card_that_lsblk_does_not_know_yet_is_looked_at(machine: Path) -> None
     assert Linux(shell, machine).devices()[1].contents == ""
     # Only what lsblk knows nothing of is opened.
     assert [words[-1] for words in shell.asked if "blkid" in words[0]] == ["/dev/sdb"] * 3
+
+
+@pytest.mark.parametrize("head", [os.urandom(MIB), bytes(4096) + b"x"], ids=["VeraCrypt", "a raw dump"])
+def test_auto_leaves_what_blkid_cannot_name(machine: Path, head: bytes) -> None:
+    linux = Linux(Shell(lsblk=(0, CARDS, ""), blkid=NOTHING), machine)
+    assert safety.choose(["auto"], linux.devices()).devices[0].path == "/dev/sdb"
+    (machine / "dev/sdb").write_bytes(head)
+    with pytest.raises(PiclusterError, match="/dev/sdb: it holds data of an unknown kind"):
+        safety.choose(["auto"], linux.devices())
+
+
+def test_auto_leaves_what_cannot_be_read(machine: Path) -> None:
+    (machine / "dev/sdb").unlink()
+    # As blkid ends without the right to read.
+    shell = Shell(lsblk=(0, CARDS, ""), blkid=(2, "", "blkid: error: /dev/sdb: Permission denied"))
+    with pytest.raises(PiclusterError, match="/dev/sdb: it holds what cannot be read"):
+        safety.choose(["auto"], Linux(shell, machine).devices())
 
 
 CHANGES = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picluster.devices import Device, described, mounts, printable, same_medium
-from picluster.devices.asking import run
+from picluster.devices.asking import looked_at, run
 from picluster.devices.blocks import Node, Tree
 from picluster.devices.linuxdisk import NO_RIGHT, open_disk
 from picluster.devices.raw import explain
@@ -202,7 +202,8 @@ class Linux:
 
     def devices(self) -> list[Device]:
         """List whole disks, empty readers among them."""
-        return parse(self.facts())
+        # blkid knows signatures only, and says of what it may not read the same as of what is blank.
+        return looked_at(parse(self.facts()), self.peek)
 
     def facts(self) -> Facts:
         """Ask the system."""
@@ -239,7 +240,7 @@ class Linux:
     def peek(self, device: Device, offset: int, length: int) -> bytes:
         """Read from it without holding it or telling anybody."""
         try:
-            with Path(device.path).open("rb", buffering=0) as disk:
+            with (self._root / device.path.lstrip("/")).open("rb", buffering=0) as disk:
                 disk.seek(offset)
                 return disk.read(length)
         except OSError as error:
