@@ -97,6 +97,7 @@ def test_a_card_of_256_gb_is_a_card(size: int, taken: bool) -> None:  # noqa: FB
     [
         ("/dev/sdz", "no such disk (there are: /dev/sdb, /dev/sdc)"),
         ("/dev/sdb1", "a part of /dev/sdb"),
+        ("/dev/SDB", "no such disk (there are: /dev/sdb, /dev/sdc)"),
         ("/media/card", "where /dev/sdb is mounted"),
         ("/media/card/", "where /dev/sdb is mounted"),
         ("", "empty name"),

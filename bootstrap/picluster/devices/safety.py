@@ -145,6 +145,11 @@ def _liftable(device: Device) -> str:
     return ""
 
 
+def _folded(path: str) -> str:
+    # Only Windows knows one device under spellings of upper and lower case.
+    return path.casefold() if path.startswith("\\\\.\\") else path
+
+
 class _Finder:
     """Finds the device that a name means, links and other spellings resolved."""
 
@@ -157,7 +162,7 @@ class _Finder:
             raise PiclusterError(f"{option} was given an empty name: name a disk, such as /dev/sdb")
         for spelling in (name, self._spelt(name)):
             for device in self._devices:
-                if device.path.casefold() == spelling.casefold():
+                if _folded(device.path) == _folded(spelling):
                     return device
         raise PiclusterError(f"{option} {name}: {self._why(name)}")
 
