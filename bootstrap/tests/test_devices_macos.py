@@ -81,6 +81,16 @@ def test_a_system_that_runs_from_an_external_disk_is_the_systems() -> None:
     assert not found["/dev/disk0"].system
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["flash first", "disk first"])
+def test_both_disks_below_a_fusion_drive_are_the_systems(order: int) -> None:
+    def fuse(read: Any) -> None:
+        stores = [{"DeviceIdentifier": "disk0s2"}, {"DeviceIdentifier": "disk2s2"}]
+        read["AllDisksAndPartitions"][1]["APFSPhysicalStores"] = stores[::order]
+
+    found = parse(changed(listing("usb-disk"), fuse), infos(ADAPTER))
+    assert {path: device.system for path, device in found.items()} == {"/dev/disk0": True, "/dev/disk2": True}
+
+
 @pytest.mark.parametrize("kind", ["Apple_CoreStorage", "Apple_RAID"])
 def test_where_the_system_cannot_be_traced_no_disk_that_could_hold_it_is_free(kind: str) -> None:
     def hide(read: Any) -> None:

@@ -83,10 +83,12 @@ def parse(listing: bytes, infos: Mapping[str, bytes]) -> list[Device]:
     for entry in told.get("AllDisksAndPartitions", ()):
         read = _read(entry)
         disks[read.identifier] = read
-    lying = dict(_stores(told.get("AllDisksAndPartitions", ())))
-    for above, below in lying.items():
+    stores = _stores(told.get("AllDisksAndPartitions", ()))
+    # A Fusion Drive's container lies on two disks.
+    for above, below in stores:
         disks[below].mounts += disks[above].mounts
         disks[below].contents += disks[above].contents
+    lying = {above for above, _ in stores}
     # Where / cannot be followed down to a disk, none that could hold it is safe.
     lost = not any("/" in disk.mounts for disk in disks.values() if disk.identifier not in lying)
     devices = []
