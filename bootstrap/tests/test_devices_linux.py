@@ -452,6 +452,19 @@ def test_what_cannot_be_unmounted_is_told_with_the_reason(machine: Path) -> None
     assert shell.asked[-1] == ["umount", "--", "/mnt/a/b"]
 
 
+def test_a_mount_points_name_is_unmounted_as_it_is_and_printed_without_what_moves_the_cursor(machine: Path) -> None:
+    point = "/media/a\x1b[2J b"
+    (machine / "proc/self/mountinfo").write_text(mount("8:1", "/") + mount("8:16", "/media/a\x1b[2J\\040b"))
+    shell = Shell(lsblk=(0, CARDS, ""), blkid=NOTHING, umount=(32, "", f"umount: {point}: target is busy.\n"))
+    linux = Linux(shell, machine)
+    chosen = linux.devices()[1]
+    with pytest.raises(PiclusterError, match=r"mounted on /media/a\[2J b: unmount it first"):
+        linux.open(chosen, unmount=False)
+    with pytest.raises(PiclusterError, match=r"cannot be unmounted \(/media/a\[2J b: target is busy"):
+        linux.open(chosen, unmount=True)
+    assert shell.asked[-1] == ["umount", "--", point]
+
+
 def test_lsblk_that_fails_ends_in_a_sentence(machine: Path) -> None:
     with pytest.raises(PiclusterError, match=r"lsblk failed \(no luck\)"):
         Linux(Shell(lsblk=(1, "", "no luck\n")), machine).devices()

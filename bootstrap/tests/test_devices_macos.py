@@ -194,6 +194,17 @@ def test_a_mounted_card_is_unmounted_only_when_told(mac: macos.MacOS, diskutil: 
     assert faults.log[:3] == ["open /dev/rdisk2", "fcntl 48", "write"]
 
 
+def test_a_mount_points_name_cannot_write_to_the_terminal(mac: macos.MacOS, diskutil: Diskutil) -> None:
+    name = "/Volumes/a\u202eb"
+    diskutil.list = changed(diskutil.list, lambda read: read["AllDisksAndPartitions"][2].update(MountPoint=name))
+    diskutil.unmounting = (1, b"", f"{name} is busy".encode())
+    chosen = mac.devices()[1]
+    with pytest.raises(PiclusterError, match="is mounted on /Volumes/ab: unmount it first"):
+        mac.open(chosen, unmount=False)
+    with pytest.raises(PiclusterError, match=r"cannot be unmounted \(/Volumes/ab is busy\)"):
+        mac.open(chosen, unmount=True)
+
+
 def test_a_busy_card_says_who_holds_it(mac: macos.MacOS, diskutil: Diskutil) -> None:
     diskutil.unmounting = (1, b"", b"Unmount of disk2 failed:\nDissented by PID 5 (mds)\n")
     with pytest.raises(PiclusterError, match=r"cannot be unmounted \(Unmount of disk2 failed: Dissented by PID 5"):

@@ -192,6 +192,19 @@ def test_a_volume_that_stays_in_use_is_named_and_let_go(system: windows.Windows,
     assert faults.log[-1] == f"close {VOLUME}"
 
 
+def test_a_mount_points_name_cannot_write_to_the_terminal(
+    system: windows.Windows, powershell: PowerShell, faults: Faults
+) -> None:
+    part = next(part for part in powershell.told["Partitions"] if "E:\\" in (part.get("AccessPaths") or ()))
+    part["AccessPaths"].append("E:\\a\u202eb\\")
+    chosen = find(system, STICK)
+    with pytest.raises(PiclusterError, match=r"is mounted on E:\\, E:\\ab\\: unmount it first"):
+        system.open(chosen, unmount=False)
+    faults.errors["control"] = errno.EBUSY
+    with pytest.raises(PiclusterError, match=r"a program has something open on E:\\, E:\\ab\\"):
+        system.open(chosen, unmount=True)
+
+
 def test_without_the_right_administrator_is_named(system: windows.Windows, faults: Faults) -> None:
     chosen = find(system, CARD)
     faults.errors["open"] = errno.EACCES

@@ -114,6 +114,11 @@ def printable(text: str) -> str:
     return " ".join("".join(letter for letter in kept if unicodedata.category(letter)[0] != "C").split())
 
 
+def mounted_on(device: Device) -> str:
+    """Return where it is mounted, for people: who formats a card names its mount point too."""
+    return ", ".join(printable(point) for point in device.mounts)
+
+
 def same_medium(device: Device, listed: list[Device]) -> Device:
     """Return the device as it is now, if it still is what was chosen.
 

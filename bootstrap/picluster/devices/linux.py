@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picluster.devices import Device, described, mounts, printable, same_medium
+from picluster.devices import Device, described, mounted_on, mounts, printable, same_medium
 from picluster.devices.asking import looked_at, run
 from picluster.devices.blocks import Node, Tree
 from picluster.devices.linuxdisk import NO_RIGHT, open_disk
@@ -150,7 +150,7 @@ def parse(facts: Facts) -> list[Device]:
                 mounts=tuple(dict.fromkeys(mount.point for mount in mounted)),
                 contents=_contents(tree, disk)
                 or facts.found.get(disk.kname, "")
-                or ", ".join(dict.fromkeys(mount.kind for mount in mounted)),
+                or ", ".join(dict.fromkeys(printable(mount.kind) for mount in mounted)),
                 sequence=facts.sequences.get(disk.kname, ""),
             )
         )
@@ -252,7 +252,7 @@ class Linux:
         # Of several mounts at one place only the uppermost is seen, so look again.
         while now.mounts:
             if not unmount:
-                raise PiclusterError(f"{now.path} is mounted on {', '.join(now.mounts)}: unmount it first")
+                raise PiclusterError(f"{now.path} is mounted on {mounted_on(now)}: unmount it first")
             self._unmount(now)
             now = same_medium(device, self.devices())
         target = open_disk(now.path)
@@ -272,7 +272,7 @@ class Linux:
         for point in reversed(device.mounts):
             told = self._run(["umount", "--", point])
             if told.returncode:
-                reason = told.stderr.strip().removeprefix("umount: ") or f"umount ended with {told.returncode}"
+                reason = printable(told.stderr).removeprefix("umount: ") or f"umount ended with {told.returncode}"
                 raise PiclusterError(f"{device.path} cannot be unmounted ({reason}): close what uses it")
 
 

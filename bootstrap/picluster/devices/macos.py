@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from xml.parsers.expat import ExpatError
 
-from picluster.devices import Device, printable, same_medium
+from picluster.devices import Device, mounted_on, printable, same_medium
 from picluster.devices.asking import looked_at, run
 from picluster.devices.posix import Descriptor
 from picluster.devices.raw import RawDisk, explain
@@ -229,10 +229,10 @@ class MacOS:
         now = same_medium(device, self.devices())
         if now.mounts:
             if not unmount:
-                raise PiclusterError(f"{now.path} is mounted on {', '.join(now.mounts)}: unmount it first")
+                raise PiclusterError(f"{now.path} is mounted on {mounted_on(now)}: unmount it first")
             told = self._run(["diskutil", "unmountDisk", now.path])
             if told.returncode:
-                reason = " ".join((told.stderr or told.stdout).decode(errors="replace").split())
+                reason = printable((told.stderr or told.stdout).decode(errors="replace"))
                 raise PiclusterError(f"{now.path} cannot be unmounted ({reason}): close what uses it")
         try:
             fd = self._calls.open(_raw(now.path), self._calls.O_RDWR | self._calls.O_CLOEXEC)

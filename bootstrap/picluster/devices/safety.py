@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from picluster.devices import human_size
+from picluster.devices import human_size, mounted_on
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _unliftable(device: Device, need: int) -> str:
 
 def _liftable(device: Device) -> str:
     if device.mounts:
-        return f"it is mounted on {', '.join(device.mounts)}"
+        return f"it is mounted on {mounted_on(device)}"
     if not device.removable:
         return "it is no card reader and no USB stick"
     if device.size > LARGEST_CARD:

@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from picluster.devices import Device, printable, same_medium, winapi
+from picluster.devices import Device, mounted_on, printable, same_medium, winapi
 from picluster.devices.asking import looked_at, run
 from picluster.devices.raw import RawDisk, explain
 from picluster.errors import PiclusterError
@@ -225,7 +225,7 @@ class Windows:
         text = self._ask()
         now = same_medium(device, looked_at(parse(text), self.peek))
         if now.mounts and not unmount:
-            raise PiclusterError(f"{now.path} is mounted on {', '.join(now.mounts)}: unmount it first")
+            raise PiclusterError(f"{now.path} is mounted on {mounted_on(now)}: unmount it first")
         try:
             with contextlib.ExitStack() as held:
                 for volume in volumes(text, now.path):
@@ -247,7 +247,7 @@ class Windows:
                     break
                 except OSError as error:
                     if not left:
-                        where = ", ".join(device.mounts) or volume
+                        where = mounted_on(device) or volume
                         raise PiclusterError(
                             f"{device.path} cannot be unmounted: a program has something open on {where}"
                         ) from error
