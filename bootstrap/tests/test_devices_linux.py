@@ -105,6 +105,36 @@ def test_answers_of_old_versions_are_read_the_same() -> None:
     assert parse(replace(LVM, lsblk=old)) == parse(LVM)
 
 
+BOOT = told(
+    disk("sda", "8:0", part("sda2", "8:2", label="writable"), part("sda3", "8:3", label="system-boot", uuid="ab-1")),
+    disk("sdb", "8:16", part("sdb1", "8:17", uuid="1a2b-3c4d", partuuid="AB-01", label="my boot", partlabel="ESP")),
+    disk("sdc", "8:32", part("sdc1", "8:33", label="system-boot", uuid="ab-1")),
+)
+LINKS = {"/dev/disk/by-id/usb-Stick-part1": "/dev/sdb1"}
+AUTOFS = mount("0:40", "/boot", "autofs", "systemd-1")
+A, AB = {"/dev/sda"}, {"/dev/sda", "/dev/sdb"}
+# A line of /etc/fstab, what is mounted beside /, what is swapped to, and the system's disks.
+FSTAB = [
+    ("UUID=1A2B-3C4D /boot vfat noauto 0 2", "", "", AB),
+    ('UUID="1a2b-3c4d" /boot/firmware vfat', "", "", AB),
+    ("PARTUUID=ab-01 /efi vfat defaults", "", "", AB),
+    ("PARTLABEL=ESP /boot/efi vfat", AUTOFS, "", AB),
+    ("LABEL=my\\040boot /boot ext4", AUTOFS, "", AB),
+    ("/dev/sdb1 /boot ext4", "", "", AB),
+    ("/dev/disk/by-id/usb-Stick-part1 /boot ext4", "", "", AB),
+    ("\tUUID=1a2b-3c4d\tnone swap sw,noauto", "", "", AB),
+    ("/mnt/usb/swapfile none swap sw", mount("8:17", "/mnt/usb"), "", AB),
+    # Neither boots nor swaps.
+    ("UUID=1a2b-3c4d /mnt/usb vfat noauto", "", "", A),
+    ("UUID=1a2b-3c4d /bootleg vfat noauto", "", "", A),
+    ("#UUID=1a2b-3c4d /boot vfat", "", "", A),
+    ("LABEL=MY\\040BOOT /boot ext4", "", "", A),
+    ("UUID=1a2b-3c4d /boot", "", "", A),
+    # A card of the same stock image has the same names and numbers as the system's own.
+    ("LABEL=system-boot /boot/firmware vfat", mount("8:3", "/boot/firmware"), "", A),
+    ("LABEL=system-boot /boot/firmware vfat noauto", "", "", A),
+    ("UUID=ab-1 none swap", "", swaps("/dev/sda3"), A),
+]
 SYSTEMS: dict[str, tuple[Facts, set[str]]] = {
     "root": (Facts(TWO, mount("8:2", "/")), {"/dev/sda"}),
     "root below lvm": (replace(LVM, mountinfo=mount("253:0", "/")), {"/dev/sda"}),
@@ -205,6 +235,25 @@ SYSTEMS: dict[str, tuple[Facts, set[str]]] = {
         Facts(TWO, mount("0:50", "/", "overlay", "overlay"), cmdline="root=/dev/sdb1"),
         {"/dev/sdb"},
     ),
+    "the kernel's root in other letters": (
+        Facts(
+            TWO.replace("1234-5678", "abcd-ef01"),
+            mount("0:50", "/", "overlay", "overlay"),
+            cmdline="root=UUID=ABCD-EF01",
+        ),
+        {"/dev/sda"},
+    ),
+    "a name in other letters": (
+        Facts(TWO, mount("0:50", "/", "overlay", "overlay") + mount("8:2", "/data"), cmdline="root=LABEL=RPOOL"),
+        set(),
+    ),
+    **{
+        f"fstab: {line}": (
+            Facts(BOOT, mount("8:2", "/") + more, used, fstab=f"# x\n\nhalf line\n{line}\n", links=LINKS),
+            free,
+        )
+        for line, more, used, free in FSTAB
+    },
     # A stock image's root= fits each of its copies; where / is known, the command line says nothing more.
     "a card like the running one": (Facts(TWO, mount("8:2", "/"), cmdline="root=LABEL=rpool"), {"/dev/sda"}),
 }
@@ -347,6 +396,15 @@ def machine(tmp_path: Path) -> Path:
 
 CARDS = told(disk("sda", "8:0", part("sda1", "8:1")), disk("sdb", "8:16", rm=True, serial="S1", model="Reader"))
 NOTHING = (2, "", "")
+
+
+def test_the_machines_own_fstab_is_read_and_its_links_followed(machine: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("/dev/sdb")
+    for source in ("/dev/sdb", f"/dev/..{link}"):
+        (machine / "etc").mkdir(exist_ok=True)
+        (machine / "etc/fstab").write_text(f"{source} /boot ext4 noauto 0 0\n")
+        assert Linux(Shell(lsblk=(0, CARDS, ""), blkid=NOTHING), machine).devices()[1].system, source
 
 
 def test_a_card_that_lsblk_does_not_know_yet_is_looked_at(machine: Path) -> None:

@@ -44,6 +44,8 @@ class Facts:
         mountinfo: /proc/self/mountinfo.
         swaps: /proc/swaps.
         cmdline: /proc/cmdline.
+        fstab: /etc/fstab.
+        links: Where the device files that fstab names lead to (/dev/disk/by-id/...).
         sequences: /sys/block/*/diskseq, by kernel name.
         loops: /sys/block/*/loop/backing_file, by kernel name.
         soldered: Kernel names of eMMC chips, which lsblk cannot tell from cards.
@@ -56,6 +58,8 @@ class Facts:
     mountinfo: str = ""
     swaps: str = ""
     cmdline: str = ""
+    fstab: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
     sequences: Mapping[str, str] = field(default_factory=dict)
     loops: Mapping[str, str] = field(default_factory=dict)
     soldered: frozenset[str] = frozenset()
@@ -96,6 +100,7 @@ class _Judge:
                 found |= self.below(mount)
         if not self.below(mounts.mount_of(self.mounts, "/")):
             found |= self._without_root()
+        found |= self._planned(found)
         # A system that runs from a file (a live system, or one in a loop) runs from the disk with that file.
         known: set[str] = set()
         while known != found:
@@ -109,6 +114,23 @@ class _Judge:
         found: set[str] = set()
         for path in mounts.parse_swaps(self._facts.swaps):
             found |= self._tree.at(path) or self.below(mounts.mount_of(self.mounts, path))
+        return found
+
+    def _planned(self, known: set[str]) -> set[str]:
+        """Find what the system boots from or swaps to, but does not use now."""
+        # What waits to be mounted shows as autofs.
+        used = {mount.point for mount in self.mounts if mount.kind != "autofs"}
+        disks = [self._tree.on(disk.kname) for disk in self._tree.disks]
+        found: set[str] = set()
+        for line in mounts.parse_fstab(self._facts.fstab):
+            if not line.of_the_system or line.point in used:
+                continue
+            meant = self._tree.tagged(self._facts.links.get(line.source, line.source))
+            if not meant and line.source.startswith("/"):
+                meant = self.below(mounts.mount_of(self.mounts, line.source))
+            # The cards of one stock image have the same names and numbers: those beside the system's own are copies.
+            if not any(layers & known and layers & meant for layers in disks):
+                found |= meant
         return found
 
     def _without_root(self) -> set[str]:
@@ -211,12 +233,16 @@ class Linux:
         if told.returncode and not told.stdout.strip():
             raise PiclusterError(f"lsblk failed ({told.stderr.strip() or told.returncode}): the disks are unknown")
         tree = Tree(told.stdout)
+        fstab = _text(self._root / "etc/fstab")
+        devices = [line.source for line in mounts.parse_fstab(fstab) if line.source.startswith("/dev/")]
         blocks = {kname: self._root / "sys/class/block" / kname for kname in tree.nodes}
         return Facts(
             lsblk=told.stdout,
             mountinfo=_text(self._root / "proc/self/mountinfo"),
             swaps=_text(self._root / "proc/swaps"),
             cmdline=_text(self._root / "proc/cmdline"),
+            fstab=fstab,
+            links={path: os.path.realpath(path) for path in devices},
             sequences=_read_each(blocks, "diskseq"),
             loops=_read_each(blocks, "loop/backing_file"),
             soldered=frozenset(kname for kname, kind in _read_each(blocks, "device/type").items() if kind == "MMC"),
