@@ -442,6 +442,7 @@ CHANGES = {
     "no card": ({"size": 0}, "no card in /dev/sdb any more"),
     "locked": ({"ro": True}, "write-protected"),
     "gone": ({"name": "sdc", "kname": "sdc"}, "/dev/sdb is gone"),
+    "formatted": ({"fstype": "vfat", "label": "PHOTOS"}, "/dev/sdb holds vfat PHOTOS now, and held nothing"),
 }
 
 
@@ -484,6 +485,32 @@ def test_a_card_that_is_swapped_at_the_last_moment_is_let_go_untouched(
     with pytest.raises(PiclusterError, match="another card is in /dev/sdb now"):
         linux.open(linux.devices()[1], unmount=False)
     assert faults.log == [f"open {medium}", "close"]
+
+
+def test_what_only_the_mount_told_of_a_card_may_go_with_it(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mountinfo = machine / "proc/self/mountinfo"
+    mountinfo.write_text(mount("8:1", "/") + mount("8:16", "/mnt/a", "bcachefs"))
+    shell = Shell(lsblk=(0, CARDS, ""), blkid=NOTHING)
+    opened: list[str] = []
+
+    def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        if command[0] != "umount":
+            return shell(command)
+        mountinfo.write_text(mount("8:1", "/"))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    def open_disk(path: str) -> RawDisk:
+        opened.append(path)
+        calls = FileOs(Faults())
+        fd = calls.open(str(machine / "dev/sdb"), os.O_RDWR)
+        return RawDisk(path, 32_000_000_000, LinuxHandle(fd, calls, FileControl(Faults())))
+
+    monkeypatch.setattr("picluster.devices.linux.open_disk", open_disk)
+    linux = Linux(run, machine)
+    chosen = linux.devices()[1]
+    assert chosen.contents == "bcachefs"
+    with linux.open(chosen, unmount=True):
+        assert opened == ["/dev/sdb"]
 
 
 def test_a_disk_that_became_the_systems_is_not_opened(machine: Path) -> None:

@@ -224,6 +224,11 @@ def test_another_card_is_not_opened(mac: macos.MacOS, diskutil: Diskutil) -> Non
     diskutil.infos["disk2"] = changed(diskutil.infos["disk2"], lambda read: read.update(Size=8_000_000_000))
     with pytest.raises(PiclusterError, match="another card is in /dev/disk2 now"):
         mac.open(chosen, unmount=True)
+    diskutil.infos = infos(STICK)
+    diskutil.list = changed(diskutil.list, lambda read: read["AllDisksAndPartitions"][2].update(VolumeName="PHOTOS"))
+    diskutil.infos["disk2"] = changed(diskutil.infos["disk2"], lambda read: read.update(VolumeName="PHOTOS"))
+    with pytest.raises(PiclusterError, match="holds msdos PHOTOS now, and held msdos NO NAME when it was chosen"):
+        mac.open(chosen, unmount=True)
     del diskutil.infos["disk2"]
     with pytest.raises(PiclusterError, match="/dev/disk2 is gone"):
         mac.open(chosen, unmount=True)

@@ -206,8 +206,8 @@ def test_a_mount_points_name_cannot_write_to_the_terminal(
 
 
 def test_without_the_right_administrator_is_named(system: windows.Windows, faults: Faults) -> None:
-    chosen = find(system, CARD)
     faults.errors["open"] = errno.EACCES
+    chosen = find(system, CARD)
     with pytest.raises(OSError, match="run this as administrator") as caught:
         system.open(chosen, unmount=False)
     assert caught.value.filename == CARD
@@ -219,6 +219,7 @@ CHANGES: dict[str, tuple[Callable[[Any], object], str]] = {
     "no card": (lambda told: told["Disks"].pop(2), "no card in"),
     "gone": (lambda told: (told["Disks"].pop(2), told["Drives"].pop(3)), "is gone"),
     "the system's": (lambda told: told.update(PageFiles=["E:\\pagefile.sys"]), "never overwritten"),
+    "formatted": (lambda told: told["Partitions"].clear(), "holds an empty partition table .MBR. now, and held FAT32"),
     "locked": (lambda told: told["Disks"][2].update(IsReadOnly=True), "write-protected"),
 }
 

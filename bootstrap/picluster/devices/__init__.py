@@ -119,8 +119,13 @@ def mounted_on(device: Device) -> str:
     return ", ".join(printable(point) for point in device.mounts)
 
 
-def same_medium(device: Device, listed: list[Device]) -> Device:
+def same_medium(device: Device, listed: list[Device], *, unmounted: bool = False) -> Device:
     """Return the device as it is now, if it still is what was chosen.
+
+    Args:
+        device: As it was listed when it was chosen.
+        listed: All devices now.
+        unmounted: Whether we unmounted it since: what only its mounts told of it is not told any more.
 
     Raises:
         PiclusterError: if it is gone or another one is there, or if it must not be written to any more.
@@ -138,6 +143,12 @@ def same_medium(device: Device, listed: list[Device]) -> Device:
         raise PiclusterError(f"{device.path} holds the running system: it is never overwritten")
     if now.read_only:
         raise PiclusterError(f"{device.path} is write-protected: look for the lock on the card's side")
+    # Where the system numbers no media, only this tells a card from another of its make.
+    if now.contents != device.contents and not unmounted:
+        raise PiclusterError(
+            f"{device.path} holds {now.contents or 'nothing'} now, and held {device.contents or 'nothing'} when it was"
+            " chosen: start anew"
+        )
     return now
 
 

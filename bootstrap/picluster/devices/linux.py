@@ -280,7 +280,7 @@ class Linux:
             if not unmount:
                 raise PiclusterError(f"{now.path} is mounted on {mounted_on(now)}: unmount it first")
             self._unmount(now)
-            now = same_medium(device, self.devices())
+            now = same_medium(device, self.devices(), unmounted=True)
         target = open_disk(now.path)
         # Between the listing and the opening a hand may have been quicker.
         current = self._sequence(now.path)
