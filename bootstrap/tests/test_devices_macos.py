@@ -229,6 +229,12 @@ def test_another_card_is_not_opened(mac: macos.MacOS, diskutil: Diskutil) -> Non
     diskutil.infos["disk2"] = changed(diskutil.infos["disk2"], lambda read: read.update(VolumeName="PHOTOS"))
     with pytest.raises(PiclusterError, match="holds msdos PHOTOS now, and held msdos NO NAME when it was chosen"):
         mac.open(chosen, unmount=True)
+    diskutil.list, diskutil.infos = listing("usb-stick"), infos(STICK)
+    diskutil.infos["disk2"] = changed(
+        diskutil.infos["disk2"], lambda read: read.update(DeviceTreePath="IODeviceTree:/PCI0@0/XHC2@15")
+    )
+    with pytest.raises(PiclusterError, match="another card is in /dev/disk2 now"):
+        mac.open(chosen, unmount=True)
     del diskutil.infos["disk2"]
     with pytest.raises(PiclusterError, match="/dev/disk2 is gone"):
         mac.open(chosen, unmount=True)

@@ -170,6 +170,16 @@ def test_a_device_that_is_not_the_reader_come_back_is_never_taken(
     assert never(World(before, [stranger]), swap(B, auto=auto)) == "red6: put the next card in /dev/sdb"
 
 
+@pytest.mark.parametrize("auto", [False, True])
+def test_a_reader_without_a_serial_is_waited_for_where_it_was(*, auto: bool) -> None:
+    nameless = replace(B, serial="", sequence="")
+    stick = replace(nameless, path="/dev/sdd")
+    waiting = never(World([burnt(nameless)], [stick]), swap(nameless, auto=auto))
+    assert waiting == "red6: put the next card in /dev/sdb"
+    world = World([burnt(nameless)], [stick], [stick, nameless])
+    assert second_round(world, swap(nameless, auto=auto)) == [("red6", nameless)]
+
+
 def test_two_readers_that_moved_are_not_taken_for_one() -> None:
     one, two = replace(B, path="/dev/sdd"), replace(B, path="/dev/sde")
     other = replace(B, path="/dev/sdc", sequence="3")

@@ -33,6 +33,7 @@ class Device:
         mounts: Where it or its partitions are mounted.
         contents: Empty if there is neither a partition table nor a file system; else for people ("vfat bootfs").
         sequence: Changes when another medium is put in; empty if the system does not tell.
+        place: What it is plugged into, where the system tells that instead of a serial; others may be there too.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Device:
     mounts: tuple[str, ...]
     contents: str
     sequence: str
+    place: str = ""
 
 
 class Platform(Protocol):
@@ -152,9 +154,9 @@ def same_medium(device: Device, listed: list[Device], *, unmounted: bool = False
     return now
 
 
-def identity(device: Device) -> tuple[str, str, int, str]:
+def identity(device: Device) -> tuple[str, str, int, str, str]:
     """Return what tells one medium from another, as far as the system tells it."""
-    return device.serial, device.model, device.size, device.sequence
+    return device.serial, device.model, device.size, device.sequence, device.place
 
 
 def described(device: Device) -> str:

@@ -118,6 +118,7 @@ def _device(disk: _Disk, info: Mapping[str, Any], *, lost: bool) -> Device:
         # Large sizes come as floating-point numbers.
         size=int(info.get("Size", info.get("TotalSize", 0))),
         model=printable(str(info.get("MediaName") or info.get("IORegistryEntryName") or "")),
+        # diskutil tells none, and of USB devices only which controller they are at.
         serial="",
         removable=removable and info.get("VirtualOrPhysical") != "Virtual",
         system=bool(_SYSTEM & set(disk.mounts)) or opaque or bool(info.get("SystemImage")),
@@ -125,6 +126,7 @@ def _device(disk: _Disk, info: Mapping[str, Any], *, lost: bool) -> Device:
         mounts=tuple(dict.fromkeys(disk.mounts)),
         contents=contents,
         sequence="",
+        place=printable(str(info.get("DeviceTreePath") or "")),
     )
 
 

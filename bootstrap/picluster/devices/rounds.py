@@ -132,7 +132,13 @@ class Swap:
     def _moved(
         self, reader: Device, taken: Collection[str], before: Collection[str], listed: dict[str, Device]
     ) -> Device | None:
-        """Find a reader that came back under another path: same make, new, with a card, and nobody else's."""
+        """Find a reader that came back under another path: same make, new, with a card, and nobody else's.
+
+        One without a serial (on macOS all) cannot be told from another of its make, which nobody named: its next card
+        is waited for at its old path.
+        """
+        if not reader.serial:
+            return None
         for device in listed.values():
             new = device.path not in before and device.path not in taken and device.size and device.removable
             if new and not device.system and (device.model, device.serial) == (reader.model, reader.serial):
