@@ -261,8 +261,15 @@ def find_image(path: Path) -> Path:
     """Return the image's path; the suffix may be left out.
 
     Raises:
-        PiclusterError: if there is no such file.
+        PiclusterError: if there is no such file, or the name cannot be any file's.
     """
+    try:
+        return _find_image(path)
+    except OSError as error:
+        raise PiclusterError(f"the image {path} cannot be looked at: {error.strerror or error}") from error
+
+
+def _find_image(path: Path) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
