@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,7 @@ class _Job:
         adapter: The way of the first boot.
         places: Where the cards go.
         planned: What the inventory becomes.
+        patches: What each node's card holds that the image does not.
     """
 
     given: argparse.Namespace
@@ -84,16 +85,21 @@ class _Job:
     adapter: FirstBoot
     places: Places
     planned: inventory.Plan
+    patches: Mapping[str, Sequence[Patch]] = field(default_factory=dict)
 
     def files(self, name: str, identity: identities.Identity) -> Mapping[str, bytes]:
         """Return what is written to a node's boot partition."""
         return identity.files(self.adapter, self.boot, name, self.planned.user)
 
-    def patches(self, identity: identities.Identity) -> dict[str, Sequence[Patch]]:
-        """Return what each node's card holds that the image does not."""
-        return {
-            name: overlay.patches(self.image.head, self.image.boot, self.files(name, identity)) for name in self.nodes
-        }
+    def told(self, identity: identities.Identity) -> _Job:
+        """Return the same with cards that are told this.
+
+        Raises:
+            PiclusterError: if it finds no room on the image's boot partition.
+        """
+        head, boot = self.image.head, self.image.boot
+        patches = {name: overlay.patches(head, boot, self.files(name, identity)) for name in self.nodes}
+        return replace(self, identity=identity, patches=patches)
 
 
 def run(options: argparse.Namespace, report: Report) -> int:
@@ -159,8 +165,7 @@ def _check(options: argparse.Namespace, report: Report, before: record.Record | 
         places,
         planned,
     )
-    job.patches(identity)  # whether they find room
-    return job
+    return job.told(identity)
 
 
 def _put_record(planned: inventory.Plan, new: record.Record) -> None:
@@ -256,7 +261,8 @@ class _Watcher(burn.Watcher):
 
 
 def _execute(job: _Job, report: Report) -> int:
-    patches = job.patches(identities.complete(job.identity)) if job.identity.unasked else job.patches(job.identity)
+    if job.identity.unasked:
+        job = job.told(identities.complete(job.identity))
     job.places.confirm(report)
     inventory.apply(job.planned)
     planning.say_inventory(report, job.planned, dry_run=False)
@@ -268,9 +274,11 @@ def _execute(job: _Job, report: Report) -> int:
 
     try:
         for places, image in zip(job.places.rounds(report), _readings(job.image), strict=False):
-            cards = [burn.Card(place.name, place.title, place.open, patches[place.name]) for place in places]
+            cards = [burn.Card(place.name, place.title, place.open, job.patches[place.name]) for place in places]
             results += _burn_round(job, image, cards, report)
     except KeyboardInterrupt:
+        if not left():
+            raise
         again = again_command(job.given, left())
         report.error(f"interrupted; not burnt: {', '.join(left())} (again with: {again})", job.given.program)
         return EXIT_INTERRUPTED
