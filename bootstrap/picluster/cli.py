@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from picluster import names
+from picluster import names, streams
 from picluster.commands import (
     EXIT_BAD_INPUT,
     EXIT_FAILED,
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the usage text above it."""
+    """Says what is wrong in one sentence, without the usage text above it.
+
+    No option may be abbreviated: --force would be --force-device.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as argparse has them
+        super().__init__(*args, **{**options, "allow_abbrev": False})
 
     def error(self, message: str) -> None:  # type: ignore[override] # PiclusterError ends it as exit() would
         raise PiclusterError(f"{message} ({self.prog} --help shows all options)")
@@ -48,18 +54,29 @@ def _parser() -> argparse.ArgumentParser:
 
 def _main(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
+    streams.steady()
+    # Whether programs listen must be known before the options are parsed, which may fail.
+    report = Report(as_json="--json" in given)
+    code = _run(parser, given, report)
+    if report.problem:
+        report.error(f"standard output cannot be written: {report.problem}", parser.prog)
+        return code or EXIT_FAILED
+    return code
+
+
+def _run(parser: argparse.ArgumentParser, given: Sequence[str], report: Report) -> int:
     try:
         names.refuse_long_dashes(given)
         options = parser.parse_args(given)
-        return int(options.run(options, Report(as_json=options.json)))
+        return int(options.run(options, report))
     except PiclusterError as error:
-        sys.stderr.write(f"{parser.prog}: {error}\n")
+        report.error(str(error), parser.prog)
         return EXIT_BAD_INPUT
     except OSError as error:
-        sys.stderr.write(f"{parser.prog}: {error.filename or 'a file'}: {error.strerror or error}\n")
+        report.error(f"{error.filename or 'a file'}: {error.strerror or error}", parser.prog)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        sys.stderr.write(f"{parser.prog}: interrupted; run the same command again\n")
+        report.error("interrupted; run the same command again", parser.prog)
         return EXIT_INTERRUPTED
 
 

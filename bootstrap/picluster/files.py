@@ -116,8 +116,20 @@ def _shown(value: object) -> str:
 
 
 def write_atomically(path: Path, contents: bytes) -> None:
-    """Write a file by way of a temporary one beside it; the mode of an existing file stays."""
+    """Write a file by way of a temporary one beside it; the mode of an existing file stays.
+
+    Raises:
+        OSError: naming the file, also where the system names none (a full disk) or the temporary one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _write_beside(path, contents)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _write_beside(path: Path, contents: bytes) -> None:
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix="~")
     try:

@@ -261,7 +261,7 @@ def find_image(path: Path) -> Path:
     """Return the image's path; the suffix may be left out.
 
     Raises:
-        PiclusterError: if there is no such file.
+        PiclusterError: if there is no such file, or the name cannot be any file's.
     """
     try:
         return _find_image(path)

@@ -38,16 +38,30 @@ def read_keys(paths: Iterable[Path]) -> tuple[str, ...]:
             raise PiclusterError(f"{path} is not a public SSH key: it is not text") from error
         if "PRIVATE KEY" in text:
             raise PiclusterError(f"{path} is a private key: give its public half, most likely {path}.pub")
-        lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
-        if not lines:
+        found = parse_lines(text.splitlines(), str(path))
+        if not found:
             raise PiclusterError(f"{path} is empty: a public SSH key is one line like 'ssh-ed25519 AAAA... you@home'")
-        for line in lines:
-            _check(line, path)
-            keys[line] = None
+        keys.update(dict.fromkeys(found))
     return tuple(keys)
 
 
-def _check(line: str, path: Path) -> None:
+def parse_lines(lines: Iterable[str], source: str) -> list[str]:
+    """Return the public keys of these lines, without blank ones and comments.
+
+    Args:
+        lines: One key each.
+        source: Where they are from, for the error sentence.
+
+    Raises:
+        PiclusterError: if one is no public key.
+    """
+    found = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    for line in found:
+        _check(line, source)
+    return found
+
+
+def _check(line: str, source: str) -> None:
     words = line.split(None, 2)
     problem = ""
     if len(words) < 2 or not _TYPES.fullmatch(words[0]):  # noqa: PLR2004 - type and key, the comment may be missing
@@ -57,7 +71,7 @@ def _check(line: str, path: Path) -> None:
     elif not _is_key(line):
         problem = "its base64 part is cut off or mistyped"
     if problem:
-        raise PiclusterError(f"{path} is not a public SSH key: {problem}")
+        raise PiclusterError(f"{source} is not a public SSH key: {problem}")
 
 
 def private_half(paths: Iterable[Path], home: Path) -> Path | None:

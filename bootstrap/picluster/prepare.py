@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from picluster.target import Medium
 
+# xz, gzip, bzip2, zstd, zip (RFC 8878 and their like): how packed images begin.
+_PACKED = (b"\xfd7zXZ\0", b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
 # A whole FAT of a large boot partition comes with one read.
 _READ = 1 << 20
 
@@ -73,7 +75,12 @@ class Card:
         self._medium = medium
         self._stream = cast("BinaryIO", _Blocks(medium))
         self._stream.seek(0)
-        self._boot = mbr.parse(self._stream.read(mbr.SECTOR), medium.name).boot
+        first = self._stream.read(mbr.SECTOR)
+        if first.startswith(_PACKED):
+            raise PiclusterError(f"{medium.name} is packed: unpack it first, or burn it with picluster burn")
+        table = mbr.parse(first, medium.name)
+        _check_whole(medium, self._stream, table.end)
+        self._boot = table.boot
         self.boot_files = boot_files(FatVolume(self._stream, self._boot.offset, self._boot.size))
 
     def patches(self, files: Mapping[str, bytes]) -> tuple[overlay.Patch, ...]:
@@ -99,6 +106,17 @@ class Card:
         self._medium.sync()
         for patch in patches:
             verify.data(self._medium, patch.offset, patch.new)
+
+
+def _check_whole(medium: Medium, stream: BinaryIO, end: int) -> None:
+    """Refuse what ends before its last partition: it was cut off, or written to a card that is too small."""
+    if medium.capacity is None:
+        stream.seek(end - 1)
+        whole = bool(stream.read(1))
+    else:
+        whole = medium.capacity >= end
+    if not whole:
+        raise PiclusterError(f"{medium.name} is cut short: its partitions need {end} bytes; write it again")
 
 
 def look_at_folder(folder: Path) -> BootFiles:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from picluster import firstboot, keys
 from picluster.errors import PiclusterError
 from picluster.files import YamlFile
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 CARDS = "cards.yml"
@@ -25,6 +29,7 @@ class Record:
         sha256: Of the image file, if it was given.
         firstboot: The way of the first boot, if it was given.
         wifi: Name of the network; its key is kept on the cards only.
+        wifi_hidden: Whether it does not announce its name.
         country: Of the radio.
         timezone: Of the clock.
         locale: Of the system.
@@ -35,36 +40,87 @@ class Record:
     sha256: str = ""
     firstboot: str = ""
     wifi: str = ""
+    wifi_hidden: bool = False
     country: str = ""
     timezone: str = ""
     locale: str = ""
 
 
-def read(folder: Path) -> Record:
-    """Read the record of a cluster.
+def read(folder: Path) -> Record | None:
+    """Read the record of a cluster, None if there is none.
 
     Raises:
-        PiclusterError: if there is none, or it cannot be used.
+        PiclusterError: if it cannot be used.
     """
     path = folder / CARDS
     if not path.exists():
-        raise PiclusterError(
-            f"there is no {path}, so nobody knows what the cards were burnt with: give --image and --key"
-        )
-    data = dict(YamlFile(path, _HEADER).data)
+        return None
+    data: dict[str, Any] = dict(YamlFile(path, _HEADER).data)
     known = {field.name for field in fields(Record)}
     unknown = sorted(set(data) - known)
     if unknown:
         raise PiclusterError(f"{path}: {unknown[0]} is not known (known are {', '.join(sorted(known))})")
-    keys = data.pop("keys", None)
-    if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
+    lines = data.pop("keys", None)
+    if not isinstance(lines, list) or not lines or not all(isinstance(line, str) for line in lines):
         raise PiclusterError(f"{path}: keys must be a list of public keys")
+    hidden = data.pop("wifi_hidden", False)
+    if not isinstance(hidden, bool):
+        raise PiclusterError(f"{path}: wifi_hidden must be true or false, not {hidden!r}")
     for name, value in data.items():
         if not isinstance(value, str):
             raise PiclusterError(f"{path}: {name} must be text, not {value!r}")
     if not data.get("image"):
         raise PiclusterError(f"{path}: image must name the stock image")
-    return Record(keys=tuple(map(str, keys)), **{name: str(value) for name, value in data.items()})
+    if data.get("firstboot") and data["firstboot"] not in firstboot.NAMES:
+        raise PiclusterError(
+            f"{path}: firstboot {str(data['firstboot'])!r} is none of {', '.join(firstboot.NAMES)}: mend or remove it"
+        )
+    if not keys.parse_lines(lines, f"an entry of keys in {path}"):
+        raise PiclusterError(f"{path}: keys must be a list of public keys")
+    texts = {name: str(value) for name, value in data.items()}
+    return Record(keys=tuple(map(str, lines)), wifi_hidden=hidden, **texts)
+
+
+def missing(folder: Path) -> PiclusterError:
+    """Return the error for a cluster that has no record where one is needed."""
+    return PiclusterError(
+        f"there is no {folder / CARDS}, so nobody knows what the cards were burnt with: give --image and --key"
+    )
+
+
+@contextmanager
+def blamed(folder: Path, names: Collection[str]) -> Iterator[None]:
+    """Let errors name the record's file, not an option, for what was taken from it.
+
+    Args:
+        folder: The cluster's.
+        names: What was not given by options but taken from the record.
+
+    Raises:
+        PiclusterError: what is raised within, with its text mended.
+    """
+    try:
+        yield
+    except PiclusterError as error:
+        pattern = "|".join(map(re.escape, names))
+        if not pattern:
+            raise
+        text = re.sub(rf"--({pattern})(?![\w-])", lambda match: f"the {match[1]} in {folder / CARDS},", str(error))
+        raise PiclusterError(text) from error
+
+
+def differences(folder: Path, record: Record) -> list[str]:
+    """Return the names of what the record of a cluster has otherwise; nothing if there is none.
+
+    Raises:
+        PiclusterError: if it is no YAML mapping.
+    """
+    file = YamlFile(folder / CARDS, _HEADER)
+    if file.new:
+        return []
+    now = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(record).items()}
+    # What is empty is left out.
+    return [name for name, value in now.items() if (file.data.get(name) or None) != (value or None)]
 
 
 def contents(folder: Path, record: Record) -> bytes | None:

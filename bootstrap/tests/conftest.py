@@ -8,8 +8,11 @@ import pytest
 from cardkit import BOOT_START, ROOT_SIZE, STOCK, Judge, make_partition, mbr, noise, run
 from discoverkit import INVENTORY, NODES, RED, nodes_text, write
 from hypothesis import settings
+from readerkit import Machine, reader
 from sshdkit import USER, Fleet
 
+from picluster import devices
+from picluster.devices import rounds
 from picluster.discover import leases, mdns
 
 if TYPE_CHECKING:
@@ -58,6 +61,26 @@ def make_card(tmp_path: Path) -> Callable[..., Path]:
 def public_key(tmp_path: Path) -> Path:
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "me@home", "-f", tmp_path / "key")
     return tmp_path / "key.pub"
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, public_key: Path, make_card: Callable[..., Path]) -> Path:
+    """A folder to work in, with a key pair and a card image, and a home of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert public_key.exists()
+    make_card()
+    return tmp_path
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Two readers with an empty card each."""
+    (tmp_path / "readers").mkdir()
+    made = Machine(tmp_path / "readers", [reader("/dev/sdb", "1"), reader("/dev/sdc", "2")])
+    monkeypatch.setattr(devices, "platform", lambda: made)
+    monkeypatch.setattr(rounds.time, "sleep", lambda _: None)
+    return made
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from picluster import devices
 from picluster.devices import Device
 from picluster.filetarget import ExistingFile
+from picluster.target import ALIGNMENT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,15 +18,26 @@ SIZE = 64 << 20
 
 
 class Card(ExistingFile):
-    """A card in a reader: a file of fixed size."""
+    """A card in a reader: a file that takes what a raw disk takes, and no more than it has room for."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.capacity = SIZE
+        self.capacity = path.stat().st_size
 
-    def __enter__(self) -> Self:
-        super().__enter__()
-        return self
+    def write(self, offset: int, data: memoryview) -> None:
+        _aligned(offset, len(data))
+        if offset + len(data) > (self.capacity or 0):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().write(offset, data)
+
+    def read(self, offset: int, buffer: memoryview) -> int:
+        _aligned(offset, len(buffer))
+        return super().read(offset, buffer)
+
+
+def _aligned(offset: int, length: int) -> None:
+    if offset % ALIGNMENT or length % ALIGNMENT:
+        raise OSError(errno.EINVAL, f"{offset} or {length} is no multiple of {ALIGNMENT}")
 
 
 @dataclass
@@ -54,7 +67,7 @@ class Machine:
         path = self.folder / f"{device.path.rpartition('/')[2]}-{device.sequence}"
         if not path.exists():
             with path.open("wb") as stream:
-                stream.truncate(SIZE)
+                stream.truncate(device.size)
         return path
 
     def open(self, device: Device, *, unmount: bool) -> Card:
@@ -63,6 +76,7 @@ class Machine:
         return Card(self.bytes_of(device))
 
     def peek(self, device: Device, offset: int, length: int) -> bytes:
+        _aligned(offset, length)
         with self.bytes_of(device).open("rb") as stream:
             stream.seek(offset)
             return stream.read(length)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picluster import bmap, burn, firstboot, inventory, overlay, record
-from picluster.commands import exit_cards, images, planning
+from picluster.commands import EXIT_INTERRUPTED, exit_cards, images, planning
 from picluster.commands import identity as identities
 from picluster.commands import places as placing
+from picluster.commands.again import command as again_command
 from picluster.errors import PiclusterError
 from picluster.image import guess_arch, identify, open_image
 
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
 
+    from picluster.board import Board
     from picluster.commands import Subparsers
-    from picluster.commands.places import Place, Places
-    from picluster.image import Image
+    from picluster.commands.places import Places
+    from picluster.firstboot import FirstBoot
+    from picluster.image import BootFiles, Image
     from picluster.images import ResolvedImage
     from picluster.overlay import Patch
-    from picluster.report import Board, Report
+    from picluster.report import Report
 
 
 def add_to(commands: Subparsers) -> None:
@@ -54,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="burn cards of the inventory again; image, keys and the rest as they were burnt last",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, program=parser.prog)
 
 
 @dataclass(frozen=True)
@@ -62,80 +64,143 @@ class _Job:
     """All that was checked.
 
     Attributes:
-        path: The image file.
+        given: What was typed.
+        image: The open image.
         options: How to burn.
-        patches: What each node's card holds that the image does not.
+        nodes: Whose cards are burnt, in their order.
+        identity: What all cards are told.
+        boot: What is on the image's boot partition.
+        adapter: The way of the first boot.
         places: Where the cards go.
         planned: What the inventory becomes.
+        patches: What each node's card holds that the image does not.
     """
 
-    path: Path
+    given: argparse.Namespace
+    image: Image
     options: burn.Options
-    patches: Mapping[str, Sequence[Patch]]
+    nodes: Sequence[str]
+    identity: identities.Identity
+    boot: BootFiles
+    adapter: FirstBoot
     places: Places
     planned: inventory.Plan
+    patches: Mapping[str, Sequence[Patch]] = field(default_factory=dict)
+
+    def files(self, name: str, identity: identities.Identity) -> Mapping[str, bytes]:
+        """Return what is written to a node's boot partition."""
+        return identity.files(self.adapter, self.boot, name, self.planned.user)
+
+    def told(self, identity: identities.Identity) -> _Job:
+        """Return the same with cards that are told this.
+
+        Raises:
+            PiclusterError: if it finds no room on the image's boot partition.
+        """
+        head, boot = self.image.head, self.image.boot
+        patches = {name: overlay.patches(head, boot, self.files(name, identity)) for name in self.nodes}
+        return replace(self, identity=identity, patches=patches)
 
 
 def run(options: argparse.Namespace, report: Report) -> int:
     """Burn the cards and write the inventory."""
     before = _recorded(options)
-    identity = identities.read_identity(options, before)
-    wanted = options.image or (before and before.image)
-    if not wanted:
-        raise PiclusterError("no --image was given: name the stock image (picluster images list shows some)")
-    planning.check_names(options)  # a slip in the range need not wait for the image to be fetched
-    sha256 = options.sha256 or (before and before.sha256) or None
-    resolved = images.library(options, report).resolve(wanted, sha256)
     with ExitStack() as stack:
-        image = stack.enter_context(open_image(resolved.path))
-        boot = image.boot_files()
-        adapter = firstboot.choose(boot, image.path.name, identity.firstboot)
-        guessed = guess_arch(boot)
-        nodes, planned = planning.make_plan(options, guessed, client_id=adapter.client_id)
-        noted = record.contents(planned.folder, _record(wanted, resolved, options, identity))
-        if noted is not None:
-            planned.writes[planned.folder / record.CARDS] = noted
-        places = placing.choose(options, nodes, image.path, image.end)
-        files = {name: identity.files(adapter, boot, name, planned.user) for name in nodes}
-        job = _Job(
-            image.path,
-            burn.Options(_block_map(options, resolved, image), not options.no_verify, places.sparse),
-            {name: overlay.patches(image.head, image.boot, files[name]) for name in nodes},
-            places,
-            planned,
-        )
-        arch = "" if options.arch else f", userland guessed as {guessed}"
-        report.say(
-            "image",
-            f"{image.path}: {identify(boot).title}{arch}; first boot: {adapter.title}",
-            path=str(image.path),
-            generation=identify(boot).name,
-            guessed_arch=guessed,
-        )
-        planning.say_plan(report, planned)
-        if not options.dry_run:
-            return _execute(job, image, report)
-        for name, place in zip(nodes, places.planned(), strict=True):
-            report.say(
-                "card",
-                f"would burn {name} to {place} ({', '.join(files[name])})",
-                name=name,
-                path=place,
-                state="planned",
-            )
-        planning.say_inventory(report, planned, dry_run=True)
-        return 0
+        with record.blamed(planning.folder(options), _from_record(options, before)):
+            job = _check(options, report, before, stack)
+        _tell(job, report)
+        return 0 if options.dry_run else _execute(job, report)
 
 
 def _recorded(options: argparse.Namespace) -> record.Record | None:
-    """Return how the cluster was burnt if --replace wants that."""
+    """Return how the cluster was burnt if --replace wants that; what options say wins over it."""
     if not options.replace:
         return None
     if options.ips is not None:
         raise PiclusterError("--replace keeps the node's address, and --ips would change it: leave one of them out")
     folder = planning.folder(options)
     inventory.require_known(folder, planning.check_names(options))
-    return record.read(folder) if not (options.image and options.key) else None
+    found = record.read(folder)
+    if found is None and not (options.image and options.key):
+        raise record.missing(folder)
+    return found
+
+
+def _sha256(options: argparse.Namespace, before: record.Record | None) -> str:
+    """Return the checksum that the image must have, empty for none; a recorded one is that of the recorded image."""
+    recorded = before.sha256 if before and options.image in (None, before.image) else ""
+    return str(options.sha256 or recorded)
+
+
+def _from_record(options: argparse.Namespace, before: record.Record | None) -> list[str]:
+    """Return the options that were not given but taken from the record."""
+    names = ("sha256", "firstboot", "country", "timezone", "locale")
+    return [name for name in names if before and getattr(before, name) and not getattr(options, name)]
+
+
+def _check(options: argparse.Namespace, report: Report, before: record.Record | None, stack: ExitStack) -> _Job:
+    """Check everything; the image stays open as long as the stack."""
+    identity = identities.read_identity(options, report, before)
+    wanted = options.image or (before and before.image)
+    if not wanted:
+        raise PiclusterError("no --image was given: name the stock image (picluster images list shows some)")
+    planning.check_names(options)  # a slip in the range need not wait for the image to be fetched
+    sha256 = _sha256(options, before)
+    resolved = images.library(options, report).resolve(wanted, sha256 or None)
+    image = stack.enter_context(open_image(resolved.path))
+    boot = image.boot_files()
+    adapter = firstboot.choose(boot, image.path.name, identity.firstboot)
+    nodes, planned = planning.make_plan(options, guess_arch(boot), client_id=adapter.client_id)
+    _put_record(planned, _record(wanted, resolved, sha256, identity))
+    places = placing.choose(options, nodes, image.path, image.end)
+    block_map = _block_map(options, resolved, image)
+    job = _Job(
+        options,
+        image,
+        burn.Options(block_map, not options.no_verify, places.sparse),
+        nodes,
+        identity,
+        boot,
+        adapter,
+        places,
+        planned,
+    )
+    return job.told(identity)
+
+
+def _put_record(planned: inventory.Plan, new: record.Record) -> None:
+    noted = record.contents(planned.folder, new)
+    if noted is None:
+        return
+    planned.writes[planned.folder / record.CARDS] = noted
+    changed = record.differences(planned.folder, new)
+    if changed:
+        planned.notes.append(
+            f"{record.CARDS} holds for all of {planned.folder.name}: what changes in it ({', '.join(changed)}) is what "
+            "--replace of any of its nodes takes from now on"
+        )
+
+
+def _tell(job: _Job, report: Report) -> None:
+    """Say what was found and what is to come."""
+    guessed = guess_arch(job.boot)
+    arch = "" if job.given.arch else f", userland guessed as {guessed}"
+    kind = identify(job.boot)
+    report.say(
+        "image",
+        f"{job.image.path}: {kind.title}{arch}; first boot: {job.adapter.title}",
+        path=str(job.image.path),
+        generation=kind.name,
+        guessed_arch=guessed,
+    )
+    planning.say_plan(report, job.planned)
+    job.places.tell(report, dry_run=job.given.dry_run)
+    if not job.given.dry_run:
+        return
+    for name, place in zip(job.nodes, job.places.planned(), strict=True):
+        written = ", ".join(job.files(name, job.identity))
+        report.say("card", f"would burn {name} to {place} ({written})", name=name, path=place, state="planned")
+    planning.say_inventory(report, job.planned, dry_run=True)
 
 
 def _block_map(options: argparse.Namespace, resolved: ResolvedImage, image: Image) -> bmap.Bmap | None:
@@ -155,18 +220,17 @@ def _block_map(options: argparse.Namespace, resolved: ResolvedImage, image: Imag
     return found
 
 
-def _record(
-    wanted: str, resolved: ResolvedImage, options: argparse.Namespace, identity: identities.Identity
-) -> record.Record:
+def _record(wanted: str, resolved: ResolvedImage, sha256: str, identity: identities.Identity) -> record.Record:
     local = Path(wanted).expanduser()
     is_file = "://" not in wanted and resolved.path.absolute().parent == local.absolute().parent
     wifi = identity.settings.wifi
     return record.Record(
         image=str(resolved.path.absolute()) if is_file else wanted,
         keys=identity.keys,
-        sha256=options.sha256 or "",
+        sha256=sha256,
         firstboot=identity.firstboot or "",
         wifi=wifi.ssid if wifi else "",
+        wifi_hidden=bool(wifi and wifi.hidden),
         country=identity.settings.country,
         timezone=identity.settings.timezone,
         locale=identity.settings.locale,
@@ -176,22 +240,29 @@ def _record(
 class _Watcher(burn.Watcher):
     """Shows a burn on a board: each card, and all of them together."""
 
-    def __init__(self, board: Board, count: int, passes: int) -> None:
+    def __init__(self, board: Board, cards: Sequence[str], passes: int) -> None:
         self._board = board
-        self._count = count
         self._passes = passes
-        self._done: dict[str, float] = {}
+        self._done: dict[str, float] = dict.fromkeys(cards, 0.0)
+        self._total = 0
         self._lock = threading.Lock()
 
     def card(self, name: str, state: str, done: int = 0, total: int = 0, detail: str = "") -> None:
         self._board.row(name, state, done, total, detail)
         with self._lock:
-            if total:
-                self._done[name] = done + (total if state == "verifying" else 0)
-                self._board.overall(sum(self._done.values()), total * self._count * self._passes)
+            self._total = total or self._total
+            if not self._total:
+                return
+            whole = float(self._total * self._passes)
+            # Nothing more comes of a card that failed, so it counts as done. A sync comes before the reading and after.
+            went = {"writing": done, "syncing": self._total, "verifying": self._total + done}.get(state, whole)
+            self._done[name] = max(self._done[name], min(float(went), whole))
+            self._board.overall(sum(self._done.values()), whole * len(self._done))
 
 
-def _execute(job: _Job, image: Image, report: Report) -> int:
+def _execute(job: _Job, report: Report) -> int:
+    if job.identity.unasked:
+        job = job.told(identities.complete(job.identity))
     job.places.confirm(report)
     inventory.apply(job.planned)
     planning.say_inventory(report, job.planned, dry_run=False)
@@ -199,27 +270,37 @@ def _execute(job: _Job, image: Image, report: Report) -> int:
 
     def left() -> list[str]:
         burnt = {result.name for result in results if not result.error}
-        return [name for name in job.patches if name not in burnt]
+        return [name for name in job.nodes if name not in burnt]
 
     try:
-        for places, opened in zip(job.places.rounds(report), _readings(job.path, image), strict=False):
-            results += _burn_round(job, opened, places, report)
+        for places, image in zip(job.places.rounds(report), _readings(job.image), strict=False):
+            cards = [burn.Card(place.name, place.title, place.open, job.patches[place.name]) for place in places]
+            results += _burn_round(job, image, cards, report)
     except KeyboardInterrupt:
-        sys.stderr.write(f"interrupted; not burnt: {', '.join(left())}\n")
-        raise
-    except PiclusterError as error:
+        if not left():
+            raise
+        again = again_command(job.given, left())
+        report.error(f"interrupted; not burnt: {', '.join(left())} (again with: {again})", job.given.program)
+        return EXIT_INTERRUPTED
+    except (PiclusterError, OSError) as error:
         # Something was changed by now, so this is no bad input any more.
-        sys.stderr.write(f"{error}\n")
-        results += [burn.Result(name, "", str(error)) for name in left() if name not in {one.name for one in results}]
+        reason = str(error) if isinstance(error, PiclusterError) else _reason(error)
+        report.error(reason, job.given.program)
+        results += [burn.Result(name, "", reason) for name in left() if name not in {one.name for one in results}]
     return _conclude(job, results, report)
 
 
-def _readings(path: Path, image: Image) -> Iterator[Image]:
+def _reason(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+
+
+def _readings(image: Image) -> Iterator[Image]:
     """Yield the image for each round: a packed one can be read only once.
 
     Raises:
         PiclusterError: if the file is another one by now, to which the patches do not belong.
     """
+    path = image.path
     first = path.stat()
     yield image
     while True:
@@ -230,27 +311,29 @@ def _readings(path: Path, image: Image) -> Iterator[Image]:
             yield opened
 
 
-def _burn_round(job: _Job, image: Image, places: Sequence[Place], report: Report) -> list[burn.Result]:
-    cards = [burn.Card(place.name, place.title, place.open, job.patches[place.name]) for place in places]
-    with report.board(image.path.name, [card.name for card in cards], row_event="card") as board:
-        results = burn.burn(image, cards, job.options, _Watcher(board, len(cards), 1 + job.options.verify))
-    good = [result.name for result in results if not result.error]
-    for name in good:
-        job.places.burnt(job.patches[name])
-    if inventory.forget_host_keys(job.planned.folder, good):
-        report.say("note", "", text="old host keys of these nodes were forgotten")
+def _burn_round(job: _Job, image: Image, cards: Sequence[burn.Card], report: Report) -> list[burn.Result]:
+    names = [card.name for card in cards]
+    with report.board(image.path.name, names, row_event="card") as board:
+        results = burn.burn(image, cards, job.options, _Watcher(board, names, 1 + job.options.verify))
+    good = {result.name for result in results if not result.error}
+    for card in cards:
+        if card.name in good:
+            job.places.burnt(card.patches)
+    planning.forget_host_keys(report, job.planned, good)
     for result in results:
         if result.error:
-            sys.stderr.write(f"{result.name} failed: {result.error}\n")
+            report.aside(f"{result.name} failed: {result.error}")
     return results
 
 
 def _conclude(job: _Job, results: Sequence[burn.Result], report: Report) -> int:
     burnt = [result.name for result in results if not result.error]
     failed = [result.name for result in results if result.error]
-    verb = "burnt and verified" if job.options.verify else "burnt, not verified,"
-    text = f"{verb} {len(burnt)} of {len(results)} cards{job.places.summary}"
+    verb, unsure = ("burnt and verified", "") if job.options.verify else ("burnt", ", not verified")
+    text = f"{verb} {len(burnt)} of {len(results)} cards{job.places.summary}{unsure}"
+    data: dict[str, object] = {"burnt": burnt, "failed": failed}
     if failed:
-        text += f"; failed: {', '.join(failed)} (again with: --name {','.join(failed)} --replace)"
-    report.say("done", text, burnt=burnt, failed=failed)
+        data["again"] = again_command(job.given, failed)
+        text += f"; failed: {', '.join(failed)} (again with: {data['again']})"
+    report.say("done", text, **data)
     return exit_cards(len(failed))

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from picluster.board import Board
     from picluster.commands import Subparsers
     from picluster.discover.login import Login
     from picluster.discover.verdict import Findings, Node
     from picluster.inventory_edit import Cluster, Edit
-    from picluster.report import Board, Report
+    from picluster.report import Report
 
 # What is searched without being asked to: a /20. At 160 silent addresses in 2 s that is under a minute.
 _UNASKED = 1 << 12

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import getpass
-import sys
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picluster import firstboot, keys
+from picluster.commands import somebody_to_ask
 from picluster.errors import PiclusterError
 from picluster.firstboot import settings
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from picluster.firstboot.settings import Settings
     from picluster.image import BootFiles
     from picluster.record import Record
+    from picluster.report import Report
+
+# In the place of a passphrase until it was asked for: what is made of it has the same length.
+_STAND_IN = "passphrase"
 
 
 def add_identity(parser: argparse.ArgumentParser) -> None:
@@ -55,11 +59,13 @@ class Identity:
         keys: Public keys.
         settings: The optional part.
         firstboot: The way of the first boot, None to choose by the image.
+        unasked: Whether the Wi-Fi's passphrase is still to be asked for; see complete().
     """
 
     keys: tuple[str, ...]
     settings: Settings
     firstboot: str | None
+    unasked: bool = False
 
     def files(self, adapter: FirstBoot, boot: BootFiles, name: str, user: str) -> Mapping[str, bytes]:
         """Return the files of one node's boot partition; each call is a new burn, with a first boot of its own."""
@@ -67,11 +73,12 @@ class Identity:
         return adapter.render(boot, firstboot.NodeIdentity(name, self.keys, user, instance, self.settings))
 
 
-def read_identity(options: argparse.Namespace, record: Record | None = None) -> Identity:
+def read_identity(options: argparse.Namespace, report: Report, record: Record | None = None) -> Identity:
     """Check the options.
 
     Args:
         options: Of add_identity().
+        report: How this command speaks.
         record: How the cluster's cards were burnt; stands in for what is not given.
 
     Raises:
@@ -85,25 +92,40 @@ def read_identity(options: argparse.Namespace, record: Record | None = None) -> 
         raise PiclusterError("no --key was given: name the public key that may log in, like ~/.ssh/id_ed25519.pub")
     if record and record.wifi and options.wifi is None:
         raise PiclusterError(f"the cards join the Wi-Fi {record.wifi!r}, whose key is not kept: give --wifi again")
+    same_wifi = record is not None and options.wifi == record.wifi
+    unasked = options.wifi is not None and options.wifi_passphrase_file is None
+    if unasked and not somebody_to_ask(report):
+        raise PiclusterError("--wifi needs a passphrase and nobody is there to ask: give --wifi-passphrase-file")
+    passphrase = _STAND_IN if unasked else None
+    if options.wifi_passphrase_file is not None:
+        passphrase = settings.read_passphrase(options.wifi_passphrase_file)
     return Identity(
         public,
         settings.parse(
             wifi=options.wifi,
-            passphrase=_passphrase(options),
-            hidden=options.wifi_hidden,
+            passphrase=passphrase,
+            hidden=options.wifi_hidden or bool(record and same_wifi and record.wifi_hidden),
             country=options.country or (record and record.country) or None,
             timezone=options.timezone or (record and record.timezone) or None,
             locale=options.locale or (record and record.locale) or None,
         ),
         options.firstboot or (record and record.firstboot) or None,
+        unasked,
     )
 
 
-def _passphrase(options: argparse.Namespace) -> str | None:
-    if options.wifi_passphrase_file is not None:
-        return settings.read_passphrase(options.wifi_passphrase_file)
-    if options.wifi is None:
-        return None
-    if not sys.stdin.isatty():
-        raise PiclusterError("--wifi needs a passphrase and nobody is there to ask: give --wifi-passphrase-file")
-    return getpass.getpass(f"Passphrase of the Wi-Fi {options.wifi}: ")
+def complete(identity: Identity) -> Identity:
+    """Ask for the Wi-Fi's passphrase, if it was not given: when all else was checked, just before anything is written.
+
+    Raises:
+        PiclusterError: if there is no answer, or it can be no passphrase.
+    """
+    known = identity.settings
+    if not identity.unasked or known.wifi is None:
+        return identity
+    try:
+        typed = getpass.getpass(f"Passphrase of the Wi-Fi {known.wifi.ssid}: ")
+    except EOFError:
+        raise PiclusterError("no passphrase was typed, nothing was changed") from None
+    asked = settings.parse(wifi=known.wifi.ssid, passphrase=typed, hidden=known.wifi.hidden, country=known.country)
+    return replace(identity, settings=replace(known, wifi=asked.wifi), unasked=False)

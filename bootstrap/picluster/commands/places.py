@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from picluster import devices
-from picluster.commands import planning
+from picluster.commands import path as a_path
+from picluster.commands import planning, somebody_to_ask
 from picluster.devices import rounds, safety
 from picluster.errors import PiclusterError
 from picluster.filetarget import FileTarget
@@ -56,11 +58,15 @@ class Places(Protocol):
         """Say for each node where its card will go."""
         ...
 
+    def tell(self, report: Report, *, dry_run: bool) -> None:
+        """Say what would be lost, and what else the user may not expect."""
+        ...
+
     def confirm(self, report: Report) -> None:
-        """Ask the user, if something would be lost.
+        """Ask the user, if something would be lost, and see to it that all is ready to be written to.
 
         Raises:
-            PiclusterError: if it may not be.
+            PiclusterError: if it may not be lost, or cannot be written to.
         """
         ...
 
@@ -94,15 +100,22 @@ def add_places(parser: Options) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=a_path,
         metavar="DIR",
         help=f"write image files there instead of cards, one a node (default without --device: {DEFAULT_FOLDER})",
     )
 
 
-def named(given: Sequence[str]) -> list[str]:
-    """Return the devices that an option names, which may be repeated or hold several with commas."""
-    return [path for value in given for path in value.split(",") if path]
+def named(given: Sequence[str], option: str) -> list[str]:
+    """Return the devices that an option names, which may be repeated or hold several with commas.
+
+    Raises:
+        PiclusterError: for an empty name, such as an unset shell variable's.
+    """
+    found = [path for value in given for path in value.split(",")]
+    if not all(path.strip() for path in found):
+        raise PiclusterError(f"{option} was given an empty name: name a disk, such as /dev/sdb")
+    return found
 
 
 def choose(options: argparse.Namespace, names: Sequence[str], image: Path, need: int) -> Places:
@@ -117,7 +130,7 @@ def choose(options: argparse.Namespace, names: Sequence[str], image: Path, need:
     Raises:
         PiclusterError: for whatever is wrong.
     """
-    wanted = named(options.device)
+    wanted = named(options.device, "--device")
     if not wanted:
         if options.force_device:
             raise PiclusterError("--force-device lifts a limit for a device of --device: give --device too")
@@ -125,7 +138,9 @@ def choose(options: argparse.Namespace, names: Sequence[str], image: Path, need:
     if options.output is not None:
         raise PiclusterError("-o writes image files and --device cards: give one of them")
     machine = devices.platform()
-    selection = safety.choose(wanted, machine.devices(), forced=named(options.force_device), need=need)
+    selection = safety.choose(
+        wanted, machine.devices(), forced=named(options.force_device, "--force-device"), need=need
+    )
     return _Readers(machine, selection, list(names), need, yes=options.yes)
 
 
@@ -152,16 +167,26 @@ class _Files:
     def planned(self) -> list[str]:
         return [str(path) for path in self._paths.values()]
 
-    def confirm(self, report: Report) -> None:
-        """Ask nothing: an image file of the same name is replaced, as by any other tool that writes files."""
+    def tell(self, report: Report, *, dry_run: bool) -> None:  # noqa: ARG002 - it is the same
         if self._unasked:
-            text = (
+            report.note(
                 f"no --device was named, so the cards become image files in {self._folder}; --device auto burns cards"
             )
-            report.say("note", f"note: {text}", text=text)
+
+    def confirm(self, report: Report) -> None:  # noqa: ARG002 - nothing is asked
+        """Ask nothing: an image file of the same name is replaced, as by any other tool that writes files."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # Whether a file can be made there, no permission bits tell.
+            with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".picluster-"):
+                pass
+        except OSError as error:
+            raise PiclusterError(
+                f"image files cannot be written to {self._folder} ({error.strerror or error}): "
+                "choose another directory with -o"
+            ) from error
 
     def rounds(self, report: Report) -> Iterator[Sequence[Place]]:  # noqa: ARG002 - nothing is to be swapped
-        self._folder.mkdir(parents=True, exist_ok=True)
         yield [Place(name, str(path), _opener(FileTarget, path)) for name, path in self._paths.items()]
 
     def burnt(self, patches: Sequence[Patch]) -> None:
@@ -192,26 +217,40 @@ class _Readers:
             for number in range(len(self.names))
         ]
 
-    def confirm(self, report: Report) -> None:
+    def tell(self, report: Report, *, dry_run: bool) -> None:
         for left in self.selection.left_out:
             report.say(
                 "note", f"left out: {left.device.path}, {left.reason}", text=left.reason, device=left.device.path
             )
         used = self.selection.devices[: len(self.names)]
+        would = "would be overwritten" if dry_run else "will be overwritten"
         for device in used:
             holds = f"holds {device.contents}" if device.contents else "empty"
             said = f"{device.path}: {devices.described(device)}, {holds}"
-            report.say("device", f"will be overwritten: {said}", path=device.path, description=said)
+            report.say(
+                "device",
+                f"{would}: {said}",
+                path=device.path,
+                description=said,
+                size=device.size,
+                model=device.model,
+                serial=device.serial,
+                contents=device.contents,
+            )
         rounds_needed = -(-len(self.names) // len(used))
         if rounds_needed > 1:
-            text = f"{len(self.names)} cards in {len(used)} readers: {rounds_needed} rounds"
+            readers = "1 reader" if len(used) == 1 else f"{len(used)} readers"
+            text = f"{len(self.names)} cards in {readers}: {rounds_needed} rounds"
+            if not self.selection.auto:
+                text += "; every card put in later is overwritten, too, whatever it holds"
             report.say("note", text, text=text)
+
+    def confirm(self, report: Report) -> None:
         if self.yes:
             return
-        if report.json or not sys.stdin.isatty():
+        if not somebody_to_ask(report):
             raise PiclusterError("--device overwrites cards and nobody is there to ask: give --yes if it may")
-        sys.stderr.write("Overwrite them? Type yes: ")
-        sys.stderr.flush()
+        report.ask("Overwrite them? Type yes: ")
         if sys.stdin.readline().strip().lower() != "yes":
             raise PiclusterError("not confirmed, nothing was changed")
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picluster import inventory, keys, names
 from picluster.commands import add_json
+from picluster.commands import path as a_path
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from ipaddress import IPv4Address
 
     from picluster.inventory_edit import Edit
     from picluster.report import Report
 
+DEFAULT_INVENTORIES = Path("inventories")
 # Debian's adduser (NAME_REGEX), and at most 32 characters as useradd has it.
 _USER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -25,7 +28,7 @@ _USER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 def add_inventories(parser: argparse.ArgumentParser) -> None:
     """Add --inventories."""
     parser.add_argument(
-        "--inventories", type=Path, default=Path("inventories"), metavar="DIR", help="where inventories are kept"
+        "--inventories", type=a_path, default=DEFAULT_INVENTORIES, metavar="DIR", help="where inventories are kept"
     )
 
 
@@ -68,7 +71,9 @@ def folder(options: argparse.Namespace) -> Path:
     nodes = check_names(options)
     check_folder(options.inventories, "--inventories")
     cluster = names.check_cluster_name(options.cluster) if options.cluster is not None else names.cluster_of(nodes)
-    return Path(options.inventories) / cluster
+    path = Path(options.inventories) / cluster
+    check_folder(path, "--inventories")
+    return path
 
 
 def make_plan(
@@ -113,9 +118,11 @@ def make_plan(
 
 def check_folder(folder: Path, option: str) -> None:
     """Refuse a folder that cannot be made because a file is in its way."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    # A link to nothing is in the way, too.
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():
-        raise PiclusterError(f"{option} {folder} cannot be a directory: {there} is a file")
+        what = "a file" if there.exists() else "a link to nothing"
+        raise PiclusterError(f"{option} {folder} cannot be a directory: {there} is {what}")
 
 
 def say_plan(report: Report, planned: inventory.Plan) -> None:
@@ -130,7 +137,13 @@ def say_plan(report: Report, planned: inventory.Plan) -> None:
         dns=[str(server) for server in net.dns],
     )
     for note in planned.notes:
-        report.say("note", f"note: {note}", text=note)
+        report.note(note)
+
+
+def forget_host_keys(report: Report, planned: inventory.Plan, burnt: Collection[str]) -> None:
+    """Forget the host keys that new cards will not have, and say so."""
+    if burnt and inventory.forget_host_keys(planned.folder, burnt):
+        report.note("the nodes of new cards will have new host keys, so the old ones were forgotten")
 
 
 def say_inventory(report: Report, planned: inventory.Plan, *, dry_run: bool) -> None:
@@ -142,7 +155,7 @@ def say_inventory(report: Report, planned: inventory.Plan, *, dry_run: bool) -> 
 def say_edit(report: Report, edit: Edit, *, dry_run: bool) -> None:
     """Say what an edit noticed, and which files of the inventory were written, or would be."""
     for note in edit.notes:
-        report.say("note", f"note: {note}", text=note)
+        report.note(note)
     _say_files(report, edit.folder, list(edit.writes), dry_run=dry_run)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picluster import devices, firstboot, inventory, prepare
 from picluster.commands import exit_cards, planning
 from picluster.commands import identity as identities
+from picluster.commands import path as a_path
 from picluster.commands.places import named
 from picluster.devices import safety
 from picluster.errors import PiclusterError
@@ -19,6 +19,7 @@ from picluster.image import guess_arch
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from picluster.commands import Subparsers
     from picluster.firstboot import FirstBoot
@@ -40,10 +41,15 @@ def add_to(commands: Subparsers) -> None:
     places.add_argument("--device", action="append", default=[], metavar="PATH", help="a card in a reader")
     places.add_argument("--force-device", action="append", default=[], metavar="PATH", help="as with picluster burn")
     places.add_argument(
-        "--image-file", type=Path, action="append", default=[], metavar="FILE", help="an unpacked image of a card"
+        "--image-file", type=a_path, action="append", default=[], metavar="FILE", help="an unpacked image of a card"
     )
     places.add_argument(
-        "--boot-folder", type=Path, action="append", default=[], metavar="DIR", help="a card's boot partition, mounted"
+        "--boot-folder",
+        type=a_path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a card's boot partition, mounted",
     )
     parser.set_defaults(run=run)
 
@@ -67,7 +73,7 @@ class _Place:
 
 def run(options: argparse.Namespace, report: Report) -> int:
     """Prepare the places and write the inventory."""
-    identity = identities.read_identity(options)
+    identity = identities.read_identity(options, report)
     nodes = planning.check_names(options)
     openers = _openers(options)
     given = len(openers) + len(options.boot_folder)
@@ -76,38 +82,70 @@ def run(options: argparse.Namespace, report: Report) -> int:
             f"--name has {len(nodes)} nodes but there are {given} places: "
             "give as many of --device, --image-file and --boot-folder"
         )
+    _refuse_twice([*options.image_file, *options.boot_folder])
     with ExitStack() as stack:
         places = [_on_target(stack.enter_context(opener())) for opener in openers]
         places += [_in_folder(folder) for folder in options.boot_folder]
         adapters = [firstboot.choose(place.boot, place.title, identity.firstboot) for place in places]
         _, planned = planning.make_plan(options, guess_arch(places[0].boot), client_id=_same_client_id(adapters))
-        files = [
-            identity.files(adapter, place.boot, name, planned.user)
-            for name, place, adapter in zip(nodes, places, adapters, strict=True)
-        ]
-        for place, written in zip(places, files, strict=True):
-            place.room(written)
+        cards = [_Card(*card) for card in zip(nodes, places, adapters, strict=True)]
+        for card in cards:
+            card.place.room(card.files(identity, planned.user))
         planning.say_plan(report, planned)
         if not options.dry_run:
+            identity = identities.complete(identity)
             inventory.apply(planned)
         planning.say_inventory(report, planned, dry_run=options.dry_run)
-        failed = []
-        for name, place, adapter, written in zip(nodes, places, adapters, files, strict=True):
-            error = "" if options.dry_run else _write(place, written)
-            failed += [name] if error else []
-            state = "failed" if error else "planned" if options.dry_run else "done"
-            verb = {"failed": "failed on", "planned": "would prepare", "done": "prepared"}[state]
-            text = f"{name}: {verb} {place.title} ({adapter.title}; {error or ', '.join(written)})"
-            report.say("card", text, name=name, place=place.title, state=state, detail=error)
-    inventory.forget_host_keys(planned.folder, [] if options.dry_run else set(nodes) - set(failed))
-    return exit_cards(len(failed))
+        good = {card.name for card in cards if _prepare(card, identity, planned.user, report, dry_run=options.dry_run)}
+    if not options.dry_run:
+        planning.forget_host_keys(report, planned, good)
+    return exit_cards(len(nodes) - len(good))
+
+
+@dataclass(frozen=True)
+class _Card:
+    """One node's place and its way of the first boot."""
+
+    name: str
+    place: _Place
+    adapter: FirstBoot
+
+    def files(self, identity: identities.Identity, user: str) -> Mapping[str, bytes]:
+        """Return what is written to it."""
+        return identity.files(self.adapter, self.place.boot, self.name, user)
+
+
+def _prepare(card: _Card, identity: identities.Identity, user: str, report: Report, *, dry_run: bool) -> bool:
+    """Write to one place and say how it went; return whether it is good."""
+    files = card.files(identity, user)
+    error = "" if dry_run else _write(card.place, files)
+    state = "failed" if error else "planned" if dry_run else "done"
+    verb = {"failed": "failed on", "planned": "would prepare", "done": "prepared"}[state]
+    text = f"{card.name}: {verb} {card.place.title} ({card.adapter.title}; {error or ', '.join(files)})"
+    report.say("card", text, name=card.name, place=card.place.title, state=state, detail=error)
+    return not error
+
+
+def _refuse_twice(paths: Sequence[Path]) -> None:
+    """Refuse a place that two nodes would share, by whatever names; devices are compared where they are chosen."""
+    seen: dict[tuple[int, int], Path] = {}
+    for path in paths:
+        try:
+            found = path.stat()
+        except OSError:
+            continue  # a better sentence follows where it is opened
+        first = seen.setdefault((found.st_dev, found.st_ino), path)
+        if first is not path:
+            raise PiclusterError(f"{path} is {first}, which was named already: each node needs a place of its own")
 
 
 def _openers(options: argparse.Namespace) -> list[Callable[[], Target]]:
     openers: list[Callable[[], Target]] = [_file_opener(path) for path in options.image_file]
     if options.device:
         machine = devices.platform()
-        selection = safety.choose(named(options.device), machine.devices(), forced=named(options.force_device))
+        selection = safety.choose(
+            named(options.device, "--device"), machine.devices(), forced=named(options.force_device, "--force-device")
+        )
         if selection.auto:
             raise PiclusterError("--device auto takes empty cards, and prepare ones that hold a system: name them")
         openers += [_device_opener(machine, device, selection) for device in selection.devices]

@@ -1,0 +1,163 @@
+"""Progress: bars on a terminal, a line now and then elsewhere, events for programs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from picluster.report import Report
+
+# Where there is no terminal, and for programs: a line at most so often.
+_QUIET_S = 5.0
+_ENDED = ("done", "failed")
+
+
+class _Amount(ProgressColumn):
+    """How much, and how fast if it is bytes."""
+
+    def __init__(self, *, in_bytes: bool) -> None:
+        super().__init__()
+        self._in_bytes = in_bytes
+
+    def render(self, task: Task) -> Text:
+        """Draw it."""
+        if task.total is None or task.fields["state"] in _ENDED:
+            return Text("")
+        if not self._in_bytes:
+            return Text(f"{int(task.completed)} of {int(task.total)}")
+        return Text(f"{decimal(int(task.speed))}/s" if task.speed else "")
+
+
+@dataclass
+class _Row:
+    """How far one row is."""
+
+    state: str = "waiting"
+    percent: int = 0
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """How fast it went since the last line: amounts a second, and seconds to go; None where nobody knows."""
+
+    speed: float | None
+    left: float | None
+
+
+class Board:
+    """A display of progress; its methods may be called from any thread.
+
+    On a terminal it is a table of bars; elsewhere a line at most every few seconds, and one for each row that ends;
+    for programs ``progress`` events as often, with the state of each row, and an event for each state a row comes to.
+    """
+
+    def __init__(self, report: Report, title: str, rows: Sequence[str], row_event: str, *, in_bytes: bool) -> None:
+        self._report = report
+        self._title = title
+        self._event = row_event
+        self._in_bytes = in_bytes
+        self._lock = threading.Lock()
+        self._said = time.monotonic()
+        self._done = 0.0
+        self._stand = {row: _Row() for row in rows}
+        self._progress: Progress | None = None
+        if report.live:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[state]}"),
+                _Amount(in_bytes=in_bytes),
+                TimeRemainingColumn(compact=True),
+                console=report.console,
+            )
+            self._all: TaskID = self._progress.add_task(title, total=None, state="")
+            self._rows: dict[str, TaskID] = {}
+            # More lines than a screen has would scroll away.
+            if len(rows) < report.console.height - 2:
+                self._rows = {row: self._progress.add_task(f"  {row}", total=None, state="waiting") for row in rows}
+
+    def __enter__(self) -> Self:
+        if self._progress:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def overall(self, done: float, total: float | None, state: str = "") -> None:
+        """Show how far all of it is; total None means that nobody knows."""
+        if self._progress:
+            self._progress.update(self._all, completed=done, total=total, state=state)
+            return
+        with self._lock:
+            now = time.monotonic()
+            if not total or now - self._said < _QUIET_S:
+                return
+            pace = _pace(done - self._done, now - self._said, total - done)
+            self._said, self._done = now, done
+            rows = {name: {"state": row.state, "percent": row.percent} for name, row in self._stand.items()}
+        percent = _percent(done, total)
+        if self._report.json:
+            data: dict[str, object] = {f"{self._event}s": rows} if rows else {}
+            if self._in_bytes:
+                data["speed"] = None if pace.speed is None else int(pace.speed)
+            eta = None if pace.left is None else int(pace.left)
+            self._report.say("progress", "", title=self._title, percent=percent, state=state, eta=eta, **data)
+        else:
+            self._report.aside(f"{self._title}: {percent} %{state and ' ' + state}{self._shown(pace)}")
+
+    def _shown(self, pace: _Pace) -> str:
+        speed = f", {decimal(int(pace.speed))}/s" if self._in_bytes and pace.speed else ""
+        return speed + ("" if pace.left is None else f", {_clock(pace.left)} left")
+
+    def row(self, name: str, state: str, done: float = 0, total: float | None = None, detail: str = "") -> None:
+        """Show how far one row is and in which state (done and failed are the last ones)."""
+        ended = state in _ENDED
+        if self._progress and name in self._rows:
+            self._progress.update(
+                self._rows[name], state=state, completed=1 if ended else done, total=1 if ended else total
+            )
+            return
+        with self._lock:
+            before = self._stand.get(name)
+            # One that failed stays where it was.
+            percent = 100 if state == "done" else _percent(done, total) if total else before.percent if before else 0
+            self._stand[name] = _Row(state, percent)
+            if before and before.state == state:
+                return
+        if self._report.json:
+            self._report.say(self._event, "", name=name, state=state, detail=detail)
+        elif ended and self._progress:
+            self._report.console.print(f"{name}: {state}")
+        elif ended:
+            self._report.aside(f"{name}: {state}")
+
+
+def _percent(done: float, total: float) -> int:
+    return int(min(1.0, done / total) * 100)
+
+
+def _pace(went: float, seconds: float, left: float) -> _Pace:
+    if went <= 0 or seconds <= 0:
+        return _Pace(None, None)
+    speed = went / seconds
+    return _Pace(speed, max(0.0, left) / speed)
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
