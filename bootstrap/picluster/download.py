@@ -326,7 +326,7 @@ def _validator(answer: HTTPResponse) -> str:
 
 
 def _content_range(answer: HTTPResponse) -> tuple[int, int | None] | None:
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
+    match = re.fullmatch(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19})", answer.headers.get("Content-Range", ""))
     return (int(match[1]), int(match[2])) if match else None
 
 

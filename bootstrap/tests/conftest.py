@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cardkit import BOOT_START, ROOT_SIZE, STOCK, Judge, make_partition, mbr, noise, run
 from discoverkit import INVENTORY, NODES, RED, nodes_text, write
+from hypothesis import settings
 from sshdkit import USER, Fleet
 
 from picluster.discover import leases, mdns
@@ -14,6 +15,10 @@ from picluster.discover import leases, mdns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+# A busy machine is no reason to fail.
+settings.register_profile("picluster", deadline=None)
+settings.load_profile("picluster")
 
 
 @pytest.fixture
