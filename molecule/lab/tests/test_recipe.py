@@ -12,8 +12,8 @@ from lab.errors import LabError
 from lab.recipe import Apt, proxies_of, sources_for
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Callable
+    from pathlib import Path
 
     from lab.recipe import Recipe
 
