@@ -165,6 +165,23 @@ def test_what_some_builds_of_cloud_init_leave_for_the_wizard_is_taken_away(trixi
     assert trixie.must(f"getent passwd {user} | cut -d: -f7").strip() == "/bin/bash"
 
 
+@linux
+@pytest.mark.parametrize("what", KINDS)
+def test_the_key_of_the_wifi_leaves_the_partition_that_everybody_may_read(trixie: Node, what: str) -> None:
+    files, plain = (render(stock(what), settings=given) for given in (ALL, parse(country="DE")))
+    trixie.put(files, "/boot/firmware")
+    command = shlex.join(yaml.safe_load(files["user-data"])["runcmd"][-1])
+    trixie.must("rm -f /etc/netplan/*")
+    # Not before netplan has it.
+    assert trixie.sh(command)[0] != 0
+    assert "wifis:" in trixie.text("/boot/firmware/network-config")
+    trixie.put({"50-cloud-init.yaml": files["network-config"]}, "/etc/netplan")
+    trixie.must(command)
+    assert trixie.text("/boot/firmware/network-config").encode() == plain["network-config"]
+    assert trixie.must("ls /boot/firmware | grep network").split() == ["network-config"]
+    trixie.must("rm /etc/netplan/*")
+
+
 @pytest.mark.parametrize("what", KINDS)
 def test_every_place_that_sets_the_name_at_every_boot_says_the_same(what: str) -> None:
     files = render(stock(what))

@@ -51,6 +51,7 @@ class Generation:
     client: str
     id: bool
     user: str = "pi"
+    wifi: bool = False
     files: Sequence[str] = ()
     stand_ins: Sequence[str] = ()
 

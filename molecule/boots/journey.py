@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # A first login takes a minute or two where the machine has nothing else to do.
 PATIENCE = 600.0
+PASSPHRASE = "correct horse"  # noqa: S105 - of a network that is nowhere
 # The state comes first: it waits until the node has nothing left to do.
 QUESTIONS = {
     "state": "systemctl is-system-running --wait",
@@ -42,6 +43,7 @@ QUESTIONS = {
     "password": 'sudo -n passwd -S "$(id -un)" | cut -d" " -f2',
     "keys": "cat ~/.ssh/authorized_keys",
     "sudoers": "sudo -n visudo -c",
+    "wifi": "sudo -n grep -rl access-points /etc/netplan | xargs -r sudo -n stat -c '%a %U'",
     "address": "ip -4 -brief address show dev eth0",
     "fat": "findmnt --noheadings --output FSTYPE,TARGET --types vfat",
     "cloud-init": "if command -v cloud-init; then cloud-init status --long; sudo -n cloud-init schema --system; fi",
@@ -181,6 +183,10 @@ class Traveller:
             "--output": str(self._card.parent),
             "--inventories": str(self.folder / "inventories"),
         }
+        if self.generation.wifi:
+            passphrase = self.folder / "passphrase"
+            passphrase.write_text(PASSPHRASE, "utf-8")
+            options |= {"--wifi": "lab", "--wifi-passphrase-file": str(passphrase), "--country": "DE"}
         words = [word for pair in options.items() for word in pair]
         done = subprocess.run(
             [sys.executable, "-m", "picluster", "burn", *words],

@@ -129,9 +129,12 @@ class _CloudInit(ABC):
 
     def _late(self, node: NodeIdentity) -> list[Command]:
         """Return what runs when the system is up."""
-        country = node.settings.country
+        given = node.settings
+        if not given.country:
+            return []
         # Stock images keep the radio off until the country is known.
-        return [_shell({"regdomain": country}, ["radio"], ["unblock_wifi"])] if country else []
+        steps = ["unblock_wifi", "forget_wifi"] if given.wifi else ["unblock_wifi"]
+        return [_shell({"regdomain": given.country}, ["radio", "forget"], steps)]
 
     def _network_config(self, node: NodeIdentity) -> bytes:
         # A network-config replaces the image's own, so the cable is in it, Wi-Fi or not.
@@ -139,8 +142,8 @@ class _CloudInit(ABC):
         wifi = node.settings.wifi
         if wifi is not None:
             hidden = {"hidden": True} if wifi.hidden else {}
-            # netplan takes 64 hex digits for the key itself. They stay on the FAT partition, which has no permissions:
-            # who holds the card holds the key. The passphrase is not on it.
+            # netplan takes 64 hex digits for the key itself; the passphrase is not on the card. It stands last, so that
+            # it can be taken out again: until then who holds the card holds the key.
             points = {wifi.ssid: {"password": wifi.psk, **hidden}}
             radio = {"regulatory-domain": node.settings.country, "access-points": points}
             network["wifis"] = {"wlan0": {**self._radio(node), **radio}}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from boots.journey import words
+from boots.journey import PASSPHRASE, words
 
 if TYPE_CHECKING:
     from boots.journey import Story
@@ -99,7 +100,7 @@ def test_the_kernels_words_are_the_stock_ones_in_the_end(story: Story) -> None:
     now = words(story.first.boot["cmdline.txt"])
     # The stock first start gives the card another signature.
     now = [re.sub(rf"PARTUUID={story.signature}-", "PARTUUID=X-", word) for word in now]
-    kept = [word for word in now if not word.startswith("ds=nocloud;")]
+    kept = [word for word in now if not word.startswith(("ds=nocloud;", "cfg80211."))]
     assert kept == re.sub("PARTUUID=[0-9a-f]{8}-", "PARTUUID=X-", stock).split()
     assert story.first.starts[-1].split() == words(story.first.boot["cmdline.txt"])
 
@@ -109,6 +110,16 @@ def test_stock_files_stay_byte_for_byte_and_nothing_of_the_first_boot_is_left(st
     others = {name: data for name, data in story.stock.items() if name not in ours}
     assert others.items() <= story.burnt.items()
     assert {name: data for name, data in story.first.boot.items() if name not in ours} == others
+
+
+def test_the_key_of_the_wifi_is_roots_alone_on_the_node(story: Story) -> None:
+    if not story.generation.wifi:
+        return
+    key = hashlib.pbkdf2_hmac("sha1", PASSPHRASE.encode(), b"lab", 4096, 32).hex().encode()
+    assert key in story.burnt["network-config"]
+    for visit in (story.first, story.second):
+        assert not [name for name, data in visit.boot.items() if key in data]
+        assert visit.said["wifi"] == "600 root"
 
 
 def test_a_second_boot_changes_nothing(story: Story) -> None:

@@ -13,6 +13,7 @@ from lab.recipe import Apt, proxies_of, sources_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from lab.recipe import Recipe
 
@@ -94,6 +95,18 @@ def test_the_overlay_is_roots_and_the_suites_own_files_win(suite: str) -> None:
     assert said["datasource_list"] == ["NoCloud", "None"]
     slash = "/" if suite == "bookworm" else ""
     assert said["datasource"]["NoCloud"]["seedfrom"] == f"file:///boot/firmware{slash}"
+
+
+def test_a_link_of_the_overlay_stays_a_link_and_counts(tmp_path: Path) -> None:
+    digests = set()
+    for target in ("/nowhere/a", "/nowhere/b"):
+        (tmp_path / "wants").unlink(missing_ok=True)
+        (tmp_path / "wants").symlink_to(target)
+        made = recipe.Recipe("card", "", (), "", (tmp_path,), None, Apt())
+        digests.add(made.digest)
+        with tarfile.open(fileobj=io.BytesIO(made.overlay())) as tar:
+            assert tar.getmember("./wants").linkname == target
+    assert len(digests) == 2
 
 
 def test_no_template_mark_is_left() -> None:

@@ -89,7 +89,7 @@ rename_user() { # OLD
   usermod --login "$user" "$1"
 }
 
-# A power cut while somebody was renamed, here or by userconf, leaves the old home where it was, and a name for the new one.
+# A power cut while somebody was renamed, here or by userconf, leaves the old home, and only the name of the new one.
 own_home() { # USER
   home=$(getent passwd "$1" | cut -d: -f6)
   for old in /home/*; do

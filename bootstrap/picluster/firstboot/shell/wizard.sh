@@ -1,8 +1,9 @@
 # shellcheck shell=sh disable=SC2154 # the values stand before it
 
-# The stock image asks for a user on its screen and holds multi-user.target back until somebody answers (userconf-pi), and
-# with it the last stage of cloud-init, runcmd. It asks although the user is there, because he has no password. To disable
-# it is not enough: this boot has it in the queue, and some builds of cloud-init enable it anew once they have made a user.
+# The stock image asks for a user on its screen and holds multi-user.target back until somebody answers (userconf-pi),
+# and with it the last stage of cloud-init, runcmd. It asks although the user is there, because he has no password. To
+# disable it is not enough: this boot has it in the queue, and some builds of cloud-init enable it anew once they have
+# made a user.
 no_wizard() {
   [ -e /usr/lib/systemd/system/userconfig.service ] || return 0
   rm -f /etc/xdg/autostart/piwiz.desktop
