@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import sys
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,9 @@ from cardkit import Judge, run
 from clikit import burn, host_name
 from readerkit import Machine, reader
 
+from picluster.commands import places
 from picluster.fat import read_tree
+from picluster.filetarget import FileTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -266,3 +269,26 @@ def test_after_an_interrupt_the_line_to_go_on_with_is_told(
     assert burn("--device", "/dev/sdb", "--yes", names="red[1-2]", ips="192.168.63.[11-12]") == 130
     again = "picluster burn --name red2 --replace --device /dev/sdb --yes"
     assert capsys.readouterr().err.endswith(f"picluster burn: interrupted; not burnt: red2 (again with: {again})\n")
+
+
+def test_two_burns_do_not_write_to_one_folder(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = threading.Event()
+    started = threading.Event()
+
+    class Waiting(FileTarget):
+        def sync(self) -> None:
+            started.set()
+            lock.wait(30)
+            super().sync()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(places, "FileTarget", Waiting)
+        first = threading.Thread(target=lambda: burn("-o", "out"))
+        first.start()
+        assert started.wait(30)
+        assert burn("-o", "out", names="green[1-2]", ips="192.168.64.[11-12]") == 2
+        lock.set()
+        first.join(30)
+    assert "another burn writes to out" in capsys.readouterr().err
+    assert sorted(path.name for path in (bench / "out").iterdir()) == ["red1.img", "red2.img", "red3.img"]
+    assert not (bench / "inventories/green").exists()

@@ -274,7 +274,10 @@ def _execute(job: _Job, report: Report) -> int:
 
     try:
         for places, image in zip(job.places.rounds(report), _readings(job.image), strict=False):
-            cards = [burn.Card(place.name, place.title, place.open, job.patches[place.name]) for place in places]
+            cards = [
+                burn.Card(place.name, place.title, place.open, job.patches[place.name], place.capacity)
+                for place in places
+            ]
             results += _burn_round(job, image, cards, report)
     except KeyboardInterrupt:
         if not left():

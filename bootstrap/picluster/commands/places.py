@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from picluster import devices
+from filelock import FileLock, Timeout
+
+from picluster import cache, devices
 from picluster.commands import path as a_path
 from picluster.commands import planning, somebody_to_ask
 from picluster.devices import rounds, safety
@@ -36,11 +39,13 @@ class Place:
         name: The node.
         title: The file or device, for people.
         open: Opens it.
+        capacity: Bytes it holds, None for a file.
     """
 
     name: str
     title: str
     open: Callable[[], Target]
+    capacity: int | None = None
 
 
 class Places(Protocol):
@@ -176,6 +181,7 @@ class _Files:
     def confirm(self, report: Report) -> None:  # noqa: ARG002 - nothing is asked
         """Ask nothing: an image file of the same name is replaced, as by any other tool that writes files."""
         try:
+            self._lock()
             self._folder.mkdir(parents=True, exist_ok=True)
             # Whether a file can be made there, no permission bits tell.
             with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".picluster-"):
@@ -185,6 +191,17 @@ class _Files:
                 f"image files cannot be written to {self._folder} ({error.strerror or error}): "
                 "choose another directory with -o"
             ) from error
+
+    def _lock(self) -> None:
+        """Keep a second burn out of the folder; the lock goes with this process."""
+        name = hashlib.sha256(str(self._folder.absolute()).encode()).hexdigest()[:16]
+        path = cache.root() / "locks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._locked = FileLock(path)
+        try:
+            self._locked.acquire(timeout=0)
+        except Timeout as error:
+            raise PiclusterError(f"another burn writes to {self._folder}: wait for it, or give another -o") from error
 
     def rounds(self, report: Report) -> Iterator[Sequence[Place]]:  # noqa: ARG002 - nothing is to be swapped
         yield [Place(name, str(path), _opener(FileTarget, path)) for name, path in self._paths.items()]
@@ -260,7 +277,7 @@ class _Readers:
 
         swap = rounds.Swap(self.selection, need=self.need, is_ours=self._is_ours)
         for slots in rounds.rounds(self.names, swap, rounds.Watch(self.machine.devices, say)):
-            yield [Place(slot.name, slot.device.path, self._opener(slot.device)) for slot in slots]
+            yield [Place(one.name, one.device.path, self._opener(one.device), one.device.size) for one in slots]
 
     def _opener(self, device: Device) -> Callable[[], Target]:
         unmount = device.path in self.selection.forced
