@@ -39,7 +39,7 @@ class Full:
     [
         (identity, "Node", {"hostname": "red1", "hosts": {"red1": "10.0.0.2"}, "arch": "arm64"}),
         (static_address, "Node", ADDRESS),
-        (sshd_policy, "Sshd", {"user": "pi", "settings": {}}),
+        (sshd_policy, "Node", {"user": "pi", "settings": {}}),
         (docker_engine, "Engine", {"state": "present", "daemon": {}, "users": []}),
         (docker_engine, "Engine", {"state": "absent", "daemon": {}, "users": []}),
     ],
