@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _hadoop_config, _k3s
+from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s
 from ansible_collections.picluster.cloud.plugins.modules.hadoop_node import DEFAULT_MEMORY, read_settings
 from ansible_collections.picluster.cloud.plugins.modules.sshd_policy import merged_policy
 from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec, is_decided_later, value_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
 def _k3s_wish(**settings: Any) -> None:  # noqa: ANN401 - a user's YAML values
@@ -50,6 +50,10 @@ def _judge_ssh(value: Mapping[str, Any]) -> None:
     merged_policy({keyword: "later" if is_decided_later(said) else said for keyword, said in value.items()})
 
 
+def _known(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if not is_decided_later(value)]
+
+
 _JUDGES: dict[str, Callable[[Any], object]] = {
     "k3s_version": _k3s.kubernetes_version,
     "k3s_config": lambda value: _k3s_wish(config=value),
@@ -57,6 +61,11 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     "hadoop_memory": _judge_memory,
     "hadoop_properties": _judge_properties,
     "ssh_settings": _judge_ssh,
+    "firewall_node_ports": lambda value: _firewall.parse_node_ports(_known(value)),
+    "firewall_public_ports": lambda value: _firewall.parse_ports(_known(value), "public_ports"),
+    "firewall_ssh_port": _firewall.check_ssh_port,
+    "firewall_management": lambda value: _firewall.parse_networks(_known(value), "management"),
+    "firewall_container_interfaces": lambda value: _firewall.check_containers(_known(value), ""),
 }
 
 
