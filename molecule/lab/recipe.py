@@ -48,7 +48,8 @@ CARD_PACKAGES = (
     "systemd-sysv",
     "systemd-timesyncd",
 )
-GATEWAY_PACKAGES = ("dnsmasq-base", "iproute2", "nftables")
+# nmap is for the stranger, who is run from the same image.
+GATEWAY_PACKAGES = ("dnsmasq-base", "iproute2", "nftables", "nmap")
 GATEWAY_SUITE = "trixie"
 # Raised when the way an image is put together changes without its files changing.
 FORMAT = 1
