@@ -1,0 +1,439 @@
+# Copyright: the picluster authors
+# SPDX-License-Identifier: Apache-2.0
+"""The node's half of commit-confirm: what a change replaces is kept, and comes back unless somebody confirms in time.
+
+A module arms before it changes anything, then changes; the controller logs in afresh and confirms. Whatever ends the
+window otherwise (nobody confirms, a kill, a power cut) the old files come back: by a timer, or by a unit at the next
+boot, before the network and sshd start. The program that does so is a shell script, because Ansible is not there then
+and Python may be what is broken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import shlex
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.picluster.cloud.plugins.module_utils._files import read_text, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    # AnsibleModule.run_command, or what looks like it.
+    Run = Callable[[list[str]], tuple[int, str, str]]
+
+FOLDER = "/var/lib/picluster/rollback"
+UNIT = "picluster-rollback.service"
+UNIT_PATH = f"/etc/systemd/system/{UNIT}"
+# Lies in /run, so that it is gone after a reboot: by it the unit tells the boot after a power cut from the one in which
+# the rollback was armed (systemd starts what sysinit.target wants whenever it starts something else).
+MARKERS = "/run/picluster-rollback"
+
+# Options of every module that arms, beside the documentation fragment picluster.cloud.confirmed.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "confirm_within": {"type": "int", "default": 60},
+    # No secret: whoever can use it on the node is root there.
+    "confirm_token": {"type": "str", "no_log": False},
+}
+SHORTEST, LONGEST = 10, 3600
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+_TOKEN = re.compile(r"[0-9a-f]{16,64}")
+
+SCRIPT = r"""#!/bin/sh
+# Written by picluster. Puts back what a change replaced and nobody confirmed.
+#   restore NAME [TOKEN]   now; with TOKEN only if that arming is the present one
+#   restore --boot         all, at boot, before network and sshd start
+# May be killed at any point and run again. Exit 1: a file could not be put back, run again.
+set -u
+LC_ALL=C
+here=$(cd "$(dirname "$0")" && pwd) || exit 1
+status=0
+
+back() { # back SAVED PATH: by a link, which a full card does not refuse
+    temporary=$(dirname "$2")/.$(basename "$2").picluster-back
+    mkdir -p "$(dirname "$2")" && rm -f "$temporary" || return 1
+    ln -P "$1" "$temporary" 2>/dev/null || cp -Pp "$1" "$temporary" || return 1
+    mv -fT "$temporary" "$2" && sync "$(dirname "$2")"
+}
+
+gone() { # gone PATH
+    rm -f "$1" || return 1
+    if [ -d "$(dirname "$1")" ]; then sync "$(dirname "$1")"; fi
+}
+
+restore() { # restore NAME WORD [TOKEN]: files, then the manifest's commands with that word
+    folder=$here/$1
+    if [ -e "$folder/manifest" ]; then
+        [ -z "${3-}" ] || grep -qx "token $3" "$folder/manifest" || return 0
+        # From here on a confirm is too late.
+        mv -f "$folder/manifest" "$folder/restoring" || return 1
+    fi
+    [ -e "$folder/restoring" ] || return 0
+    failed=0
+    while IFS=' ' read -r word rest; do
+        case $word in
+            file) back "$folder/${rest%% *}" "${rest#* }" || failed=1 ;;
+            none) gone "$rest" || failed=1 ;;
+        esac
+    done <"$folder/restoring"
+    if [ "$failed" = 1 ]; then
+        echo "picluster: not all files of $1 could be put back" >&2
+        return 1
+    fi
+    while IFS=' ' read -r word rest; do
+        [ "$word" = "$2" ] || continue
+        tries=0
+        until timeout 90 sh -c "$rest" </dev/null 9>&-; do
+            tries=$((tries + 1))
+            if [ "$tries" = 3 ]; then
+                echo "picluster: failed, a reboot does it: $rest" >&2
+                break
+            fi
+            sleep 1
+        done
+    done <"$folder/restoring"
+    while IFS=' ' read -r word rest; do
+        if [ "$word" = marker ]; then rm -f "$rest"; fi
+    done <"$folder/restoring"
+    gone "$folder/restoring" || return 1
+    rm -rf "$folder"
+    echo "picluster: $1 was not confirmed and is as it was before"
+}
+
+exec 9>"$here/lock" || exit 1
+if command -v flock >/dev/null; then flock 9; fi
+if [ "$1" = --boot ]; then
+    for folder in "$here"/*/; do
+        folder=${folder%/}
+        for list in "$folder/manifest" "$folder/restoring"; do
+            [ -e "$list" ] || continue
+            marker=$(sed -n 's/^marker //p' "$list")
+            # Armed in this very boot: its timer sees to it.
+            if [ -e "$marker" ]; then continue 2; fi
+            restore "$(basename "$folder")" boot || status=1
+            break
+        done
+    done
+else
+    restore "$1" run "${2-}" || status=1
+fi
+exit "$status"
+"""
+
+UNIT_TEXT = f"""# Written by picluster. Does nothing unless a change was under way, unconfirmed, when the power went.
+[Unit]
+Description=Put back unconfirmed changes of network, sshd and firewall
+DefaultDependencies=no
+RequiresMountsFor=/var/lib/picluster /etc
+After=local-fs.target systemd-remount-fs.service
+Before=sysinit.target network-pre.target picluster-firewall.service systemd-networkd.service networking.service
+Before=ssh.service ssh.socket
+Wants=network-pre.target
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh {FOLDER}/restore --boot
+
+[Install]
+WantedBy=sysinit.target
+"""
+
+
+@dataclass(frozen=True)
+class State:
+    """What is armed.
+
+    Attributes:
+        token: The arming's.
+        files: The paths that would come back.
+        restoring: The way back has begun (and was killed, if nobody holds the lock); a confirm is too late.
+    """
+
+    token: str
+    files: tuple[str, ...]
+    restoring: bool = False
+
+
+def check_window(seconds: int) -> int:
+    """Return `seconds`; raise ValueError if it is no sensible time to log in again."""
+    if not SHORTEST <= seconds <= LONGEST:
+        raise ValueError(
+            f"confirm_within is {seconds}, wanted are {SHORTEST} to {LONGEST} seconds in which a new login must succeed"
+        )
+    return seconds
+
+
+class Rollback:
+    """One named rollback of a node.
+
+    In a module::
+
+        rollback = Rollback(module.run_command, "sshd")
+        if wanted != present or rollback.state():
+            confirm = rollback.arm(seconds, token, [DROPIN], [["systemctl", "reload", "ssh.service"]])
+            try:
+                ...  # change the files, put them in force
+            except (ValueError, OSError):
+                rollback.undo()  # files and commands, at once
+                raise
+            module.exit_json(changed=True, confirm=confirm)  # the action plugin takes it from here
+
+    Attributes:
+        name: What is rolled back: one word such as sshd.
+    """
+
+    def __init__(self, run: Run, name: str, root: Path = Path("/")) -> None:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"a rollback is called {name!r}, wanted are small letters, digits, _ and -")
+        self.name = name
+        self._run = run
+        self._root = root
+        self._home = root / FOLDER.lstrip("/")
+        self._folder = self._home / name
+        self._marker = root / MARKERS.lstrip("/") / name
+
+    def state(self) -> State | None:
+        """Return what is armed, or None."""
+        for part in ("manifest", "restoring"):
+            text = read_text(str(self._folder / part))
+            if text is not None:
+                return _state(text, restoring=part == "restoring")
+        return None
+
+    def arm(
+        self,
+        seconds: int,
+        token: str | None,
+        files: Sequence[str],
+        restore: Sequence[Sequence[str]],
+        at_boot: Sequence[Sequence[str]] = (),
+    ) -> dict[str, Any]:
+        """Keep `files` as they are and let them come back after `seconds`; nothing may have been changed before.
+
+        Armed already (by a run that was killed), the older state stays the one that comes back, for the files of both.
+
+        Args:
+            seconds: from now until the node goes back, unless `confirm` comes first.
+            token: the caller's mark of this arming, hexadecimal; None makes one.
+            files: absolute paths that are going to change, be made or be removed; text, binary or symbolic links.
+            restore: commands that put the files in force, after they are back.
+            at_boot: commands for the same at boot, before network and sshd start; most changes need none then. They
+                must not talk to services.
+
+        Returns:
+            What the module hands to its action plugin as `confirm`: name, token, within.
+
+        Raises:
+            ValueError: it cannot be armed; one sentence. Nothing is armed then that was not before.
+            OSError: the same, for the card's reasons.
+        """
+        check_window(seconds)
+        token = token or secrets.token_hex(16)
+        if not _TOKEN.fullmatch(token):
+            raise ValueError(f"confirm_token is {token!r}, wanted are 16 to 64 hexadecimal digits")
+        self._install()
+        before = self.state()
+        if before and before.restoring:
+            # It would be wrong to keep files that are half way back.
+            self.undo()
+        with self._locked():
+            old = read_text(str(self._folder / "manifest"))
+            if old is None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._folder.mkdir(mode=0o700)
+            lines = self._manifest(token, old or "", files, restore, at_boot)
+            _sync(self._folder)
+            self._start_timer(seconds, token)
+            self._marker.parent.mkdir(mode=0o700, exist_ok=True)
+            self._marker.touch()
+            write_atomically(self._folder / "manifest", "".join(f"{line}\n" for line in lines), 0o600)
+            _sync(self._folder)
+            _sync(self._home)
+        if old is not None:
+            self._stop_timer(_state(old).token)
+        return {"name": self.name, "token": token, "within": seconds}
+
+    def confirm(self, token: str) -> bool:
+        """Make permanent what was changed since it was armed with `token`; False if that has been done before.
+
+        Raises:
+            ValueError: it is too late, or another run has armed since; one sentence.
+        """
+        done = self._home / f"{self.name}.confirmed"
+        if not self._home.is_dir():
+            raise ValueError(f"nothing waits for a confirmation under the name {self.name}: run the playbook again")
+        with self._locked():
+            present = self.state()
+            if present is None or present.restoring:
+                # An answer that was lost on its way, and is asked for again.
+                if not present and token == _token(read_text(str(done)) or ""):
+                    return False
+                raise ValueError(
+                    f"the confirmation of {self.name} came too late, the node has gone back to what it was before: "
+                    "run the playbook again"
+                )
+            if present.token != token:
+                raise ValueError(
+                    f"another run has changed {self.name} since: let it finish, then run the playbook again"
+                )
+            (self._folder / "manifest").replace(done)
+            _sync(self._home)
+            self._marker.unlink(missing_ok=True)
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._stop_timer(token)
+        return True
+
+    def undo(self, token: str | None = None) -> bool:
+        """Go back now, or wait for a way back that has begun; False if there is nothing to go back from.
+
+        Args:
+            token: only if it is this arming; None takes any.
+
+        Raises:
+            ValueError: a file could not be put back; the timer tries again.
+        """
+        present = self.state()
+        if present is None or (token is not None and present.token != token and not present.restoring):
+            return False
+        command = ["/bin/sh", str(self._home / "restore"), self.name, *([token] if token else [])]
+        rc, out, err = self._run(command)
+        if rc != 0:
+            raise ValueError(f"the node could not go back to what it was: {_words(out, err)}; it tries again")
+        self._stop_timer(present.token)
+        return True
+
+    def _install(self) -> None:
+        """Have program and boot unit on the node."""
+        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._home.chmod(0o700)
+        script = self._home / "restore"
+        if read_text(str(script)) != SCRIPT:
+            write_atomically(script, SCRIPT, 0o700)
+            _sync(self._home)
+        unit = self._root / UNIT_PATH.lstrip("/")
+        wanted = unit.parent / "sysinit.target.wants" / UNIT
+        if read_text(str(unit)) == UNIT_TEXT and wanted.is_symlink():
+            return
+        unit.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(unit, UNIT_TEXT)
+        _sync(unit.parent)
+        rc, out, err = self._run(["systemctl", "enable", UNIT])
+        if rc != 0:
+            raise ValueError(f"systemctl enable {UNIT} failed, without which nothing is changed: {_words(out, err)}")
+        if wanted.parent.is_dir():
+            _sync(wanted.parent)
+
+    def _manifest(
+        self,
+        token: str,
+        old: str,
+        files: Sequence[str],
+        restore: Sequence[Sequence[str]],
+        at_boot: Sequence[Sequence[str]],
+    ) -> list[str]:
+        """Save what is not saved yet; return the manifest's lines."""
+        entries = [line for line in old.splitlines() if line.partition(" ")[0] not in {"token", "marker"}]
+        known = set(_state(old).files) if old else set()
+        for number, path in enumerate(dict.fromkeys(files)):
+            place = self._root / path.lstrip("/")
+            if not path.startswith("/") or path != path.strip() or not path.isprintable():
+                raise ValueError(f"{path!r} cannot be kept: wanted is an absolute path without line breaks")
+            if str(place) not in known:
+                entries.append(self._save(place, f"{token}-{number}"))
+        commands = [f"run {shlex.join(command)}" for command in restore]
+        commands += [f"boot {shlex.join(command)}" for command in at_boot]
+        entries += [command for command in dict.fromkeys(commands) if command not in entries]
+        if any("\n" in entry for entry in entries):
+            raise ValueError("a command of a rollback has a line break in it")
+        return [f"token {token}", f"marker {self._marker}", *entries]
+
+    def _save(self, place: Path, name: str) -> str:
+        """Keep one file with owner and mode; return its line."""
+        saved = self._folder / name
+        saved.unlink(missing_ok=True)
+        try:
+            status = place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return f"none {place}"
+        if stat.S_ISLNK(status.st_mode):
+            saved.symlink_to(place.readlink())
+        elif stat.S_ISREG(status.st_mode):
+            write_atomically(saved, place.read_bytes(), stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid))
+        else:
+            raise ValueError(f"{place} is neither a file nor a link: move it away")
+        return f"file {name} {place}"
+
+    def _start_timer(self, seconds: int, token: str) -> None:
+        # Restart: a way back that is killed, or meets a full card, is tried again.
+        rc, out, err = self._run(
+            [
+                "systemd-run",
+                f"--unit={self._timer(token)}",
+                f"--on-active={seconds}s",
+                "--timer-property=AccuracySec=100ms",
+                "--property=Type=oneshot",
+                "--property=Restart=on-failure",
+                "--property=RestartSec=5s",
+                f"--description=Put {self.name} back unless it is confirmed",
+                "/bin/sh",
+                str(self._home / "restore"),
+                self.name,
+                token,
+            ]
+        )
+        if rc != 0:
+            raise ValueError(f"no timer could be started, without which nothing is changed: {_words(out, err)}")
+
+    def _stop_timer(self, token: str) -> None:
+        # Its failure does no harm: a timer that fires for an arming that is over does nothing.
+        self._run(["systemctl", "stop", f"{self._timer(token)}.timer"])
+
+    def _timer(self, token: str) -> str:
+        return f"picluster-rollback-{self.name}-{token[:16]}"
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep others out, the shell script too; a killed holder lets go."""
+        with (self._home / "lock").open("w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _token(text: str) -> str:
+    return text.partition("token ")[2].partition("\n")[0]
+
+
+def _state(text: str, *, restoring: bool = False) -> State:
+    files = []
+    for line in text.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "none":
+            files.append(rest)
+        elif word == "file":
+            files.append(rest.partition(" ")[2])
+    return State(_token(text), tuple(files), restoring)
+
+
+def _sync(folder: Path) -> None:
+    """Let a folder's names survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _words(out: str, err: str) -> str:
+    return " ".join((err or out).split())

@@ -1,0 +1,86 @@
+#!/usr/bin/python
+# Copyright: the picluster authors
+# SPDX-License-Identifier: Apache-2.0
+"""Make a change permanent that would otherwise take itself back, or take it back at once."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: confirm
+short_description: Confirm a change that could have locked the owner out
+description:
+  - Modules that change sshd, the firewall or the address arm a rollback on the node first. This module stops it.
+  - That it could be run at all is the proof, so it must come over a connection that was opened after the change. The
+    action plugins of those modules do that; playbooks do not call this module.
+version_added: 0.1.0
+options:
+  name:
+    description: What was changed, such as V(sshd).
+    type: str
+    required: true
+  token:
+    description: The mark of the change; one that is not the present one confirms nothing.
+    type: str
+    required: true
+  state:
+    description: Whether to make the change permanent, or to take it back at once.
+    type: str
+    choices: [confirmed, undone]
+    default: confirmed
+attributes:
+  check_mode:
+    support: full
+    description: Does nothing.
+  diff_mode:
+    support: none
+    description: The change itself was shown by the module that made it.
+  idempotent:
+    support: full
+    description: A second call with the same token changes nothing.
+author: The picluster authors
+"""
+
+EXAMPLES = r"""
+- name: Keep the new policy of sshd
+  picluster.cloud.confirm:
+    name: sshd
+    token: 6f1ed002ab5595859014ebf0951522d9
+"""
+
+RETURN = r"""
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.picluster.cloud.plugins.module_utils._files import card_trouble
+from ansible_collections.picluster.cloud.plugins.module_utils._rollback import Rollback
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "token": {"type": "str", "required": True, "no_log": False},
+            "state": {"type": "str", "choices": ["confirmed", "undone"], "default": "confirmed"},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    if module.check_mode:
+        module.exit_json(changed=False)
+    try:
+        rollback = Rollback(module.run_command, options["name"])
+        if options["state"] == "undone":
+            changed = rollback.undo(options["token"])
+        else:
+            changed = rollback.confirm(options["token"])
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=card_trouble(error))
+    module.exit_json(changed=changed)
+
+
+if __name__ == "__main__":
+    main()

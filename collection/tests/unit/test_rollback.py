@@ -1,0 +1,330 @@
+"""The node's half of commit-confirm, with the real shell script in a temporary root and a systemctl that only notes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ansible_collections.picluster.cloud.plugins.module_utils import _rollback
+from ansible_collections.picluster.cloud.plugins.module_utils._rollback import Rollback
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+TOKEN, OTHER = "a" * 32, "b" * 32
+RELOAD = ["systemctl", "try-reload-or-restart", "ssh.service"]
+
+
+class Node:
+    """A node in a folder: its systemctl and systemd-run note what they are told."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.calls: list[list[str]] = []
+        self.broken: set[str] = set()
+        programs = root / "bin"
+        programs.mkdir()
+        self.log = root / "log"
+        self.log.touch()
+        fake = programs / "systemctl"
+        fake.write_text(f'#!/bin/sh\necho "$*" >>{self.log}\n[ ! -e {root}/refuse ]\n')
+        fake.chmod(0o755)
+        self.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+        self.rollback = Rollback(self.run, "sshd", root)
+        self.home = root / "var/lib/picluster/rollback"
+        self.files = {"changed": self.write("/etc/changed", "old\n"), "made": root / "etc/made"}
+
+    def write(self, path: str, text: str, mode: int = 0o640) -> Path:
+        place = self.root / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+        place.chmod(mode)
+        return place
+
+    def run(self, command: Sequence[str]) -> tuple[int, str, str]:
+        self.calls.append(list(command))
+        if command[0] in self.broken:
+            return 1, "", f"{command[0]} is broken"
+        if command[:2] == ["systemctl", "enable"]:
+            wants = self.root / "etc/systemd/system/sysinit.target.wants"
+            wants.mkdir(exist_ok=True)
+            (wants / command[2]).symlink_to(f"../{command[2]}")
+        if command[0] != "/bin/sh":
+            return 0, "", ""
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    def arm(self, token: str = TOKEN, **options: Sequence[Sequence[str]]) -> None:
+        self.rollback.arm(60, token, ["/etc/changed", "/etc/made"], [RELOAD], **options)
+
+    def change(self) -> None:
+        self.files["changed"].write_text("new\n")
+        self.files["changed"].chmod(0o600)
+        self.files["made"].write_text("new\n")
+
+    def restore(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["/bin/sh", str(self.home / "restore"), *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+
+    def power_cut(self) -> None:
+        shutil.rmtree(self.root / "run")
+
+    @property
+    def commands(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+    def assert_old(self) -> None:
+        assert self.files["changed"].read_text() == "old\n"
+        assert self.files["changed"].stat().st_mode & 0o7777 == 0o640
+        assert not self.files["made"].exists()
+        assert self.rollback.state() is None
+        assert not (self.home / "sshd").exists()
+        assert list((self.root / "etc").glob(".*")) == []
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    (tmp_path / "run").mkdir()
+    return Node(tmp_path)
+
+
+def test_what_nobody_confirms_comes_back(node: Node) -> None:
+    node.arm()
+    node.change()
+    assert node.restore("sshd", TOKEN).returncode == 0
+    node.assert_old()
+    assert node.commands == [" ".join(RELOAD[1:])]
+
+
+def test_what_is_confirmed_stays_and_leaves_no_copies(node: Node) -> None:
+    node.arm()
+    node.change()
+    assert node.rollback.confirm(TOKEN)
+    assert node.restore("sshd", TOKEN).returncode == 0
+    assert node.restore("--boot").returncode == 0
+    assert node.files["changed"].read_text() == "new\n"
+    assert not (node.home / "sshd").exists()
+    assert node.commands == []
+    assert node.calls[-1] == ["systemctl", "stop", f"picluster-rollback-sshd-{TOKEN[:16]}.timer"]
+
+
+def test_a_confirmation_asked_for_twice_is_no_error(node: Node) -> None:
+    node.arm()
+    assert node.rollback.confirm(TOKEN)
+    assert not node.rollback.confirm(TOKEN)
+
+
+def test_a_power_cut_in_the_window_ends_in_the_old_state_without_asking_services(node: Node) -> None:
+    node.arm(at_boot=[["systemctl", "--at-boot"]])
+    node.change()
+    node.power_cut()
+    assert node.restore("--boot").returncode == 0
+    node.assert_old()
+    assert node.commands == ["--at-boot"]
+
+
+def test_the_boot_unit_leaves_alone_what_was_armed_in_this_boot(node: Node) -> None:
+    node.arm()
+    node.change()
+    assert node.restore("--boot").returncode == 0
+    assert node.files["changed"].read_text() == "new\n"
+    assert node.rollback.state() is not None
+
+
+def test_everything_is_ready_before_the_module_may_change_anything(node: Node) -> None:
+    confirm = node.rollback.arm(90, TOKEN, ["/etc/changed"], [RELOAD])
+    assert confirm == {"name": "sshd", "token": TOKEN, "within": 90}
+    assert node.home.stat().st_mode & 0o7777 == 0o700
+    assert (node.home / "sshd").stat().st_mode & 0o7777 == 0o700
+    timer = next(call for call in node.calls if call[0] == "systemd-run")
+    assert "--on-active=90s" in timer
+    assert timer[-3:] == [str(node.home / "restore"), "sshd", TOKEN]
+    assert ["systemctl", "enable", "picluster-rollback.service"] in node.calls
+    state = node.rollback.state()
+    assert state == _rollback.State(TOKEN, (str(node.files["changed"]),))
+
+
+def test_the_unit_is_installed_once(node: Node) -> None:
+    node.arm()
+    node.rollback.confirm(TOKEN)
+    node.calls.clear()
+    node.arm(OTHER)
+    assert not any(call[:2] == ["systemctl", "enable"] for call in node.calls)
+
+
+@pytest.mark.parametrize("program", ["systemd-run", "systemctl"])
+def test_where_nothing_would_bring_it_back_nothing_is_armed(node: Node, program: str) -> None:
+    node.broken.add(program)
+    with pytest.raises(ValueError, match=f"without which nothing is changed: {program} is broken"):
+        node.arm()
+    assert node.rollback.state() is None
+
+
+def test_a_late_confirmation_says_that_the_node_went_back(node: Node) -> None:
+    node.arm()
+    node.restore("sshd", TOKEN)
+    with pytest.raises(ValueError, match="came too late, the node has gone back"):
+        node.rollback.confirm(TOKEN)
+
+
+def test_a_confirmation_of_an_earlier_run_confirms_nothing(node: Node) -> None:
+    node.arm()
+    node.arm(OTHER)
+    with pytest.raises(ValueError, match="another run has changed sshd since"):
+        node.rollback.confirm(TOKEN)
+    assert node.rollback.state() is not None
+
+
+def test_a_confirmation_of_nothing_says_so(node: Node) -> None:
+    with pytest.raises(ValueError, match="nothing waits for a confirmation"):
+        node.rollback.confirm(TOKEN)
+
+
+def test_a_rerun_in_the_window_keeps_what_was_there_before_the_first(node: Node) -> None:
+    also = node.write("/etc/also", "old too\n")
+    node.arm()
+    node.change()
+    node.rollback.arm(60, OTHER, ["/etc/changed", "/etc/also"], [RELOAD, ["systemctl", "more"]])
+    also.write_text("new\n")
+    # The first run's timer means nothing any more.
+    assert node.restore("sshd", TOKEN).returncode == 0
+    assert node.files["changed"].read_text() == "new\n"
+    assert node.restore("sshd", OTHER).returncode == 0
+    node.assert_old()
+    assert also.read_text() == "old too\n"
+    assert node.commands == [" ".join(RELOAD[1:]), "more"]
+    assert ["systemctl", "stop", f"picluster-rollback-sshd-{TOKEN[:16]}.timer"] in node.calls
+
+
+def test_a_module_that_fails_midway_goes_back_at_once(node: Node) -> None:
+    node.arm()
+    node.change()
+    assert node.rollback.undo()
+    node.assert_old()
+    assert not node.rollback.undo()
+
+
+def test_only_the_arming_in_question_is_undone(node: Node) -> None:
+    node.arm(OTHER)
+    node.change()
+    assert not node.rollback.undo(TOKEN)
+    assert node.files["changed"].read_text() == "new\n"
+    assert node.rollback.undo(OTHER)
+
+
+def test_a_way_back_that_was_killed_is_gone_to_its_end_by_the_next_boot(node: Node) -> None:
+    node.arm()
+    node.change()
+    # As a kill between the two files leaves it.
+    (node.home / "sshd/manifest").rename(node.home / "sshd/restoring")
+    node.files["made"].unlink()
+    with pytest.raises(ValueError, match="too late"):
+        node.rollback.confirm(TOKEN)
+    node.power_cut()
+    assert node.restore("--boot").returncode == 0
+    node.assert_old()
+
+
+def test_a_way_back_that_was_killed_is_gone_to_its_end_by_the_next_run(node: Node) -> None:
+    node.arm()
+    node.change()
+    (node.home / "sshd/manifest").rename(node.home / "sshd/restoring")
+    node.arm(OTHER)
+    assert node.files["changed"].read_text() == "old\n"
+    assert node.rollback.state() is not None
+
+
+def test_an_arming_that_was_killed_before_it_was_complete_restores_nothing(node: Node) -> None:
+    node.arm()
+    node.change()
+    (node.home / "sshd/manifest").unlink()
+    assert node.restore("sshd", TOKEN).returncode == 0
+    assert node.restore("--boot").returncode == 0
+    assert node.files["changed"].read_text() == "new\n"
+
+
+def test_a_file_that_cannot_be_put_back_is_tried_again(node: Node) -> None:
+    node.arm()
+    node.change()
+    node.files["changed"].unlink()
+    node.files["changed"].mkdir()
+    (node.files["changed"] / "x").touch()
+    assert node.restore("sshd", TOKEN).returncode == 1
+    assert "not all files of sshd could be put back" in node.restore("sshd", TOKEN).stderr
+    shutil.rmtree(node.files["changed"])
+    assert node.restore("sshd", TOKEN).returncode == 0
+    node.assert_old()
+
+
+def test_a_command_that_fails_does_not_keep_the_files_from_coming_back(node: Node) -> None:
+    (node.root / "refuse").touch()
+    node.arm()
+    node.change()
+    done = node.restore("sshd", TOKEN)
+    assert done.returncode == 0
+    assert "failed, a reboot does it" in done.stderr
+    assert len(node.commands) == 3
+    node.assert_old()
+
+
+def test_links_and_names_with_blanks_come_back_as_they_were(node: Node) -> None:
+    link = node.root / "etc/a link"
+    link.symlink_to("../elsewhere")
+    node.rollback.arm(60, TOKEN, ["/etc/a link", "/etc/no such  file"], [])
+    link.unlink()
+    link.write_text("new")
+    (node.root / "etc/no such  file").write_text("new")
+    assert node.restore("sshd", TOKEN).returncode == 0
+    assert os.readlink(link) == "../elsewhere"  # noqa: PTH115
+    assert not (node.root / "etc/no such  file").exists()
+
+
+def test_a_removed_folder_is_made_again(node: Node) -> None:
+    deep = node.write("/etc/deep/er", "old\n")
+    node.rollback.arm(60, TOKEN, ["/etc/deep/er"], [])
+    shutil.rmtree(deep.parent)
+    assert node.restore("sshd", TOKEN).returncode == 0
+    assert deep.read_text() == "old\n"
+
+
+@pytest.mark.parametrize("path", ["relative", "/two\nlines", "/blank ", ""])
+def test_a_path_that_the_script_could_not_read_is_refused(node: Node, path: str) -> None:
+    with pytest.raises(ValueError, match="wanted is an absolute path"):
+        node.rollback.arm(60, TOKEN, [path], [])
+    assert node.rollback.state() is None
+
+
+def test_a_folder_cannot_be_kept(node: Node) -> None:
+    with pytest.raises(ValueError, match="neither a file nor a link"):
+        node.rollback.arm(60, TOKEN, ["/etc"], [])
+
+
+@pytest.mark.parametrize("seconds", [0, 9, 3601, -1])
+def test_a_window_that_makes_no_sense_is_refused(node: Node, seconds: int) -> None:
+    with pytest.raises(ValueError, match=f"confirm_within is {seconds}, wanted are 10 to 3600"):
+        node.rollback.arm(seconds, TOKEN, [], [])
+
+
+@pytest.mark.parametrize("token", ["short", "a" * 31 + "\n", "../../../../etc/passwd"])
+def test_a_token_that_is_none_is_refused(node: Node, token: str) -> None:
+    with pytest.raises(ValueError, match="confirm_token"):
+        node.rollback.arm(60, token, [], [])
+
+
+def test_a_name_that_is_no_word_is_refused() -> None:
+    with pytest.raises(ValueError, match="wanted are small letters"):
+        Rollback(lambda _: (0, "", ""), "../x")
+
+
+def test_the_script_is_plain_shell(tmp_path: Path) -> None:
+    script = tmp_path / "restore"
+    script.write_text(_rollback.SCRIPT)
+    for judge in (["dash", "-n"], ["shellcheck"]):
+        if shutil.which(judge[0]):
+            done = subprocess.run([*judge, str(script)], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout
