@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from lab.engine import LABEL, Container
 from lab.errors import LabError
@@ -60,7 +60,7 @@ class Stranger:
         self._image = image
         self._container = f"{cluster}-{NAME}"
 
-    def __enter__(self) -> Stranger:
+    def __enter__(self) -> Self:
         self._leave()
         self._engine.start(
             Container(
@@ -119,9 +119,7 @@ class Stranger:
         finally:
             for node in nodes:
                 self._run(node.container, ["sh", "-euc", f"echo 1 >{IPV6}"])
-        return {
-            node.name: {"ipv4": four.get(node.address, []), "ipv6": six.get(node.link_local, [])} for node in nodes
-        }
+        return {node.name: {"ipv4": four.get(node.address, []), "ipv6": six.get(node.link_local, [])} for node in nodes}
 
     def _nmap(self, addresses: Sequence[str], ports: str, *more: str) -> dict[str, list[int]]:
         # Nodes drop what they do not want, so that nmap would wait long for each port if it was left to itself.

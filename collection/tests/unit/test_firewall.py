@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils import _firewall
 from ansible_collections.picluster.cloud.plugins.module_utils._firewall import Policy, Ports
 from ansible_collections.picluster.cloud.plugins.modules import firewall
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NFT = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin")
 
@@ -176,7 +175,7 @@ class FakeModule:
 
     def __init__(self, *, check_mode: bool = False, refuses: str = "") -> None:
         self.check_mode = check_mode
-        self.params = {"lock_timeout": 1}
+        self.params = {"lock_timeout": 1, "confirm_within": 60, "confirm_token": "0" * 16}
         self.live: str | None = None
         self.unit = {"UnitFileState": "", "ActiveState": "inactive"}
         self.refuses = refuses
@@ -210,10 +209,40 @@ def _read(path: str) -> str:
         return stream.read()
 
 
+class FakeRollback:
+    """Keeps one file, as the real one does that has its own tests."""
+
+    armed: tuple[str, str | None] | None = None
+    restoring = False
+
+    def __init__(self, _run: object, name: str) -> None:
+        assert name == "firewall"
+
+    def state(self) -> object:
+        return SimpleNamespace(restoring=FakeRollback.restoring) if FakeRollback.armed else None
+
+    def arm(self, seconds: int, token: str, files: list[str], restore: list[list[str]]) -> dict[str, Any]:
+        path = Path(files[0])
+        FakeRollback.armed = FakeRollback.armed or (files[0], path.read_text("utf-8") if path.exists() else None)
+        return {"name": "firewall", "token": token, "within": seconds}
+
+    def undo(self) -> bool:
+        if FakeRollback.armed is None:
+            return False
+        (path, kept), FakeRollback.armed = FakeRollback.armed, None
+        Path(path).unlink(missing_ok=True)
+        if kept is not None:
+            Path(path).write_text(kept, "utf-8")
+        return True
+
+
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a root folder for the files; nft is said to be there."""
     (tmp_path / "nft").touch()
+    monkeypatch.setattr(firewall, "Rollback", FakeRollback)
+    monkeypatch.setattr(FakeRollback, "armed", None)
+    monkeypatch.setattr(FakeRollback, "restoring", False)
     for name, path in {"RULES": "firewall.nft", "UNIT_FILE": "unit", "NFT": "nft"}.items():
         monkeypatch.setattr(firewall, name, str(tmp_path / path))
     return tmp_path
@@ -225,19 +254,59 @@ def converge(module: FakeModule, of: str) -> firewall.Firewall:
     return made
 
 
+def confirmed(module: FakeModule, of: str) -> firewall.Firewall:
+    made = converge(module, of)
+    FakeRollback.armed = None
+    return made
+
+
 def test_a_second_run_changes_nothing(node: Path) -> None:
     module = FakeModule()
-    assert converge(module, text()).loaded
+    assert confirmed(module, text()).confirm == {"name": "firewall", "token": "0" * 16, "within": 60}
     assert (module.live, module.unit["UnitFileState"], module.unit["ActiveState"]) == (text(), "enabled", "active")
     module.did.clear()
     again = converge(module, text())
-    assert (again.files.changed, again.loaded, module.did) == (False, False, [])
+    assert (again.files.changed, again.loaded, again.confirm, module.did) == (False, False, None, [])
+
+
+def test_rules_that_a_killed_run_left_unconfirmed_are_put_to_the_proof_again(node: Path) -> None:
+    module = FakeModule()
+    converge(module, text())
+    again = converge(module, text())
+    assert again.files.changed
+    assert again.confirm
+    FakeRollback.restoring = True
+    assert converge(module, text()).confirm
+    assert (node / "firewall.nft").read_text("utf-8") == text()
+
+
+def test_a_window_in_which_nobody_could_log_in_is_refused(node: Path) -> None:
+    module = FakeModule()
+    module.params["confirm_within"] = 1
+    with pytest.raises(ValueError, match="confirm_within is 1"):
+        converge(module, text())
+
+
+@pytest.mark.parametrize(
+    ("there", "said"), [("rules", "-f {}\n"), ("none", "delete table inet picluster\n")], ids=["former rules", "none"]
+)
+def test_the_way_back_ends_in_the_former_rules_or_in_none(there: str, said: str, tmp_path: Path) -> None:
+    path, program = tmp_path / "rules", tmp_path / "nft"
+    program.write_text('#!/bin/sh\necho "$@" >>"$0.log"\n', encoding="utf-8")
+    program.chmod(0o755)
+    (tmp_path / there).touch()
+    words = [
+        word.replace(_firewall.RULES, str(path)).replace(_firewall.NFT, str(program)) for word in firewall.BACK[False]
+    ]
+    subprocess.run(words, check=True)
+    assert (tmp_path / "nft.log").read_text("utf-8") == said.format(path)
 
 
 def test_check_mode_says_it_all_and_does_nothing(node: Path) -> None:
     module = FakeModule(check_mode=True)
     asked = converge(module, text())
     assert asked.loaded
+    assert (asked.confirm, FakeRollback.armed) == (None, None)
     assert [entry["after_header"] for entry in asked.files.diff] == [
         str(node / "unit"),
         str(node / "firewall.nft"),
@@ -250,7 +319,7 @@ def test_check_mode_says_it_all_and_does_nothing(node: Path) -> None:
 @pytest.mark.parametrize("live", [None, "table inet picluster {\n}\n"])
 def test_rules_that_somebody_took_away_or_changed_come_back(node: Path, live: str | None) -> None:
     module = FakeModule()
-    converge(module, text())
+    confirmed(module, text())
     module.live = live
     mended = converge(module, text())
     assert mended.loaded
@@ -279,7 +348,7 @@ def test_rules_that_the_kernel_refuses_leave_the_former_file(node: Path, before:
 
 def test_absent_takes_everything_away_and_a_second_time_changes_nothing(node: Path) -> None:
     module = FakeModule()
-    converge(module, text())
+    confirmed(module, text())
     gone = firewall.Firewall(cast("Any", module))
     gone.absent()
     assert gone.files.changed

@@ -14,9 +14,11 @@ description:
     Docker and Kubernetes have set up stays as it is.
   - The nodes and the O(management) networks may reach everything, strangers ssh only. That holds for what containers
     publish and for NodePorts too, which do not pass the input chain.
-  - The rules are judged by C(nft --check) before anything is written, and replaced in one transaction.
+  - The rules are judged by C(nft --check) before anything is written, and replaced in one transaction. They stay
+    only if a new login from the controller gets through them; otherwise the node takes them back by itself.
   - The address that Ansible comes from, as the node sees it, is always let in for ssh.
 version_added: 0.1.0
+extends_documentation_fragment: [picluster.cloud.confirmed]
 options:
   state:
     description: Whether there is to be a firewall; V(absent) takes table, file and unit away.
@@ -112,11 +114,19 @@ from ansible_collections.picluster.cloud.plugins.module_utils._apt import Apt
 from ansible_collections.picluster.cloud.plugins.module_utils._connection import current_connection
 from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
 from ansible_collections.picluster.cloud.plugins.module_utils._firewall import NFT, RULES, TABLE, UNIT
+from ansible_collections.picluster.cloud.plugins.module_utils._rollback import ARGUMENTS, Rollback, check_window
 
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 PACKAGE = "nftables"
 # Loads rules where they bind nobody, to see how the kernel and this release of nft spell them.
 SCRATCH = f'{NFT} -f "$1" && {NFT} --stateless list table {TABLE}'
+
+_DELETE = f"{NFT} delete table {TABLE} 2>/dev/null || :"
+# What the way back runs once the former file is there again: by whether there were no rules in force before.
+BACK = {
+    False: ["sh", "-c", f"if test -e {RULES}; then {NFT} -f {RULES}; else {_DELETE}; fi"],
+    True: ["sh", "-c", _DELETE],
+}
 
 
 def read_policy(params: dict[str, Any], client: str) -> _firewall.Policy:
@@ -156,6 +166,8 @@ class Firewall:
         self._module = module
         self.files = TextFiles(module)
         self.loaded = False
+        self.confirm: dict[str, Any] | None = None
+        self._rollback = Rollback(module.run_command, "firewall")
 
     def _run(self, *command: str) -> str:
         rc, out, err = self._module.run_command(list(command))
@@ -169,18 +181,16 @@ class Firewall:
 
     def present(self, text: str) -> None:
         """Have exactly these rules in force, now and after every start."""
+        check_window(self._module.params["confirm_within"])
         fresh = self._packages()
-        before = read_text(RULES)
+        unconfirmed = self._finish()
         live, wanted = (None, None) if fresh else (self._live(), self._judge(text))
         # Somebody took the table away or changed it, or a run was killed before it loaded the file.
         adrift = live is None or (wanted is not None and live != wanted)
         self.files.put(UNIT_FILE, _firewall.unit_text())
         anew = bool(self.files.diff)
-        changes = self.files.put(RULES, text)
-        if adrift and not changes:
-            self._note(f"table {TABLE}", live or "", wanted or text)
-        if changes or adrift:
-            self._load(before)
+        if read_text(RULES) != text or adrift or unconfirmed:
+            self._replace(text, live, wanted or text)
         self._enable(anew=anew)
 
     def _packages(self) -> bool:
@@ -217,18 +227,26 @@ class Firewall:
                 raise ValueError(f"nft does not accept the rules, and none were changed: {words}")
         return None
 
-    def _load(self, before: str | None) -> None:
-        """Put the file in force; if the kernel refuses, the former file is back beside the former rules."""
+    def _finish(self) -> bool:
+        """Finish a way back that was cut off; say whether rules of an earlier run still wait for a confirmation."""
+        found = self._rollback.state()
+        if found and found.restoring and not self._module.check_mode:
+            self._rollback.undo()
+        return found is not None
+
+    def _replace(self, text: str, live: str | None, listed: str) -> None:
+        """Put the rules in force until they are confirmed; if the node refuses, the former ones are back at once."""
         self.loaded = True
-        if self._module.check_mode:
-            return
+        if not self._module.check_mode:
+            window, token = self._module.params["confirm_within"], self._module.params["confirm_token"]
+            self.confirm = self._rollback.arm(window, token, [RULES], [BACK[live is None]])
         try:
-            self._run(NFT, "--file", RULES)
-        except ValueError:
-            if before is None:
-                self.files.remove(RULES)
-            else:
-                self.files.put(RULES, before)
+            if not self.files.put(RULES, text):
+                self._note(f"table {TABLE}", live or "", "unconfirmed\n" if live == listed else listed)
+            if not self._module.check_mode:
+                self._run(NFT, "--file", RULES)
+        except (ValueError, OSError):
+            self._rollback.undo()
             raise
 
     def _enable(self, *, anew: bool) -> None:
@@ -244,7 +262,10 @@ class Firewall:
                     self._run("systemctl", verb, UNIT)
 
     def absent(self) -> None:
-        """Take table, file and unit away."""
+        """Take table, file and unit away, which locks nobody out."""
+        if self._rollback.state() and not self._module.check_mode:
+            # What comes back later would come back for good.
+            self._rollback.undo()
         if read_text(UNIT_FILE) is not None:
             if not self._module.check_mode:
                 self._run("systemctl", "disable", "--now", UNIT)
@@ -273,6 +294,7 @@ def main() -> None:
             "interface": {"type": "str", "default": ""},
             "container_interfaces": {"type": "list", "elements": "str", "default": list(_firewall.CONTAINERS)},
             "lock_timeout": {"type": "int", "default": 600},
+            **ARGUMENTS,
         },
         supports_check_mode=True,
     )
@@ -288,9 +310,10 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=card_trouble(error))
-    module.exit_json(
-        changed=firewall.files.changed, loaded=firewall.loaded, controller=client, diff=firewall.files.diff
-    )
+    result = {"changed": firewall.files.changed, "loaded": firewall.loaded, "controller": client}
+    if firewall.confirm:
+        result["confirm"] = firewall.confirm
+    module.exit_json(diff=firewall.files.diff, **result)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s
+from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s, _rollback
 from ansible_collections.picluster.cloud.plugins.modules.hadoop_node import DEFAULT_MEMORY, read_settings
 from ansible_collections.picluster.cloud.plugins.modules.sshd_policy import merged_policy
 from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules import Inventory, Problem
@@ -65,6 +65,7 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     "firewall_public_ports": lambda value: _firewall.parse_ports(_known(value), "public_ports"),
     "firewall_ssh_port": _firewall.check_ssh_port,
     "firewall_management": lambda value: _firewall.parse_networks(_known(value), "management"),
+    "firewall_confirm_within": _rollback.check_window,
     "firewall_container_interfaces": lambda value: _firewall.check_containers(_known(value), ""),
 }
 
