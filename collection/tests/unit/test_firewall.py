@@ -163,10 +163,12 @@ def test_an_ssh_port_that_is_none_is_refused(port: int) -> None:
         text(ssh_port=port)
 
 
-def test_the_unit_comes_after_the_distribution_s_and_comes_again_with_it() -> None:
+def test_the_distribution_s_flush_is_followed_by_our_rules_whatever_caused_it() -> None:
     unit = _firewall.unit_text()
-    for line in ("After=nftables.service", "PartOf=nftables.service", "ReloadPropagatedFrom=nftables.service"):
-        assert line in unit.splitlines()
+    assert "After=nftables.service" in unit.splitlines()
+    again = [line.partition("=") for line in _firewall.dropin_text().splitlines()[2:]]
+    assert [when for when, _, _ in again] == ["ExecStartPost", "ExecReload", "ExecStopPost"]
+    assert all("/usr/sbin/nft -f /etc/picluster/firewall.nft" in what for _, _, what in again)
     assert "ExecStop=-/usr/sbin/nft delete table inet picluster" in unit.splitlines()
 
 
@@ -243,7 +245,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(firewall, "Rollback", FakeRollback)
     monkeypatch.setattr(FakeRollback, "armed", None)
     monkeypatch.setattr(FakeRollback, "restoring", False)
-    for name, path in {"RULES": "firewall.nft", "UNIT_FILE": "unit", "NFT": "nft"}.items():
+    for name, path in {"RULES": "firewall.nft", "UNIT_FILE": "unit", "DROPIN": "dropin", "NFT": "nft"}.items():
         monkeypatch.setattr(firewall, name, str(tmp_path / path))
     return tmp_path
 
@@ -309,6 +311,7 @@ def test_check_mode_says_it_all_and_does_nothing(node: Path) -> None:
     assert (asked.confirm, FakeRollback.armed) == (None, None)
     assert [entry["after_header"] for entry in asked.files.diff] == [
         str(node / "unit"),
+        str(node / "dropin"),
         str(node / "firewall.nft"),
         _firewall.UNIT,
         _firewall.UNIT,

@@ -299,11 +299,7 @@ def rules_text(policy: Policy) -> str:
 
 
 def unit_text() -> str:
-    """Return the unit that loads the rules before there is a network.
-
-    Debian's nftables.service flushes all tables whenever it starts, reloads or stops. Where somebody uses it, ours
-    comes after it, and comes again with its reloads and restarts.
-    """
+    """Return the unit that loads the rules before there is a network."""
     return f"""\
 # Written by picluster (role firewall).
 [Unit]
@@ -314,8 +310,6 @@ Wants=network-pre.target
 Before=network-pre.target shutdown.target
 Conflicts=shutdown.target
 After=nftables.service
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
 
 [Service]
 Type=oneshot
@@ -327,3 +321,10 @@ ExecStop=-{NFT} delete table {TABLE}
 [Install]
 WantedBy=sysinit.target
 """
+
+
+def dropin_text() -> str:
+    """Return what Debian's nftables.service gets beside it: it flushes all tables when it starts, reloads or stops."""
+    again = f'-/bin/sh -c "systemctl --quiet is-active {UNIT} && exec {NFT} -f {RULES}"'
+    lines = [f"{when}={again}" for when in ("ExecStartPost", "ExecReload", "ExecStopPost")]
+    return "\n".join(["# Written by picluster (role firewall).", "[Service]", *lines]) + "\n"

@@ -11,7 +11,8 @@ short_description: Who may reach what on a node
 description:
   - Keeps the nftables table C(inet picluster), its file C(/etc/picluster/firewall.nft) and the unit
     C(picluster-firewall.service), which loads it before there is a network. No other table is touched, so that what
-    Docker and Kubernetes have set up stays as it is.
+    Docker and Kubernetes have set up stays as it is. Debian's C(nftables.service), which flushes all tables, gets a
+    drop-in that loads this one again.
   - The nodes and the O(management) networks may reach everything, strangers ssh only. That holds for what containers
     publish and for NodePorts too, which do not pass the input chain.
   - The rules are judged by C(nft --check) before anything is written, and replaced in one transaction. They stay
@@ -117,6 +118,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._firewall import N
 from ansible_collections.picluster.cloud.plugins.module_utils._rollback import ARGUMENTS, Rollback, check_window
 
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
+DROPIN = "/etc/systemd/system/nftables.service.d/picluster.conf"
 PACKAGE = "nftables"
 # Loads rules where they bind nobody, to see how the kernel and this release of nft spell them.
 SCRATCH = f'{NFT} -f "$1" && {NFT} --stateless list table {TABLE}'
@@ -188,6 +190,7 @@ class Firewall:
         # Somebody took the table away or changed it, or a run was killed before it loaded the file.
         adrift = live is None or (wanted is not None and live != wanted)
         self.files.put(UNIT_FILE, _firewall.unit_text())
+        self.files.put(DROPIN, _firewall.dropin_text())
         anew = bool(self.files.diff)
         if read_text(RULES) != text or adrift or unconfirmed:
             self._replace(text, live, wanted or text)
@@ -266,18 +269,17 @@ class Firewall:
         if self._rollback.state() and not self._module.check_mode:
             # What comes back later would come back for good.
             self._rollback.undo()
-        if read_text(UNIT_FILE) is not None:
-            if not self._module.check_mode:
-                self._run("systemctl", "disable", "--now", UNIT)
-            self.files.remove(UNIT_FILE)
-            if not self._module.check_mode:
-                self._run("systemctl", "daemon-reload")
-        self.files.remove(RULES)
+        if read_text(UNIT_FILE) is not None and not self._module.check_mode:
+            self._run("systemctl", "disable", "--now", UNIT)
         live = self._live() if Path(NFT).exists() else None
         if live is not None:
             self._note(f"table {TABLE}", live, "")
             if not self._module.check_mode:
                 self._run(NFT, "delete", "table", *TABLE.split())
+        self.files.remove(RULES)
+        units = [self.files.remove(path) for path in (DROPIN, UNIT_FILE)]
+        if any(units) and not self._module.check_mode:
+            self._run("systemctl", "daemon-reload")
 
 
 def main() -> None:
