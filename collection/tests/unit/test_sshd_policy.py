@@ -1,38 +1,49 @@
-"""sshd's policy: what is written, what is compared, who would be locked out."""
+"""sshd's policy: what is written, what is compared, who would be locked out; a failure leaves all as it was."""
 
 from __future__ import annotations
 
 import errno
+import pwd
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ansible_collections.picluster.cloud.plugins.module_utils import _sshd
+from ansible_collections.picluster.cloud.plugins.module_utils._accounts import File
 from ansible_collections.picluster.cloud.plugins.module_utils._connection import Connection, parse_environ
 from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles
+from ansible_collections.picluster.cloud.plugins.module_utils._operators import parse_operators
+from ansible_collections.picluster.cloud.plugins.module_utils._sshd import Release
 from ansible_collections.picluster.cloud.plugins.modules import sshd_policy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIoB9rJk3u0Nf2c0l0b1tq7s0m4dYfZ2xJQ8m1x5q3aB me@home"
+BOOKWORM = Release((9, 2), frozenset({*_sshd._POLICY_9, "diffie-hellman-group14-sha256"}))
+TRIXIE = Release((10, 0), frozenset({*_sshd._POLICY_9, *_sshd._PQ}))
+BULLSEYE = Release((8, 4), frozenset(_sshd._POLICY_9[2:]))
 
 
 def test_passwords_and_root_are_out_by_default() -> None:
-    lines = sshd_policy.render(sshd_policy.merged_policy({})).splitlines()
+    lines = _sshd.render(_sshd.merged_policy({})).splitlines()
     for line in ("PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitRootLogin no", "UsePAM yes"):
         assert line in lines
     assert "AuthenticationMethods publickey" in lines
 
 
 def test_settings_add_replace_and_take_out_whatever_their_case() -> None:
-    policy = sshd_policy.merged_policy(
-        {"MaxAuthTries": 3, "x11forwarding": True, "IgnoreRhosts": None, "AcceptEnv": ["LANG", "LC_*"]}
+    policy = _sshd.merged_policy(
+        {"Banner": "none", "x11forwarding": True, "IgnoreRhosts": None, "AcceptEnv": ["LANG", "LC_*"], "macs": "x"},
+        {"MACs": ["a,b"], "HostKey": ["/k"]},
     )
-    assert policy["MaxAuthTries"] == ["3"]
+    assert policy["Banner"] == ["none"]
     assert policy["X11Forwarding"] == ["yes"]
+    assert policy["MACs"] == ["x"]
     assert "IgnoreRhosts" not in policy
-    assert sshd_policy.render(policy).endswith("MaxAuthTries 3\nAcceptEnv LANG\nAcceptEnv LC_*\n")
+    assert _sshd.render(policy).endswith("HostKey /k\nBanner none\nAcceptEnv LANG\nAcceptEnv LC_*\n")
 
 
 @pytest.mark.parametrize(
@@ -47,45 +58,111 @@ def test_settings_add_replace_and_take_out_whatever_their_case() -> None:
 )
 def test_what_cannot_stand_on_one_line_is_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match="ssh_settings") as caught:
-        sshd_policy.merged_policy(settings)
+        _sshd.merged_policy(settings)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("release", [BOOKWORM, TRIXIE])
+def test_pq_offers_nothing_that_a_quantum_computer_breaks(release: Release) -> None:
+    exchanges = _sshd.crypto("pq", release)["KexAlgorithms"][0].split(",")
+    assert exchanges
+    assert all(name.startswith(("mlkem768x25519", "sntrup761x25519")) for name in exchanges)
+    assert set(exchanges) <= release.exchanges
+    assert _sshd.crypto("pq", release)["HostKey"] == ["/etc/ssh/ssh_host_ed25519_key"]
+
+
+def test_policy_is_what_ssh_audit_s_policies_want_in_their_order() -> None:
+    builtin = pytest.importorskip("ssh_audit.builtin_policies").BUILTIN_POLICIES
+    for name, release in (("Hardened Debian 12 (version 3)", BOOKWORM), ("Hardened Debian 13 (version 1)", TRIXIE)):
+        wanted, ours = builtin[name], _sshd.crypto("policy", release)
+        # What the protocol adds by itself.
+        kex = [one for one in wanted["kex"] if one not in {"ext-info-s", "kex-strict-s-v00@openssh.com"}]
+        assert ours["KexAlgorithms"] == [",".join(kex)]
+        assert ours["Ciphers"] == [",".join(wanted["ciphers"])]
+        assert ours["MACs"] == [",".join(wanted["macs"])]
+    assert len(_sshd.crypto("policy", BOOKWORM)["HostKey"]) == 2
+
+
+def test_a_release_without_a_post_quantum_exchange_is_named_with_the_way_out() -> None:
+    with pytest.raises(ValueError, match=r"OpenSSH 8\.4 .* set ssh_profile to policy"):
+        _sshd.crypto("pq", BULLSEYE)
+    assert _sshd.crypto("policy", BULLSEYE)["KexAlgorithms"][0].startswith("curve25519-sha256,")
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("OpenSSH_9.2p1 Debian-2+deb12u10, OpenSSL 3.0.22 25 Aug 2026\n", (9, 2)),
+        ("OpenSSH_10.0p2 Debian-7+deb13u4, OpenSSL 3.5.9", (10, 0)),
+        ("OpenSSH_8.9p1", (8, 9)),
+    ],
+)
+def test_the_release_is_read_from_ssh_s_own_words(text: str, version: tuple[int, int]) -> None:
+    assert _sshd.parse_version(text) == version
+
+
+def test_another_ssh_is_refused() -> None:
+    with pytest.raises(ValueError, match="wanted is an OpenSSH"):
+        _sshd.parse_version("Dropbear v2022.83")
+
+
+@pytest.mark.parametrize(
+    ("controller", "networks", "value"),
+    [
+        ("10.0.0.9", [], ["10.0.0.9"]),
+        ("10.0.0.9", ["192.168.1.0/24", "10.1.1.1"], ["10.0.0.9,192.168.1.0/24,10.1.1.1"]),
+        ("10.0.0.9", ["10.0.0.0/8"], ["10.0.0.0/8"]),
+        ("fd00::1", ["10.0.0.0/8"], ["fd00::1,10.0.0.0/8"]),
+        ("fe80::1%eth0", [], []),
+        (None, [], []),
+    ],
+)
+def test_the_controller_is_never_shut_out(controller: str | None, networks: list[str], value: list[str]) -> None:
+    assert _sshd.exempt_sources(controller, networks) == value
+
+
+@pytest.mark.parametrize("network", ["10.0.0.1/24", "home", ""])
+def test_what_is_no_network_is_refused(network: str) -> None:
+    with pytest.raises(ValueError, match="ssh_exempt has"):
+        _sshd.exempt_sources(None, [network])
+
+
+def test_keywords_that_a_release_does_not_know_are_left_out_unless_the_user_wants_them() -> None:
+    words = "x.conf: line 3: Bad configuration option: PerSourcePenaltyExemptList x.conf: line 4: Bad configuration "
+    words += "option: passwordauthentication x.conf: terminating, 2 bad configuration options"
+    assert _sshd.unknown_keywords(words, []) == {"persourcepenaltyexemptlist"}
+    assert _sshd.unknown_keywords(words, ["persourcepenaltyexemptlist"]) == set()
 
 
 def test_a_value_that_another_file_overrules_is_named() -> None:
     policy = {"PasswordAuthentication": ["no"], "LoginGraceTime": ["2m"]}
-    wanted = sshd_policy.parse_effective("passwordauthentication no\nlogingracetime 120\n")
-    assert sshd_policy.overruled(policy, wanted, wanted) is None
-    effective = sshd_policy.parse_effective("passwordauthentication yes\nlogingracetime 120\n")
-    problem = sshd_policy.overruled(policy, wanted, effective)
+    wanted = _sshd.parse_effective("passwordauthentication no\nlogingracetime 120\n")
+    assert _sshd.overruled(policy, wanted, wanted) is None
+    effective = _sshd.parse_effective("passwordauthentication yes\nlogingracetime 120\n")
+    problem = _sshd.overruled(policy, wanted, effective)
     assert problem is not None
     assert problem.startswith("sshd would use PasswordAuthentication yes instead of no:")
 
 
 def test_a_keyword_that_gathers_values_may_have_more_of_them_from_other_files() -> None:
-    wanted = sshd_policy.parse_effective("acceptenv LANG\n")
-    effective = sshd_policy.parse_effective("acceptenv LANG\nacceptenv COLORTERM\n")
-    assert sshd_policy.overruled({"AcceptEnv": ["LANG"]}, wanted, effective) is None
-    assert sshd_policy.overruled({"AcceptEnv": ["LANG"]}, wanted, {}) is not None
+    wanted = _sshd.parse_effective("acceptenv LANG\n")
+    effective = _sshd.parse_effective("acceptenv LANG\nacceptenv COLORTERM\n")
+    assert _sshd.overruled({"AcceptEnv": ["LANG"]}, wanted, effective) is None
+    assert _sshd.overruled({"AcceptEnv": ["LANG"]}, wanted, {}) is not None
+
+
+def test_a_keyword_that_this_build_accepts_and_ignores_is_no_trouble() -> None:
+    assert _sshd.overruled({"KerberosAuthentication": ["no"]}, {}, {}) is None
 
 
 def test_repeated_keywords_of_sshd_are_kept() -> None:
-    assert sshd_policy.parse_effective("acceptenv LANG\nacceptenv LC_*\n") == {"acceptenv": ["LANG", "LC_*"]}
+    assert _sshd.parse_effective("acceptenv LANG\nacceptenv LC_*\n") == {"acceptenv": ["LANG", "LC_*"]}
 
 
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("", 0),
-        ("# nothing\n", 0),
-        (f"#{KEY}\n", 0),
-        ("ssh-ed25519 short\n", 0),
-        (f"{KEY}\n", 1),
-        (f'from="10.0.0.0/8",no-pty {KEY}\nsk-ssh-ed25519@openssh.com {KEY.split()[1]} token\n', 2),
-        (f"ecdsa-sha2-nistp256 {KEY.split()[1]}\n", 1),
-    ],
-)
-def test_only_real_keys_count(text: str, count: int) -> None:
-    assert sshd_policy.usable_keys(text) == count
+def test_weak_moduli_go_and_comments_stay() -> None:
+    line = "20230101000000 2 6 100 {} 2 FFFF\n"
+    text = "# comment\n" + line.format(2047) + line.format(3071) + line.format(8191) + "rubbish\n"
+    assert _sshd.strong_moduli(text) == "# comment\n" + line.format(3071) + line.format(8191)
 
 
 def test_the_places_of_authorized_keys_follow_sshd_s_tokens() -> None:
@@ -105,9 +182,9 @@ def test_a_key_file_that_others_may_write_is_found_out(tmp_path: Path) -> None:
     key.write_text(KEY, encoding="utf-8")
     key.chmod(0o600)
     uid = key.stat().st_uid
-    assert not sshd_policy._too_open(key, home, uid)
+    assert not sshd_policy.too_open(key, home, uid)
     home.chmod(0o775)
-    assert sshd_policy._too_open(key, home, uid)
+    assert sshd_policy.too_open(key, home, uid)
 
 
 def test_the_connection_is_read_from_a_process_s_environment() -> None:
@@ -116,26 +193,161 @@ def test_the_connection_is_read_from_a_process_s_environment() -> None:
     assert parse_environ(b"SSH_CONNECTION=broken") is None
 
 
-@pytest.mark.parametrize("before", ["old\n", None])
-def test_a_card_that_fails_midway_gets_the_former_file_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
-) -> None:
-    monkeypatch.setattr(sshd_policy, "DROPIN", str(tmp_path / "00-picluster.conf"))
-    monkeypatch.setattr(sshd_policy, "PENDING", str(tmp_path / "pending"))
-    if before is not None:
-        (tmp_path / "00-picluster.conf").write_text(before, encoding="utf-8")
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "home"
+    (place / ".ssh").mkdir(parents=True, mode=0o700)
+    place.chmod(0o755)
+    account = SimpleNamespace(pw_dir=str(place), pw_uid=place.stat().st_uid or 4711, pw_gid=0)
+    monkeypatch.setattr(pwd, "getpwnam", lambda _: account)
+    return place
 
-    def fail() -> bool:
+
+def _sshd_with(monkeypatch: pytest.MonkeyPatch, effective: dict[str, list[str]] | None = None) -> sshd_policy.Sshd:
+    sshd = object.__new__(sshd_policy.Sshd)
+    sshd._user = "pi"
+    found = {"authorizedkeysfile": [".ssh/authorized_keys"], **(effective or {})}
+    monkeypatch.setattr(sshd, "ask", lambda *_: found)
+    return sshd
+
+
+def _wanted(**more: str) -> dict[str, list[str]]:
+    wanted = {"pubkeyacceptedalgorithms": _sshd._SIGNATURES, "requiredrsasize": "3072", "permitrootlogin": "no", **more}
+    return {keyword: [value] for keyword, value in wanted.items()}
+
+
+def test_who_has_a_key_that_sshd_takes_is_not_locked_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / ".ssh/authorized_keys").write_text(KEY + "\n")
+    assert _sshd_with(monkeypatch).lock_out(_wanted(), {}, set()) is None
+
+
+def test_who_has_no_key_is_told_before_anything_changes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = _sshd_with(monkeypatch).lock_out(_wanted(), {}, set())
+    assert problem is not None
+    assert f"pi has no authorized key on this node ({home}/.ssh/authorized_keys)" in problem
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kinds"),
+    [({"pubkeyacceptedalgorithms": "rsa-sha2-512"}, "ssh-ed25519"), ({}, None)],
+)
+def test_a_key_of_a_kind_that_the_policy_refuses_is_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, str], kinds: str | None
+) -> None:
+    (home / ".ssh/authorized_keys").write_text(KEY + "\n")
+    problem = _sshd_with(monkeypatch).lock_out(_wanted(**wanted), {}, set())
+    assert (problem is None) if kinds is None else (problem is not None and f"refuses ({kinds})" in problem)
+
+
+def test_the_keys_that_count_are_those_that_will_be_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    operators = parse_operators({"pi": {"keys": [KEY]}})
+    assert _sshd_with(monkeypatch).lock_out(_wanted(), operators, set()) is None
+    (home / ".ssh/authorized_keys").write_text(KEY + "\n")
+    others = parse_operators({"alice": {"keys": [KEY]}})
+    problem = _sshd_with(monkeypatch).lock_out(_wanted(), others, set())
+    assert problem == "Ansible logs in as pi, which is not among ssh_operators: add it there with its keys"
+
+
+def test_a_node_that_takes_keys_from_elsewhere_is_left_to_the_new_login(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sshd = _sshd_with(monkeypatch, {"authorizedkeyscommand": ["/usr/bin/keys"]})
+    assert sshd.lock_out(_wanted(), {}, set()) is None
+
+
+class Fake:
+    """A node whose sshd, accounts and rollback note what happens to them."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, check_mode: bool = False) -> None:
+        self.events: list[str] = []
+        self.armed: object = None
+        self.dropin = tmp_path / "00-picluster.conf"
+        monkeypatch.setattr(sshd_policy, "DROPIN", str(self.dropin))
+        monkeypatch.setattr(sshd_policy, "MODULI", str(tmp_path / "moduli"))
+        self.reload: Callable[[], None] = lambda: self.events.append("reload")
+        node = object.__new__(sshd_policy.Node)
+        node._module = SimpleNamespace(check_mode=check_mode)
+        node._options = {"confirm_within": 60, "confirm_token": None, "settings": {}, "operators": {}}
+        node._operators = {}
+        node.planned = TextFiles(SimpleNamespace(check_mode=True))  # type: ignore[arg-type]
+        node._sshd = SimpleNamespace(
+            known=lambda policy, _: (policy, {}, []),
+            lock_out=lambda *_: None,
+            make_host_keys=lambda _: [],
+            in_effect=lambda *_: {"usepam": ["yes"]},
+            reload=lambda: self.reload(),  # noqa: PLW0108 - a test puts another one there
+        )
+        node._accounts = SimpleNamespace(
+            missing=list, create=lambda: None, files=list, members=lambda: None, admit=lambda: None
+        )
+        node._rollback = SimpleNamespace(
+            state=lambda: self.armed, arm=self._arm, undo=lambda: self.events.append("undo")
+        )
+        monkeypatch.setattr(node, "policy", lambda: {"UsePAM": ["yes"]})
+        self.node = node
+
+    def _arm(self, _seconds: int, _token: str, files: list[str], restore: list[list[str]], **_: Any) -> dict[str, Any]:
+        self.events.append(f"arm {len(files)} {restore[-1][1]}")
+        assert not self.dropin.exists() or self.dropin.read_text() == "old\n" or not files
+        return {"name": "sshd"}
+
+
+def test_it_is_armed_before_the_change_and_reloaded_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Fake(tmp_path, monkeypatch)
+    result = fake.node.converge()
+    assert fake.events == ["arm 1 try-reload-or-restart", "reload"]
+    assert result["changed"]
+    assert result["confirm"] == {"name": "sshd"}
+    assert fake.dropin.read_text().endswith("UsePAM yes\n")
+
+
+def test_a_second_call_arms_nothing_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Fake(tmp_path, monkeypatch).node.converge()
+    fake = Fake(tmp_path, monkeypatch)
+    result = fake.node.converge()
+    assert fake.events == []
+    assert not result["changed"]
+    assert "confirm" not in result
+
+
+def test_check_mode_shows_and_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Fake(tmp_path, monkeypatch, check_mode=True)
+    assert fake.node.converge()["changed"]
+    assert fake.events == []
+    assert not fake.dropin.exists()
+    assert fake.node.planned.diff[0]["after"].endswith("UsePAM yes\n")
+
+
+def test_a_change_that_a_killed_run_left_unproven_is_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Fake(tmp_path, monkeypatch).node.converge()
+    fake = Fake(tmp_path, monkeypatch)
+    fake.armed = object()
+    result = fake.node.converge()
+    assert fake.events == ["arm 0 try-reload-or-restart", "reload"]
+    assert result["confirm"] == {"name": "sshd"}
+
+
+def test_a_failure_midway_goes_back_at_once_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Fake(tmp_path, monkeypatch)
+
+    def fail() -> None:
         raise OSError(errno.EIO, "Input/output error", "/x")
 
-    sshd = object.__new__(sshd_policy.Sshd)
-    sshd._module = SimpleNamespace(check_mode=False)
-    sshd.files = TextFiles(sshd._module)
-    for name, value in {"ask_alone": {}, "lock_out": None, "_in_effect": {}}.items():
-        monkeypatch.setattr(sshd, name, lambda *_args, value=value: value)
-    monkeypatch.setattr(sshd, "_reload", fail)
+    fake.reload = fail
     with pytest.raises(ValueError, match="/x cannot be written: Input/output error; check the card"):
-        sshd.converge({"UsePAM": ["yes"]})
-    left = tmp_path / "00-picluster.conf"
-    assert (left.read_text(encoding="utf-8") if left.exists() else None) == before
-    assert not (tmp_path / "pending").exists()
+        fake.node.converge()
+    assert fake.events[-1] == "undo"
+
+
+def test_moduli_are_touched_only_where_a_client_can_ask_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = Fake(tmp_path, monkeypatch)
+    line = "20230101000000 2 6 100 {} 2 FFFF\n"
+    (tmp_path / "moduli").write_text(line.format(2047) + line.format(3071))
+    assert [file.path for file in fake.node._files(_sshd.crypto("pq", BOOKWORM))] == [str(fake.dropin)]
+    files = fake.node._files(_sshd.crypto("policy", BOOKWORM))
+    assert files[1:] == [File(str(tmp_path / "moduli"), line.format(3071))]
+    # Nothing left would mean sshd's own small groups.
+    (tmp_path / "moduli").write_text(line.format(2047))
+    assert len(fake.node._files(_sshd.crypto("policy", BOOKWORM))) == 1

@@ -82,8 +82,16 @@ class TextFiles:
         """Whether any file was, or in check mode would be, changed."""
         return bool(self.diff)
 
-    def put(self, path: str, text: str, mode: int = 0o644, *, may_be_mount: bool = False) -> bool:
-        """Make `path` hold exactly `text` with `mode`, owned by root; say whether that changed anything.
+    def put(
+        self,
+        path: str,
+        text: str,
+        mode: int = 0o644,
+        *,
+        may_be_mount: bool = False,
+        owner: tuple[int, int] | None = None,
+    ) -> bool:
+        """Make `path` hold exactly `text` with `mode`; say whether that changed anything.
 
         Args:
             path: absolute path on the node; missing parent directories are made with mode 0755.
@@ -91,32 +99,35 @@ class TextFiles:
             mode: the wanted permission bits.
             may_be_mount: the file can be a mount point (a container's /etc/hosts), which cannot be renamed over and is
                 then written in place.
+            owner: user and group id; None makes a new file root's and leaves an old one's alone if its text is right.
 
         Raises:
             OSError: it cannot be written; `filename` is the path.
         """
         before = read_text(path)
-        mode_before = None if before is None else Path(path).stat().st_mode & 0o7777
-        if before == text and mode_before == mode:
+        status = None if before is None else Path(path).stat()
+        mode_before = None if status is None else status.st_mode & 0o7777
+        owner_is_right = owner is None or (status is not None and (status.st_uid, status.st_gid) == owner)
+        if before == text and mode_before == mode and owner_is_right:
             return False
         self._note(path, before, text, mode_before, mode)
         if self._module.check_mode:
             return True
         try:
-            if before == text:
+            if before == text and owner_is_right:
                 Path(path).chmod(mode)
             else:
-                self._write(Path(path), text, mode, may_be_mount=may_be_mount)
+                self._write(Path(path), text, mode, may_be_mount=may_be_mount, owner=owner)
         except OSError as error:
             # The user knows this name, not the temporary one's.
             error.filename = path
             raise
         return True
 
-    def _write(self, path: Path, text: str, mode: int, *, may_be_mount: bool) -> None:
+    def _write(self, path: Path, text: str, mode: int, *, may_be_mount: bool, owner: tuple[int, int] | None) -> None:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         try:
-            write_atomically(path, text, mode)
+            write_atomically(path, text, mode, owner)
         except OSError as error:
             if not may_be_mount or error.errno != errno.EBUSY:
                 raise

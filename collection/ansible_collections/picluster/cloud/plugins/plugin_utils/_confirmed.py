@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
+from ansible_collections.picluster.cloud.plugins.plugin_utils._summary import shortened
 
 CONFIRM = "picluster.cloud.confirm"
 # ssh takes the first value of an option, so these go before the user's arguments and the rest of them (a jump host, a
@@ -41,9 +42,7 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
         arguments = {"confirm_token": secrets.token_hex(16), **self._task.args}
         try:
             result, asked = self._change(arguments, task_vars)
-            if asked:
-                result |= self._prove(asked, task_vars)
-            return result
+            return result if asked is None else self._prove(result, asked, task_vars)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)  # noqa: SLF001 - as ansible's own actions clean up
 
@@ -68,8 +67,8 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
             return {"changed": True}, asked
         return result, result.pop("confirm", None)
 
-    def _prove(self, asked: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
-        """Confirm over a fresh connection; return what to change in the module's result."""
+    def _prove(self, result: dict[str, Any], asked: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        """Confirm over a fresh connection; return the module's result, or the failure."""
         host = asked.get("host")
         end = time.monotonic() + asked["within"]
         order = {"name": asked["name"], "token": asked["token"]}
@@ -78,19 +77,19 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
             if host:
                 # The master of the old address leads nowhere.
                 self._connection.reset()
-            return {}
+            return result
         problem = str(answer.get("msg", answer)) if answer else f"no new login was possible after the change: {why}"
-        return self._retreat(problem, order, end, task_vars)
+        return self._retreat(problem, order, end, task_vars, moved=bool(host))
 
     def _retreat(
-        self, problem: str, order: dict[str, Any], end: float, task_vars: dict[str, Any] | None
+        self, problem: str, order: dict[str, Any], end: float, task_vars: dict[str, Any] | None, *, moved: bool
     ) -> dict[str, Any]:
         """Have the node back where it was; return the failure."""
         undo = order | {"state": "undone"}
         # At once over the connection from before the change, if that still stands.
-        back = self._ask(undo, task_vars)
+        back = None if moved else self._ask(undo, task_vars)[0]
         if not back or back.get("failed"):
-            back, _why = self._ask_until(undo, None, end + PATIENCE, task_vars, refusals=None)
+            back, _why = self._ask_until(undo, None, end + PATIENCE, task_vars, patient=True)
         self._connection.reset()
         if back and not back.get("failed"):
             what = "the node has gone back to what it was before"
@@ -98,13 +97,12 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
             what = "the node goes back to what it was before by itself, but does not answer yet"
         return {"failed": True, "changed": False, "msg": f"{problem}; {what}"}
 
-    def _ask(self, order: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Run the confirm module over the present connection; None if there is no getting through."""
+    def _ask(self, order: dict[str, Any], task_vars: dict[str, Any] | None) -> tuple[dict[str, Any] | None, str]:
+        """Run the confirm module over the present connection; return its answer, or None and why there is none."""
         try:
-            answer: dict[str, Any] = self._execute_module(module_name=CONFIRM, module_args=order, task_vars=task_vars)
-        except AnsibleConnectionFailure:
-            return None
-        return answer
+            return self._execute_module(module_name=CONFIRM, module_args=order, task_vars=task_vars), ""
+        except AnsibleError as error:
+            return None, shortened(str(error)).rstrip(".:") or "the connection broke off"
 
     def _ask_until(
         self,
@@ -113,24 +111,30 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
         end: float,
         task_vars: dict[str, Any] | None,
         *,
-        refusals: int | None = REFUSALS,
+        patient: bool = False,
     ) -> tuple[dict[str, Any] | None, str]:
-        """Log in afresh until the confirm module answers, or `end`; return its answer, or None and why not."""
+        """Log in afresh until the confirm module answers, or `end`; return its answer, or None and why there is none.
+
+        Args:
+            order: the confirm module's arguments.
+            host: the address to log in at, None for the usual one.
+            end: by time.monotonic().
+            task_vars: the task's.
+            patient: a refusal, or a failure of the module, may be over when the node is back.
+        """
         refused = 0
         former = self._connection
         try:
             while True:
                 self._connection = self._fresh(former, host, end)
-                try:
-                    return self._execute_module(module_name=CONFIRM, module_args=order, task_vars=task_vars), ""
-                except AnsibleConnectionFailure as error:
-                    why = last_words(str(error))
-                finally:
-                    self._connection.close()
+                answer, why = self._ask(order, task_vars)
+                self._connection.close()
+                if answer and not (patient and answer.get("failed")):
+                    return answer, ""
                 Display().vv(f"picluster: no new login yet: {why}")
                 refused = refused + 1 if "permission denied" in why.lower() else 0
-                if (refusals and refused >= refusals) or time.monotonic() + PAUSE >= end:
-                    return None, why
+                if (refused >= REFUSALS and not patient) or time.monotonic() + PAUSE >= end:
+                    return answer, why
                 time.sleep(PAUSE)
         finally:
             self._connection = former
@@ -158,11 +162,3 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
         # The same node, the same temporary folder: what is left behind there is cleared away once.
         fresh._shell = former._shell  # noqa: SLF001
         return fresh
-
-
-def last_words(text: str) -> str:
-    """Return the line of ssh's complaint that names the cause: the last that is neither empty nor a warning."""
-    lines = [line.strip() for line in text.replace("\r", "\n").splitlines()]
-    lines = [line for line in lines if line and not re.match(r"Warning:|\*\*|debug\d:|OpenSSH_", line)]
-    line = lines[-1] if lines else "no answer"
-    return re.sub(r"^(Failed to connect to the host via ssh|Data could not be sent[^.]*\.)\s*:?\s*", "", line) or line

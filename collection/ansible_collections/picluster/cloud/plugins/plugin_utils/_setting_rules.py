@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s, _rollback
+from ansible_collections.picluster.cloud.plugins.module_utils._sshd import merged_policy
 from ansible_collections.picluster.cloud.plugins.modules.hadoop_node import DEFAULT_MEMORY, read_settings
-from ansible_collections.picluster.cloud.plugins.modules.sshd_policy import merged_policy
 from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec, is_decided_later, value_problems
 

@@ -15,7 +15,7 @@ LAYERS = ("docker", "k3s", "hdfs", "yarn")
 NOTHING = "-"
 # What Ansible and ssh put before the cause: who failed is said by the line itself.
 _PREFIXES = re.compile(
-    r"^(Task failed|Module failed|Action failed|Failed to connect to the host via ssh"
+    r"^(Task failed|Module failed|Action failed|Failed to authenticate|Failed to connect to the host via ssh"
     r"|non-zero return code|MODULE FAILURE"
     r"|Data could not be sent to remote host \"[^\"]*\"\. Make sure this host can be reached over ssh)\s*[.:]\s*",
     re.IGNORECASE,

@@ -1,0 +1,11 @@
+# Copyright 2026 picluster contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Action sshd_policy: change how to log in, and keep that only if a new login succeeds."""
+
+from __future__ import annotations
+
+from ansible_collections.picluster.cloud.plugins.plugin_utils._confirmed import ConfirmedAction
+
+
+class ActionModule(ConfirmedAction):
+    """Change, log in afresh, confirm."""
