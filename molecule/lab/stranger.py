@@ -123,6 +123,6 @@ class Stranger:
 
     def _nmap(self, addresses: Sequence[str], ports: str, *more: str) -> dict[str, list[int]]:
         # Nodes drop what they do not want, so that nmap would wait long for each port if it was left to itself.
-        pace = ["--min-rate", "3000", "--max-retries", "2", "--max-rtt-timeout", "300ms", "--min-hostgroup", "64"]
+        pace = ["--min-rate", "3000", "--max-retries", "2", "--max-rtt-timeout", "100ms", "--min-hostgroup", "64"]
         command = ["nmap", "-n", "-Pn", "-sS", "-p", ports, "--open", "-oG", "-", *pace, *more, *addresses]
         return open_ports(self._run(self._container, command))
