@@ -191,10 +191,14 @@ class Firewall:
         adrift = live is None or (wanted is not None and live != wanted)
         self.files.put(UNIT_FILE, _firewall.unit_text())
         self.files.put(DROPIN, _firewall.dropin_text())
-        anew = bool(self.files.diff)
-        if read_text(RULES) != text or adrift or unconfirmed:
-            self._replace(text, live, wanted or text)
-        self._enable(anew=anew)
+        try:
+            if read_text(RULES) != text or adrift or unconfirmed:
+                self._replace(text, live, wanted or text)
+            self._enable()
+        except (ValueError, OSError):
+            if self.confirm:
+                self._rollback.undo()
+            raise
 
     def _packages(self) -> bool:
         """Have nft; say whether there is none, because check mode may not install it."""
@@ -238,24 +242,23 @@ class Firewall:
         return found is not None
 
     def _replace(self, text: str, live: str | None, listed: str) -> None:
-        """Put the rules in force until they are confirmed; if the node refuses, the former ones are back at once."""
+        """Put the rules in force, until they are confirmed or the node takes them back."""
         self.loaded = True
         if not self._module.check_mode:
             window, token = self._module.params["confirm_within"], self._module.params["confirm_token"]
             self.confirm = self._rollback.arm(window, token, [RULES], [BACK[live is None]])
-        try:
-            if not self.files.put(RULES, text):
-                self._note(f"table {TABLE}", live or "", "unconfirmed\n" if live == listed else listed)
-            if not self._module.check_mode:
-                self._run(NFT, "--file", RULES)
-        except (ValueError, OSError):
-            self._rollback.undo()
-            raise
+        if not self.files.put(RULES, text):
+            self._note(f"table {TABLE}", live or "", "unconfirmed\n" if live == listed else listed)
+        if not self._module.check_mode:
+            self._run(NFT, "--file", RULES)
 
-    def _enable(self, *, anew: bool) -> None:
+    def _enable(self) -> None:
         """Have the unit started now and at every start of the node."""
-        if anew and not self._module.check_mode:
-            self._run("systemctl", "daemon-reload")
+        # Asked, not concluded from what was written: a run may have been killed after it wrote.
+        if "yes" in self._run("systemctl", "show", UNIT, "nftables.service", "--property=NeedDaemonReload"):
+            self._note("systemd", "former units\n", "daemon-reload\n")
+            if not self._module.check_mode:
+                self._run("systemctl", "daemon-reload")
         out = self._run("systemctl", "show", UNIT, "--property=ActiveState,UnitFileState")
         unit = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
         for key, wanted, verb in (("UnitFileState", "enabled", "enable"), ("ActiveState", "active", "start")):
