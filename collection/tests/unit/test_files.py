@@ -79,3 +79,15 @@ def test_what_is_not_the_card_s_fault_does_not_blame_it() -> None:
     assert card_trouble(PermissionError(errno.EPERM, "Operation not permitted", "/etc/hosts")) == (
         "/etc/hosts cannot be written: Operation not permitted"
     )
+
+
+def test_a_file_of_another_owner_is_written_anew_for_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keys"
+    path.write_text("k\n")
+    path.chmod(0o600)
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr("os.fchown", lambda _handle, *owner: owners.append(owner))
+    mine = (path.stat().st_uid, path.stat().st_gid)
+    assert not files().put(str(path), "k\n", 0o600, owner=mine)
+    assert files().put(str(path), "k\n", 0o600, owner=(4711, 4712))
+    assert owners == [(4711, 4712)]

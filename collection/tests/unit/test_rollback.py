@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -296,6 +297,17 @@ def test_a_removed_folder_is_made_again(node: Node) -> None:
 def test_a_path_that_the_script_could_not_read_is_refused(node: Node, path: str) -> None:
     with pytest.raises(ValueError, match="wanted is an absolute path"):
         node.rollback.arm(60, TOKEN, [path], [])
+    assert node.rollback.state() is None
+
+
+def test_a_full_card_is_named_and_nothing_is_armed(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_rollback, "write_atomically", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        node.arm()
+    assert caught.value.filename == str(node.home / "sshd")
     assert node.rollback.state() is None
 
 

@@ -240,7 +240,21 @@ class Rollback:
             OSError: the same, for the card's reasons.
         """
         check_window(seconds)
-        token = token or secrets.token_hex(16)
+        try:
+            return self._arm(seconds, token or secrets.token_hex(16), files, restore, at_boot)
+        except OSError as error:
+            # A write that fails does not say where.
+            error.filename = error.filename or str(self._folder)
+            raise
+
+    def _arm(
+        self,
+        seconds: int,
+        token: str,
+        files: Sequence[str],
+        restore: Sequence[Sequence[str]],
+        at_boot: Sequence[Sequence[str]],
+    ) -> dict[str, Any]:
         if not _TOKEN.fullmatch(token):
             raise ValueError(f"confirm_token is {token!r}, wanted are 16 to 64 hexadecimal digits")
         self._install()

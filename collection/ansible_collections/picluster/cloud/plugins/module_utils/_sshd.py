@@ -46,6 +46,8 @@ ACCESS: dict[str, str] = {
     "LogLevel": "VERBOSE",
     "LoginGraceTime": "30",
     "MaxAuthTries": "3",
+    # Ansible needs one at a time on a node; what comes on top opens a connection of its own (measured with twelve).
+    "MaxSessions": "2",
     "MaxStartups": "10:30:60",
     # One stranger must not fill all places for those who are not logged in yet.
     "PerSourceMaxStartups": "5",

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s, _rollback
-from ansible_collections.picluster.cloud.plugins.module_utils._sshd import merged_policy
+from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s
+from ansible_collections.picluster.cloud.plugins.module_utils._operators import parse_operators
+from ansible_collections.picluster.cloud.plugins.module_utils._rollback import check_window
+from ansible_collections.picluster.cloud.plugins.module_utils._sshd import exempt_sources, merged_policy
 from ansible_collections.picluster.cloud.plugins.modules.hadoop_node import DEFAULT_MEMORY, read_settings
 from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec, is_decided_later, value_problems
@@ -54,6 +56,28 @@ def _known(values: Iterable[Any]) -> list[Any]:
     return [value for value in values if not is_decided_later(value)]
 
 
+def _judge_exempt(value: list[Any]) -> None:
+    exempt_sources(None, [network for network in value if not is_decided_later(network)])
+
+
+def _judge_operators(value: Mapping[str, Any]) -> None:
+    # Keys are often looked up in files; what is not known yet is judged on the node.
+    if not any(is_decided_later(entry) for entry in _leaves(value)):
+        parse_operators(value)
+
+
+def _leaves(value: object) -> Iterator[object]:
+    """Yield everything inside mappings and lists."""
+    if isinstance(value, dict):
+        for entry in value.values():
+            yield from _leaves(entry)
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _leaves(entry)
+    else:
+        yield value
+
+
 _JUDGES: dict[str, Callable[[Any], object]] = {
     "k3s_version": _k3s.kubernetes_version,
     "k3s_config": lambda value: _k3s_wish(config=value),
@@ -65,8 +89,11 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     "firewall_public_ports": lambda value: _firewall.parse_ports(_known(value), "public_ports"),
     "firewall_ssh_port": _firewall.check_ssh_port,
     "firewall_management": lambda value: _firewall.parse_networks(_known(value), "management"),
-    "firewall_confirm_within": _rollback.check_window,
+    "firewall_confirm_within": check_window,
     "firewall_container_interfaces": lambda value: _firewall.check_containers(_known(value), ""),
+    "ssh_exempt": _judge_exempt,
+    "ssh_operators": _judge_operators,
+    "ssh_confirm_within": check_window,
 }
 
 
