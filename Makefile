@@ -42,28 +42,34 @@ demo-down: $(VENV)/.installed ## Remove the demo's containers, network and cards
 lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck
 	ruff check .
 	ruff format --check .
-	mypy bootstrap/picluster molecule/lab collection/ansible_collections/picluster/cloud/plugins
+	mypy bootstrap/picluster molecule/lab molecule/boots/*.py collection/ansible_collections/picluster/cloud/plugins
 	for platform in darwin win32; do mypy --platform $$platform --cache-dir .mypy_cache/$$platform bootstrap/picluster; done
 	yamllint --strict .
 	ansible-lint --strict
-	shellcheck .ci/run molecule/lab/host-setup molecule/run-scenarios
+	shellcheck .ci/run molecule/lab/host-setup molecule/run-scenarios bootstrap/picluster/firstboot/shell/*.sh
+	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' molecule/boots/systems)
 
 .PHONY: unit
 unit: setup ## Unit tests of every module, filter and bootstrap function
 	pytest --durations=5
+
+.PHONY: boots
+boots: setup ## First boots: burnt cards of each generation, started by a real kernel
+	pytest --durations=5 molecule/boots/tests
 
 .PHONY: scenarios
 scenarios: setup ## Molecule: three nodes, all layers, faults included
 	molecule/run-scenarios cluster
 
 .PHONY: test
-test: lint unit scenarios ## Everything that a contributor must pass
+test: lint unit boots scenarios ## Everything that a contributor must pass
 
 .PHONY: test-full
 test-full: test ## What takes longer: the demo twice, from nothing and again
 	$(MAKE) demo demo demo-down
 
 .PHONY: bench
-bench: setup ## Ratios of one run: cards against dd (as root), then the running demo against a ping
+bench: setup ## Ratios of one run: cards against dd (as root), discovery against logins, then the running demo against a ping
 	benchmarks/burn
+	benchmarks/discover
 	benchmarks/rerun inventories/$(CLUSTER)

@@ -40,12 +40,12 @@ class Range:
     Attributes:
         first_byte: Where it begins.
         end_byte: The byte after its last; the image's end cuts the last block.
-        sha256: Checksum of it in small hexadecimal digits, None if the map has none of this kind.
+        checksum: Of the map's kind, in small hexadecimal digits; None if the map has none.
     """
 
     first_byte: int
     end_byte: int
-    sha256: str | None
+    checksum: str | None
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,13 @@ class Bmap:
         image_size: Bytes of the whole image, unpacked.
         block_size: Bytes of a block.
         ranges: What holds data, in order and apart.
+        kind: Of the ranges' checksums, as hashlib names it; empty if there are none.
     """
 
     image_size: int
     block_size: int
     ranges: tuple[Range, ...]
+    kind: str = ""
 
 
 def read(path: Path) -> Bmap:
@@ -128,7 +130,7 @@ class _Reader:
         if mapped != found:
             raise self._wrong(f"its ranges are {found} blocks, MappedBlocksCount says {mapped}")
         ranges = (Range(first * block, min(size, (last + 1) * block), digest) for first, last, digest in blocks)
-        return Bmap(size, block, tuple(ranges))
+        return Bmap(size, block, tuple(ranges), kind)
 
     def _text(self, tag: str) -> str:
         text = (self._root.findtext(tag) or "").strip()
@@ -185,4 +187,4 @@ class _Reader:
         digest = element.get(attribute) if kind else None
         if digest is not None:
             self._digest(digest, kind)
-        return first, last, digest if kind == "sha256" else None
+        return first, last, digest

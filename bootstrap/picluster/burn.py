@@ -6,6 +6,7 @@ never boots. A card that fails, is pulled out or hangs ends alone, with its reas
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from picluster import verify
 from picluster.errors import PiclusterError
-from picluster.source import Buffers, Chunk, Source, aligned
+from picluster.source import Buffers, Chunk, Loan, Source, aligned
 from picluster.target import ALIGNMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from picluster.bmap import Bmap
     from picluster.image import Image
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
 
 # Cards that are read back in the same moment; beyond that they take turns, buffer by buffer.
 _READING = 32
-# A card reader's own time-outs end within half a minute; what takes longer than this does not come back.
+# A card reader's own time-outs end within half a minute; what takes longer than this does not come back. To write down
+# what it has buffered a reader may take its time.
 STALL_S = 60.0
+_SYNC_STALLS = 10
 _INTERRUPTED = "the burn was interrupted"
 
 
@@ -42,12 +45,14 @@ class Card:
         place: The file or device, for people.
         open: Opens it; called in the card's own thread when the burn begins.
         patches: What it holds that the image does not.
+        capacity: Bytes it holds, None if it is a file.
     """
 
     name: str
     place: str
     open: Callable[[], Target]
     patches: Sequence[Patch]
+    capacity: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Watcher:
 
         Args:
             name: The card's node.
-            state: writing, verifying, done or failed.
+            state: writing, syncing, verifying, done or failed.
             done: Bytes written or verified so far.
             total: Bytes to write or verify, as far as the image's partition table tells.
             detail: Why it failed.
@@ -102,12 +107,12 @@ class _Writer(threading.Thread):
         self._source = source
         self._options = options
         self._watcher = watcher
-        self._reading = reading
+        self._loan = Loan(reading)
         self._queue: SimpleQueue[Chunk | str | bool] = SimpleQueue()
         self._cancelled = ""
         self._ending = threading.Lock()
-        # While it waits for its device: since when, and with which chunk.
-        self._since: float | None = None
+        # While it waits for its device: until when, and with which chunk.
+        self._deadline: float | None = None
         self._held: Chunk | None = None
 
     # For the reader
@@ -126,14 +131,15 @@ class _Writer(threading.Thread):
         self._queue.put(how)
 
     def give_up_if_stuck(self) -> None:
-        """End a card whose device neither takes nor gives data; its thread may hang in the kernel for ever."""
-        since = self._since
-        if self.ended or since is None or time.monotonic() - since < self._options.stall:
+        """End a card whose device does not answer; its thread may hang in the kernel for ever."""
+        deadline = self._deadline
+        if self.ended or deadline is None or time.monotonic() < deadline:
             return
         held = self._held
-        self._end(f"{self.card.place} has not answered for {self._options.stall:.0f} s: take it out")
+        self._end(f"{self.card.place} does not answer any more: take it out")
         if held:
             held.lose()
+        self._loan.lose()
         self._drain()
 
     # The thread itself
@@ -142,7 +148,9 @@ class _Writer(threading.Thread):
         """Burn; keep the error instead of raising, so that other cards go on."""
         error = ""
         try:
-            with self.card.open() as target:
+            with self.waiting():
+                target = self.card.open()
+            with target:
                 self._burn(target)
         except OSError as problem:
             error = f"{self.card.place}: {problem.strerror or problem}"
@@ -150,8 +158,18 @@ class _Writer(threading.Thread):
             error = str(problem)
         except Exception as problem:  # noqa: BLE001 - whatever it is, it must not stop the other cards
             error = f"{self.card.place}: {type(problem).__name__}: {problem}"
-        self._end((error and self._cancelled) or error)
-        self._drain()
+        finally:
+            self._end((error and self._cancelled) or error)
+            self._drain()
+
+    @contextlib.contextmanager
+    def waiting(self, stalls: int = 1) -> Iterator[None]:
+        """Say that the device is waited for, and for how many stalls at most."""
+        self._deadline = time.monotonic() + stalls * self._options.stall
+        try:
+            yield
+        finally:
+            self._deadline = None
 
     def _end(self, error: str) -> None:
         with self._ending:
@@ -159,7 +177,12 @@ class _Writer(threading.Thread):
                 return
             self.error = error
             self.ended = True
-        self._watcher.card(self.card.name, "failed" if error else "done", detail=error)
+        self._tell("failed" if error else "done", detail=error)
+
+    def _tell(self, state: str, done: int = 0, total: int = 0, detail: str = "") -> None:
+        # Who watches must not end a card: his terminal may be gone.
+        with contextlib.suppress(Exception):
+            self._watcher.card(self.card.name, state, done, total, detail)
 
     def _drain(self) -> None:
         while True:
@@ -173,15 +196,14 @@ class _Writer(threading.Thread):
     def _step(self, state: str, done: int) -> None:
         if self.ended or self._cancelled:
             raise PiclusterError(self._cancelled or self.error)
-        self._watcher.card(self.card.name, state, done, self._source.image.end)
+        self._tell(state, done, self._source.image.end)
 
     def _burn(self, raw: Target) -> None:
         needed = self._source.image.end
         if raw.capacity is not None and raw.capacity < needed:
-            raise PiclusterError(
-                f"{raw.name} holds {raw.capacity} bytes, but the image needs {needed}: take a larger card"
-            )
-        target = _Timed(raw, self)
+            raise PiclusterError(f"{raw.name} holds {raw.capacity} bytes, the image needs {needed}: take a larger card")
+        # The disk that an image file lies on may be throttled for minutes; it does not hang.
+        target: Medium = raw if raw.fresh else _Timed(raw, self)
         self._step("writing", 0)
         while isinstance(item := self._queue.get(), Chunk):
             self._held = item
@@ -191,19 +213,21 @@ class _Writer(threading.Thread):
                 self._held = None
                 item.release()
         for patch in self.card.patches:
+            self._step("writing", needed)
             _put(target, patch.offset, patch.new)
-        self._step("verifying", 0)
+        self._step("syncing", needed)
         target.sync()
         first = self._source.first
         if self._options.verify:
             # Until now the first block is zeros, in the pieces too.
             step = partial(self._step, "verifying")
-            verify.pieces(target, self._source.pieces, self.card.patches, self._reading, step)
-        self._step("verifying", needed)
+            verify.pieces(target, self._source.pieces, self.card.patches, self._loan, step)
+        self._step("syncing", needed)
         _put(target, 0, first)
         target.sync()
         if self._options.verify:
             verify.data(target, 0, first)
+        self._step("syncing", needed)
         target.finish(self._source.length)
 
     def _write(self, target: Medium, chunk: Chunk) -> None:
@@ -214,34 +238,33 @@ class _Writer(threading.Thread):
             self._step("writing", chunk.offset + begin)
             target.write(chunk.offset + begin, chunk.view[begin:end])
 
-    def waits(self, *, since: float | None) -> None:
-        """Note since when it waits for its device."""
-        self._since = since
-
 
 class _Timed:
-    """A target that tells its writer since when it is waited for.
+    """A card that tells its writer while it is waited for, and takes no bytes beyond its end.
 
-    A sync is not timed: what a file system or a disk has buffered may take minutes to be written.
+    The image's last block is filled up with zeros, and a card may end within it.
     """
 
     def __init__(self, target: Medium, writer: _Writer) -> None:
         self.name, self.capacity, self.fresh = target.name, target.capacity, target.fresh
         self._target = target
         self._writer = writer
-        self.sync = target.sync
-        self.finish = target.finish
 
     def write(self, offset: int, data: memoryview) -> None:
-        self._writer.waits(since=time.monotonic())
-        self._target.write(offset, data)
-        self._writer.waits(since=None)
+        with self._writer.waiting():
+            self._target.write(offset, data if self.capacity is None else data[: self.capacity - offset])
 
     def read(self, offset: int, buffer: memoryview) -> int:
-        self._writer.waits(since=time.monotonic())
-        count = self._target.read(offset, buffer)
-        self._writer.waits(since=None)
-        return count
+        with self._writer.waiting():
+            return self._target.read(offset, buffer)
+
+    def sync(self) -> None:
+        with self._writer.waiting(_SYNC_STALLS):
+            self._target.sync()
+
+    def finish(self, length: int) -> None:
+        with self._writer.waiting(_SYNC_STALLS):
+            self._target.finish(length)
 
 
 def _put(target: Medium, offset: int, data: bytes) -> None:
@@ -268,7 +291,9 @@ def burn(
         KeyboardInterrupt: after all cards were ended; those that were not complete do not boot.
     """
     options, watcher = options or Options(), watcher or Watcher()
-    source = Source(image, options.bmap, sparse=options.sparse, learn=options.verify)
+    # What an image has behind its last partition is dropped where a card ends before it.
+    room = [card.capacity for card in cards if card.capacity is not None and card.capacity >= image.end]
+    source = Source(image, options.bmap, options.sparse, options.verify, min(room, default=None))
     reading = Buffers(_READING, verify.STRETCH)
     writers = [_Writer(card, source, options, watcher, reading) for card in cards]
     try:

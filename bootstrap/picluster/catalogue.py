@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _ARCHS = ("arm64", "armhf")
+# Lengths of RFC 1035, 2.3.4; the underscore is no letter of a host name, but local names have it.
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_HOST_MAX = 253
 
 
 @dataclass(frozen=True)
@@ -224,14 +227,24 @@ def check_url(url: str, *, plain: bool) -> None:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise PiclusterError(f"{url!r} is not a URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not host or port == 0 or re.search(r"[\s\x00-\x1f]", url):
+    if parts.scheme not in ("http", "https") or not host or port == 0 or re.search(r"[\s\x00-\x1f\x7f]", url):
         raise PiclusterError(f"{url!r} is not a URL like https://example.org/card.img.xz")
+    if not url.isascii():
+        raise PiclusterError(f"{url!r} is not all ASCII: write it percent-encoded, and its host as xn--...")
+    if not _is_host(host):
+        raise PiclusterError(f"{host[:80]!r} in the URL is not the name or address of a host: mend it")
     if parts.username is not None or parts.password is not None:
         raise PiclusterError(f"the URL of {host} holds a user name or password: these would end in logs and records")
     if not file_name(url):
         raise PiclusterError(f"{url!r} does not end in the name of a file")
     if parts.scheme == "http" and not plain:
         raise PiclusterError(f"{url} is http, which anybody on the way can change: use https, or give its SHA-256")
+
+
+def _is_host(host: str) -> bool:
+    # urlsplit() looked at those in brackets, which alone have a colon.
+    name = host.removesuffix(".")
+    return ":" in host or (len(name) <= _HOST_MAX and all(map(_LABEL.fullmatch, name.split("."))))
 
 
 def file_name(url: str) -> str:

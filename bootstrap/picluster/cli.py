@@ -7,7 +7,17 @@ import sys
 from typing import TYPE_CHECKING
 
 from picluster import names
-from picluster.commands import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, burn, devices, images, inventory, prepare
+from picluster.commands import (
+    EXIT_BAD_INPUT,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    burn,
+    devices,
+    discover,
+    images,
+    inventory,
+    prepare,
+)
 from picluster.errors import PiclusterError
 from picluster.report import Report
 
@@ -31,7 +41,7 @@ def _burn_parser() -> argparse.ArgumentParser:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="picluster", description="Cards and inventory for a cluster of small boards.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (burn, prepare, inventory, images, devices):
+    for command in (burn, prepare, inventory, discover, images, devices):
         command.add_to(commands)
     return parser
 

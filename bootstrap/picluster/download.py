@@ -19,14 +19,14 @@ from picluster import files
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
 CHUNK = 1 << 20
 # Between tries that got nothing new; one that got more starts from the first again.
 _WAITS = (1.0, 2.0, 4.0, 8.0)
 _TIMEOUT_S = 30.0
-_NOT_FOUND = (404, 410)
+NOT_FOUND = (404, 410)
 _SERVER_ERROR = 500
 _PARTIAL = 206
 _BAD_RANGE = 416
@@ -34,6 +34,10 @@ _BAD_RANGE = 416
 
 class _Cut(Exception):  # noqa: N818 - not an error yet: it is tried again
     """The connection ended too early, or the server had a passing trouble."""
+
+
+class _Busy(_Cut):
+    """The server answered that it has a trouble."""
 
 
 class _Stale(Exception):  # noqa: N818 - likewise
@@ -102,19 +106,37 @@ class Web:
         self._wait = wait
         self._timeout = timeout
 
-    def small(self, url: str, limit: int) -> bytes | None:
+    def small(self, url: str, limit: int, none: Collection[int] = NOT_FOUND) -> bytes | None:
         """Read a small file over https; None if the server has none.
 
+        Args:
+            url: Where it is.
+            limit: Bytes that it may have.
+            none: The server's answers that mean that there is none.
+
         Raises:
-            PiclusterError: if it cannot be read or is larger than the limit in bytes.
+            PiclusterError: if it cannot be read or is larger.
         """
+        for wait in _WAITS:
+            try:
+                return self._small(url, limit, none)
+            except _Busy:
+                self._wait(wait)
+        try:
+            return self._small(url, limit, none)
+        except _Busy as error:
+            raise PiclusterError(f"{url} cannot be read: {error}: run the same command again") from error
+
+    def _small(self, url: str, limit: int, none: Collection[int]) -> bytes | None:
         try:
             with self.open(url, {}, plain=False) as answer:
                 data = answer.read(limit + 1)
         except HTTPError as error:
-            if error.code in _NOT_FOUND:
+            if error.code in none:
                 return None
             raise _refused(url, error) from error
+        except _Busy:
+            raise
         except (OSError, HTTPException, _Cut) as error:
             raise PiclusterError(f"{url} cannot be read: {_reason(error)}") from error
         if len(data) > limit:
@@ -149,14 +171,18 @@ class Web:
                 self._wait(_WAITS[max(0, tries - 1)])
 
     def open(self, url: str, headers: Mapping[str, str], *, plain: bool) -> HTTPResponse:
-        """Ask for a file; HTTPError is what the server refuses, _Cut what may pass."""
+        """Ask for a file; HTTPError is what the server refuses, _Cut what may pass.
+
+        Raises:
+            PiclusterError: if neither will pass: another server, an address that is none.
+        """
         # "identity": what is packed on the way would have neither the length nor the checksum of the file.
         request = Request(url, headers={"User-Agent": "picluster", "Accept-Encoding": "identity", **headers})  # noqa: S310 - the scheme is checked by catalogue.check_url
         try:
             return cast("HTTPResponse", build_opener(_Redirects(plain=plain)).open(request, timeout=self._timeout))
         except HTTPError as error:
             if error.code >= _SERVER_ERROR:
-                raise _Cut(f"the server said {error.code} {_reason(error)}") from error
+                raise _Busy(f"the server said {error.code} {_reason(error)}") from error
             raise
         except URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
@@ -167,6 +193,11 @@ class Web:
             raise _Cut(_reason(error)) from error
         except (OSError, HTTPException) as error:
             raise _Cut(_reason(error)) from error
+        except ValueError as error:  # urllib's and the idna codec's word for it, from a redirect for one
+            raise PiclusterError(
+                f"{url} cannot be fetched: it, what it leads on to or the proxy is not an address "
+                f"({_reason(error)}): give another"
+            ) from error
 
 
 class _Download:
@@ -295,7 +326,7 @@ def _validator(answer: HTTPResponse) -> str:
 
 
 def _content_range(answer: HTTPResponse) -> tuple[int, int | None] | None:
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
+    match = re.fullmatch(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19})", answer.headers.get("Content-Range", ""))
     return (int(match[1]), int(match[2])) if match else None
 
 

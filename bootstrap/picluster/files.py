@@ -10,6 +10,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.tokens import CommentToken
 
 from picluster.errors import PiclusterError
 
@@ -88,12 +89,26 @@ class YamlFile:
             return
         if old is not None:
             self.notes.append(f"{self.path.name}: {label}{key} was {_shown(old)}, is now {_shown(value)}")
+        if key not in where:
+            _make_room(where, key)
         where[key] = value
 
     def changed(self) -> bytes | None:
         """Return the new contents, None if nothing was changed (then the user's layout stays to the byte)."""
         after = self._dump()
         return None if after == self._before else after.encode()
+
+
+def _make_room(where: CommentedMap, key: str) -> None:
+    """Let the comment lines below a mapping's last key stay below it when another key comes in between."""
+    last = next(reversed(where), None)
+    slots = where.ca.items.get(last) if last is not None else None
+    beside = slots[2] if slots else None
+    if slots is None or beside is None or "\n" not in beside.value.rstrip("\n"):
+        return
+    first, rest = beside.value.split("\n", 1)
+    slots[2] = CommentToken(first + "\n", beside.start_mark, None) if first else None
+    where.ca.items[key] = [None, None, CommentToken("\n" + rest, beside.start_mark, None), None]
 
 
 def _shown(value: object) -> str:

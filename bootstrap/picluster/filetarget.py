@@ -72,7 +72,11 @@ class FileTarget(_File):
         self._part = path.with_name(f".{path.name}.part")
 
     def __enter__(self) -> Self:
-        self._stream = self._part.open("w+b", buffering=0)
+        # What a burn that was killed has left goes; a link in its place is not followed. Only the owner may read it: a
+        # card can hold the key of a Wi-Fi network.
+        self._part.unlink(missing_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        self._stream = os.fdopen(os.open(self._part, flags, 0o600), "w+b", buffering=0)
         return self
 
     def __exit__(

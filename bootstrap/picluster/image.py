@@ -99,8 +99,12 @@ def identify(boot: BootFiles) -> Generation:
     if boot.has("dietpi.txt"):
         name = "dietpi"
     elif boot.has("user-data"):
-        # Safer than the date: images of 2025-10-01 are Trixie but came without the files.
-        name = "ubuntu" if boot.label.lower() == "system-boot" else "cloud-init"
+        # Safer than the date: images of 2025-10-01 are Trixie but came without the files. The label is not always
+        # known (a mounted folder has none), so what is in the files counts, too.
+        if boot.label.lower() == "system-boot" or "root=LABEL=writable" in tokens:
+            name = "ubuntu"
+        else:
+            name = "cloud-init" if released or boot.label == "bootfs" else "unknown"
     elif "init=/usr/lib/raspberrypi-sys-mods/firstboot" in tokens:
         # Both were still built beside their successors, so that a late date says nothing; the initramfs came with
         # Bookworm (pi-gen, config.txt).
@@ -259,6 +263,15 @@ def find_image(path: Path) -> Path:
     Raises:
         PiclusterError: if there is no such file.
     """
+    try:
+        return _find_image(path)
+    except OSError as error:  # before Python 3.14 a name that is too long, or a directory that is closed
+        raise PiclusterError(
+            f"the image {path} cannot be looked for ({error.strerror or error}): mend the name"
+        ) from error
+
+
+def _find_image(path: Path) -> Path:
     if path.is_file():
         return path
     if path.is_dir():

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from picluster import files
 from picluster.catalogue import file_name
+from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ class Slot:
 
     Attributes:
         folder: Holds all of it and nothing else.
-        file: The image, under the name that its publisher gave it.
+        file: The image, under the name that its publisher gave it, unless the record needs that.
         part: What is fetched of it so far.
         bmap: Its block map.
     """
@@ -61,6 +62,8 @@ class Slot:
         short = hashlib.sha256(url.encode()).hexdigest()[:8]
         stem = PurePosixPath(name).name.partition(".img")[0].removesuffix(".zip")
         self.folder = cache / f"{stem}-{short}"
+        if name.lower() == _RECORD:  # letter case is not told apart everywhere
+            name = f"image-{name}"
         self.file = self.folder / name
         self.part = self.folder / f"{name}.part"
         self.bmap = self.folder / f"{name}.bmap"
@@ -92,14 +95,23 @@ class Slot:
 
     @contextmanager
     def lock(self, report: Report) -> Iterator[None]:
-        """Keep other commands away from this slot; wait for one that is at it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Keep other commands away from this slot; wait for one that is at it.
+
+        Raises:
+            PiclusterError: if the cache cannot be written to.
+        """
         lock = FileLock(self.folder / ".lock")
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
-            report.say("note", f"note: another command fetches {self.file.name}; waiting for it", text="waiting")
+            report.say("note", f"note: another command is at {self.file.name}; waiting for it", text="waiting")
             lock.acquire()
+        except OSError as error:
+            raise PiclusterError(
+                f"the cache {self.folder.parent} cannot be used ({error.strerror or error}): "
+                "let PICLUSTER_CACHE name a directory that you may write to"
+            ) from error
         try:
             yield
         finally:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from picluster.report import Report
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_SUM_LINE = re.compile(r"\\?([0-9a-fA-F]{64})(?:\s+\*?(\S.*?))?\s*")
 _SUMS_MAX = 1 << 20
+# Object stores that do not let strangers list a folder say 403 of what is not in it.
+_NO_SUMS = (*download.NOT_FOUND, 403)
 _BMAP_MAX = 64 << 20
 _PACKED = (".xz", ".gz", ".zst", ".zip", ".bz2")
 
@@ -106,11 +107,15 @@ class Library:
         sha256 = _check_sha256(sha256)
         if "://" in image:
             return self._remote(Entry(image, image), sha256)
-        path = Path(image)
+        try:
+            # Only a shell that sees the ~ at the start of a word does it.
+            path = Path(image).expanduser()
+        except RuntimeError as error:
+            raise PiclusterError(f"the image {image} cannot be read: there is no such user's home") from error
         try:
             found = find_image(path)
         except PiclusterError as not_found:
-            entry = self._by_name(image, not_found)
+            entry = self._by_name(image, path, not_found)
             return self._remote(entry, sha256)
         if sha256:
             digest = imagecache.hash_file(found, self._report)
@@ -160,25 +165,31 @@ class Library:
                 raise PiclusterError(f"{missing[0]} is not in the cache: picluster images get {missing[0]}")
             found = [(slot, record) for slot, record in found if record.url in urls]
         for slot, record in found:
-            title = titles.get(record.url, record.url)
-            if not slot.file.is_file():
-                if names:
-                    yield Verified(title, slot.file, "missing")
-                continue
+            state = self._verified(slot)
+            if names or state != "missing":
+                yield Verified(titles.get(record.url, record.url), slot.file, state)
+
+    def _verified(self, slot: Slot) -> str:
+        with slot.lock(self._report):
+            # Only now: the command that was waited for may have fetched another.
+            record = slot.record()
+            if not record or not slot.file.is_file():
+                return "missing"
             good = imagecache.hash_file(slot.file, self._report) == record.sha256
             slot.write_record(slot.file, record.url, record.sha256, record.source, good=good)
-            yield Verified(title, slot.file, "ok" if good else "differs")
+            return "ok" if good else "differs"
 
     def _wanted(self, image: str) -> Entry:
         return Entry(image, image) if "://" in image else catalogue.find(image, self._catalogues)
 
-    def _by_name(self, image: str, not_found: PiclusterError) -> Entry:
+    def _by_name(self, image: str, path: Path, not_found: PiclusterError) -> Entry:
         """Look for the name that no file has; if it is none either, say what fits what was typed."""
         try:
             return catalogue.find(image, self._catalogues)
         except PiclusterError:
-            path = Path(image)
-            if path.exists() or path.name != image or path.suffix in (".img", *_PACKED):
+            if isinstance(not_found.__cause__, OSError) or path.exists() or path.name != image:
+                raise not_found from None
+            if path.suffix in (".img", *_PACKED):
                 raise not_found from None
             raise
 
@@ -235,7 +246,7 @@ class Library:
             download.drop(slot.part)
             raise PiclusterError(
                 f"what came from {entry.url} has the SHA-256 {digest}, not {wanted} as {source} said{hint}: "
-                "it was changed on the way or by its publisher, and nothing of it is kept"
+                "it was changed on the way or by its publisher, or damaged here; nothing of it is kept, run it again"
             )
         # The record first: a name without one would be a file that nobody verified.
         slot.write_record(slot.part, entry.url, digest, source)
@@ -260,8 +271,10 @@ class Library:
             for path in (f"{parts.path}.sha256", f"{folder}/SHA256SUMS")
         ]
         for place in places:
-            data = self._web.small(place, _SUMS_MAX)
-            digest = _pick(data.decode("utf-8", "replace"), {name, file_name(url)}) if data is not None else None
+            data = self._web.small(place, _SUMS_MAX, _NO_SUMS)
+            text = data.decode("utf-8", "replace") if data is not None else ""
+            # Only what is there for this image alone need not name it.
+            digest = _pick(text, {name, file_name(url)}, nameless=place == places[0])
             if digest:
                 return digest, place
         raise PiclusterError(
@@ -298,10 +311,18 @@ def _check_sha256(text: str | None) -> str | None:
     return text and text.lower()
 
 
-def _pick(text: str, names: set[str]) -> str | None:
-    """Return the checksum of one of these names from a checksum file; one without names is that of its image."""
+def _pick(text: str, names: set[str], *, nameless: bool) -> str | None:
+    """Return the checksum of one of these names from a checksum file as sha256sum writes it.
+
+    Args:
+        text: Of the file; no pattern is matched against it, because a server may make that slow.
+        names: That the image may have there.
+        nameless: Whether a checksum without a name will do.
+    """
     for line in text.splitlines():
-        match = _SUM_LINE.fullmatch(line)
-        if match and (match[2] is None or match[2].rpartition("/")[2] in names):
-            return match[1].lower()
+        digest, *name = line.strip().split(None, 1) or [""]
+        digest = digest.removeprefix("\\")  # marks a name with escapes in it
+        fits = name[0].removeprefix("*").rpartition("/")[2] in names if name else nameless
+        if fits and _SHA256.fullmatch(digest):
+            return digest.lower()
     return None

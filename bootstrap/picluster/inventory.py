@@ -107,7 +107,7 @@ def plan(request: Request) -> Plan:
     cluster = YamlFile(folder / CLUSTER, "What all nodes of the cluster share.")
     connection = YamlFile(folder / CONNECTION, "How Ansible reaches the nodes.")
     hosts = nodes.section("all", "children", "nodes", "hosts")
-    known = _known_addresses(nodes.path, hosts)
+    known = known_addresses(nodes.path, hosts)
     wanted = _wanted(request, known)
     addresses = known | wanted
     net = _net(request, cluster, addresses)
@@ -156,7 +156,12 @@ def require_known(folder: Path, wanted: Iterable[str]) -> None:
             raise PiclusterError(f"{name} is not in {nodes.path}: burn it with --ips, without --replace")
 
 
-def _known_addresses(path: Path, hosts: CommentedMap) -> dict[str, IPv4Address]:
+def known_addresses(path: Path, hosts: CommentedMap) -> dict[str, IPv4Address]:
+    """Return the nodes' reserved addresses from the hosts of the nodes' file.
+
+    Raises:
+        PiclusterError: if one is no address.
+    """
     known: dict[str, IPv4Address] = {}
     for name, settings in hosts.items():
         address = settings.get("node_address") if isinstance(settings, CommentedMap) else None

@@ -1,15 +1,74 @@
-"""Forget the host keys of nodes whose cards are burnt anew: a new card makes new host keys."""
+"""The host keys of the cluster: whose they are, recorded at first use, forgotten when a card is burnt anew."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import enum
 import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+class Verdict(enum.Enum):
+    """What known_hosts says of a node's host key."""
+
+    KNOWN = "known"
+    NEW = "new"
+    OTHER = "other"
+    # Markers, patterns, or a key of another type: ssh itself has to judge.
+    UNSURE = "unsure"
+
+
+def judge(text: str, name: str, key: str) -> Verdict:
+    """Say whether a known_hosts file holds this key for this name.
+
+    Args:
+        text: The file.
+        name: The node's, which ssh uses as HostKeyAlias.
+        key: Type and base64 text with a blank between, as known_hosts has them.
+    """
+    held = set()
+    for hosts, kept in _entries(text):
+        if hosts.startswith("@") or (not hosts.startswith("|") and set(hosts) & set("*?!")):
+            return Verdict.UNSURE
+        if _is_for(hosts, {name}):
+            held.add(kept)
+    if not key:
+        return Verdict.UNSURE
+    if key in held:
+        return Verdict.KNOWN
+    if not held:
+        return Verdict.NEW
+    kind, _, _ = key.partition(" ")
+    same_type = any(kept.startswith(f"{kind} ") for kept in held)
+    return Verdict.OTHER if same_type else Verdict.UNSURE
+
+
+def add(text: str, keys: Mapping[str, str]) -> str:
+    """Return a known_hosts file with these names' keys at its end; what it holds stays."""
+    between = "" if not text or text.endswith("\n") else "\n"
+    return text + between + "".join(f"{name} {key}\n" for name, key in keys.items())
+
+
+def fingerprint(key: str) -> str:
+    """Return what ssh shows of a key: SHA256 and its digest in base64, without padding."""
+    try:
+        digest = hashlib.sha256(base64.b64decode(key.split()[1])).digest()
+    except (IndexError, binascii.Error):
+        return "unreadable"
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def _entries(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the hosts (or the marker) and the key, without its comment, of each line that has both."""
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) > 2 and not words[0].startswith("#"):  # noqa: PLR2004 - hosts, type, key
+            yield words[0], f"{words[1]} {words[2]}"
 
 
 def forget(text: str, names: Iterable[str]) -> str:
@@ -23,7 +82,10 @@ def forget(text: str, names: Iterable[str]) -> str:
 
 
 def _matches(line: str, names: set[str]) -> bool:
-    hosts = line.split(None, 1)[0] if line.strip() else ""
+    return _is_for(line.split(None, 1)[0], names) if line.strip() else False
+
+
+def _is_for(hosts: str, names: set[str]) -> bool:
     if hosts.startswith("|1|"):
         return any(_hashed(hosts, name) for name in names)
     return any(host in names for host in hosts.split(","))

@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from picluster.errors import PiclusterError
+from picluster.target import ALIGNMENT
 
 SECTOR = 512
 _TABLE = 446
@@ -54,6 +55,7 @@ def parse(sector: bytes, name: str) -> PartitionTable:
     """
     if len(sector) < SECTOR or sector[510:512] != _SIGNATURE:
         raise PiclusterError(f"{name} is not a card image: it has no partition table (MBR) in its first 512 bytes")
+    # The first block is written apart from all others, so the partition begins behind it.
     boot: Partition | None = None
     end = 0
     for number in range(4):
@@ -65,7 +67,7 @@ def parse(sector: bytes, name: str) -> PartitionTable:
         if kind == _GPT_PROTECTIVE:
             raise PiclusterError(f"{name} has a GPT: card images for these boards have an MBR")
         end = max(end, (start + count) * SECTOR)
-        if boot is None and kind in _FAT_TYPES and start > 0:
+        if boot is None and kind in _FAT_TYPES and start * SECTOR >= ALIGNMENT:
             boot = Partition(start * SECTOR, count * SECTOR)
     if boot is None:
         raise PiclusterError(f"{name} has no FAT boot partition: it is not the image of a Raspberry Pi system")

@@ -133,16 +133,14 @@ def _check_name(name: str) -> None:
         raise PiclusterError(f"{name!r} has a meaning of its own in an Ansible inventory: choose another name")
 
 
-def check_cluster_name(cluster: str) -> str:
-    """Return the name if it can be a directory and part of a host name.
+def check_cluster_name(cluster: str, what: str = "--cluster") -> str:
+    """Return the name if it can be a directory and part of a host name; ``what`` is the option's name.
 
     Raises:
         PiclusterError: if it cannot.
     """
     if len(cluster) > _LABEL_MAX or not _LABEL.fullmatch(cluster):
-        raise PiclusterError(
-            f"--cluster {cluster!r} is not a cluster name: small letters, digits and hyphens, like red"
-        )
+        raise PiclusterError(f"{what} {cluster!r} is not a cluster name: small letters, digits and hyphens, like red")
     return cluster
 
 

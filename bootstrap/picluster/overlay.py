@@ -111,7 +111,8 @@ def patches(below: BinaryIO, boot: Partition, files: Mapping[str, bytes]) -> tup
         files: New contents by path.
 
     Returns:
-        What differs, in order, neighbours joined. Blocks that come out as they were are left out.
+        All blocks that were written, in order, neighbours joined; also those that come out as they were, because a
+        block map may leave them out.
 
     Raises:
         PiclusterError: if the partition is full or damaged.
@@ -123,8 +124,6 @@ def patches(below: BinaryIO, boot: Partition, files: Mapping[str, bytes]) -> tup
     made: list[Patch] = []
     for number in sorted(overlay.blocks):
         new, stock = bytes(overlay.blocks[number]), overlay.stock(number * ALIGNMENT, ALIGNMENT)
-        if new == stock:
-            continue
         if made and made[-1].end == number * ALIGNMENT:
             last = made.pop()
             made.append(Patch(last.offset, last.new + new, last.stock + stock))

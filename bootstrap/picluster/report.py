@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Self, TextIO
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
 # Where there is no terminal, and for programs: a line at most so often.
 _QUIET_S = 5.0
 _ENDED = ("done", "failed")
+_ENDLESS = 4096
 
 
 class Report:
@@ -51,6 +53,19 @@ class Report:
             if said:
                 self._out.write(said + "\n")
                 self._out.flush()
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Show a table to people; programs are told its rows by say()."""
+        if self.json:
+            return
+        table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for row in rows:
+            # As text, for rich would take what stands in brackets for markup.
+            table.add_row(*map(Text, row))
+        with self._lock:
+            # Where nobody watches there is no width to keep to: each row stays one line.
+            Console(file=self._out, highlight=False, width=None if self._out.isatty() else _ENDLESS).print(table)
+            self._out.flush()
 
     def board(self, title: str, rows: Sequence[str] = (), *, row_event: str = "row", in_bytes: bool = True) -> Board:
         """Make a display of progress: one bar over all, and one for each row; use it as a context.

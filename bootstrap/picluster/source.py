@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 from queue import Empty, Queue
 from typing import TYPE_CHECKING
@@ -99,6 +100,43 @@ class Buffers:
         self._free.put(buffer)
 
 
+class Loan:
+    """One user's way to the buffers: it knows whether he has one, should he never come back.
+
+    Args:
+        pool: Whose buffers they are.
+    """
+
+    def __init__(self, pool: Buffers) -> None:
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._out = False
+        self._lost = False
+
+    def take(self, timeout: float) -> memoryview | None:
+        """Take one; None if there was none within so many seconds."""
+        buffer = self._pool.take(timeout)
+        with self._lock:
+            self._out = buffer is not None
+        return buffer
+
+    def give(self, buffer: memoryview) -> None:
+        """Give it back."""
+        with self._lock:
+            back = self._out and not self._lost
+            self._out = False
+        if back:
+            self._pool.give(buffer)
+
+    def lose(self) -> None:
+        """Say that the user hangs: if he has a buffer, the pool gets another in its place."""
+        with self._lock:
+            if self._lost or not self._out:
+                return
+            self._lost = True
+        self._pool.add()
+
+
 class Chunk:
     """A stretch of the image on its way to the writers.
 
@@ -158,37 +196,60 @@ def _filled(view: memoryview, mapped: Sequence[tuple[int, int]]) -> Iterator[tup
 
 
 class _MapCheck:
-    """Compares what is read with the checksums of a block map, range by range."""
+    """Compares what is read with a block map: each range with its checksum, and all else must be zeros.
+
+    A map that belongs to another image of the same size, or has no checksums, would else leave old bytes on a card.
+    """
 
     def __init__(self, bmap: Bmap, image: str) -> None:
-        self._ranges = list(bmap.ranges)
+        self._size = bmap.image_size
+        self._ranges = deque(bmap.ranges)
         self._image = image
-        self._hash = hashlib.sha256()
+        self._kind = bmap.kind or "sha256"
+        self._hash = hashlib.new(self._kind)
 
     def see(self, offset: int, data: memoryview) -> list[tuple[int, int]]:
         """Take the next stretch; return (begin, end) of what is mapped in it.
 
         Raises:
-            PiclusterError: if a range differs from its checksum.
+            PiclusterError: if it is not what the map says.
         """
         mapped = []
-        end = offset + len(data)
+        end, left = offset + len(data), offset
         while self._ranges and self._ranges[0].first_byte < end:
             part = self._ranges[0]
             low, high = max(part.first_byte, offset) - offset, min(part.end_byte, end) - offset
+            self._require_zeros(data[left - offset : low], left)
+            left = offset + high
             mapped.append((low, high))
-            if part.sha256:
-                self._hash.update(data[low:high])
+            self._hash.update(data[low:high])
             if part.end_byte > end:
                 break
-            self._ranges.pop(0)
-            if part.sha256 and self._hash.hexdigest() != part.sha256:
-                raise PiclusterError(
-                    f"{self._image} differs from its block map (.bmap) between bytes {part.first_byte} and "
-                    f"{part.end_byte}: fetch both again, or leave the map out with --no-bmap"
-                )
-            self._hash = hashlib.sha256()
+            self._ranges.popleft()
+            if part.checksum and self._hash.hexdigest() != part.checksum:
+                raise self._differs(part.first_byte, part.end_byte)
+            self._hash = hashlib.new(self._kind)
+        self._require_zeros(data[left - offset :], left)
         return mapped
+
+    def end(self, size: int) -> None:
+        """Check the image's size once it is known.
+
+        Raises:
+            PiclusterError: if the map is of an image of another size.
+        """
+        if size != self._size:
+            raise self._differs(min(size, self._size), max(size, self._size))
+
+    def _require_zeros(self, data: memoryview, offset: int) -> None:
+        if not is_zero(data):
+            raise self._differs(offset, offset + len(data))
+
+    def _differs(self, begin: int, end: int) -> PiclusterError:
+        return PiclusterError(
+            f"{self._image} differs from its block map (.bmap) between bytes {begin} and {end}: "
+            "fetch both again, or leave the map out with --no-bmap"
+        )
 
 
 def _whole_blocks(mapped: Sequence[tuple[int, int]], length: int) -> tuple[tuple[int, int], ...]:
@@ -212,6 +273,7 @@ class Source:
         bmap: Which stretches count; None for all.
         sparse: Whether any card wants to know of long runs of zeros.
         learn: Whether the cards will be verified.
+        limit: Bytes after which nothing is read, for cards that end there; None for the whole image.
         first: The image's first block, which is not in any chunk: it is written last.
         length: Bytes read so far; at the end, of the image.
         pieces: What the cards must read back as, in order.
@@ -221,6 +283,7 @@ class Source:
     bmap: Bmap | None = None
     sparse: bool = True
     learn: bool = True
+    limit: int | None = None
     first: bytes = b""
     length: int = 0
     pieces: list[Piece] = field(default_factory=list)
@@ -242,9 +305,13 @@ class Source:
         while True:
             while (buffer := self._pool.take(timeout=1.0)) is None:
                 unstick()
-            count = self.image.read_into(buffer)
+            room = CHUNK if self.limit is None else min(CHUNK, self.limit - self.length)
+            count = self.image.read_into(buffer[:room])
             if not count:
                 self._pool.give(buffer)
+                # With a limit the rest of the image was not looked at.
+                if check and room:
+                    check.end(self.length)
                 return
             length = -(-count // ALIGNMENT) * ALIGNMENT
             buffer[count:length] = bytes(length - count)

@@ -1,4 +1,4 @@
-"""Fixtures: cards, keys and judges."""
+"""Fixtures: cards, keys, boards and judges."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cardkit import BOOT_START, ROOT_SIZE, STOCK, Judge, make_partition, mbr, noise, run
+from discoverkit import INVENTORY, NODES, RED, nodes_text, write
+from hypothesis import settings
+from sshdkit import USER, Fleet
+
+from picluster.discover import leases, mdns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+# A busy machine is no reason to fail.
+settings.register_profile("picluster", deadline=None)
+settings.load_profile("picluster")
 
 
 @pytest.fixture
@@ -49,3 +58,31 @@ def make_card(tmp_path: Path) -> Callable[..., Path]:
 def public_key(tmp_path: Path) -> Path:
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "me@home", "-f", tmp_path / "key")
     return tmp_path / "key.pub"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    """Boards that are off, and the inventory of red1 to red3; nothing of this machine's own network is asked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(leases, "USUAL", ())
+
+    async def nobody(*_: object) -> None:
+        """Where there is no multicast."""
+
+    monkeypatch.setattr(mdns, "resolve", nobody)
+    with Fleet(tmp_path / "fleet") as made:
+        write(NODES, nodes_text(RED))
+        write(
+            INVENTORY / "group_vars/all/cluster.yml",
+            "---\nnode_interface: eth0\nnode_prefix: 28\nnode_gateway: 127.77.0.14\nnode_dns: [127.77.0.14]\n"
+            f"node_arch: amd64\ncluster_secret: {'a' * 64}\n",
+        )
+        write(
+            INVENTORY / "group_vars/nodes/connection.yml",
+            "---\nansible_host: '{{ node_address }}'\n"
+            f"ansible_user: {USER}\nansible_port: {made.port}\n"
+            "ansible_ssh_private_key_file: '{{ inventory_dir }}/../../fleet/id'\n"
+            "ansible_ssh_common_args: -o 'UserKnownHostsFile=\"{{ inventory_dir }}/known_hosts\"' "
+            "-o HostKeyAlias={{ inventory_hostname }} -o StrictHostKeyChecking=yes\n",
+        )
+        yield made

@@ -6,7 +6,8 @@ import io
 import subprocess
 import tarfile
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from lab.engine import Container, Docker
@@ -15,11 +16,16 @@ from lab.recipe import apt_of_host, card
 from lab.report import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKeCfPttkA2CvZsFmGyn9NvxwlTC34G1KrV8xl+9I6/W"
+# One key of one kind: an RSA key would take longer than the rest of a test.
+_HOST_KEY = (
+    "mkdir -p /run/sshd; cd /etc/ssh; [ -e ssh_host_ed25519_key ] || "
+    "ssh-keygen -q -t ed25519 -N '' -f ssh_host_ed25519_key"
+)
 
 
+@cache
 def image(suite: str) -> str:
     """Return the engine image of the lab's stock-like card, built if it is not there."""
     recipe = card(suite, apt_of_host(suite))
@@ -34,17 +40,17 @@ class Node:
     docker: Docker
     name: str
     boot: str = "/boot/firmware"
-    files: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, image: str, boot: str) -> Node:
+    def start(cls, image: str, boot: str, tmpfs: Sequence[str] = ()) -> Node:
         """Start a container that does nothing yet, without a network and without the right to reboot anything.
 
         Its host name is the one after the first boot: a container cannot change its own.
         """
         docker = Docker.find()
         name = f"firstboot-{uuid.uuid4().hex[:12]}"
-        docker.start(Container(image, ["sleep", "infinity"], name=name, hostname="red007", network="none"))
+        command = ["sleep", "infinity"]
+        docker.start(Container(image, command, name=name, hostname="red007", network="none", tmpfs=list(tmpfs)))
         return cls(docker, name, boot)
 
     def stop(self) -> None:
@@ -98,12 +104,12 @@ class Node:
         """Log in by the key and ask sudo for root; return what is said. One sshd for one login, as inetd starts it."""
         self.put({"key": private}, "/run/login")
         return self.must(
-            "mkdir -p /run/sshd; chmod 600 /run/login/key; chown root /run/login/key; ssh-keygen -A >/dev/null\n"
+            f"{_HOST_KEY}; chmod 600 /run/login/key; chown root /run/login/key\n"
             "ssh -i /run/login/key -o ProxyCommand='/usr/sbin/sshd -i' -o StrictHostKeyChecking=no -o BatchMode=yes"
             f" -o LogLevel=ERROR {user}@node 'sudo -n id -un && id -un'"
         )
 
     def sshd(self) -> dict[str, str]:
         """Return what sshd makes of its configuration."""
-        said = self.must("mkdir -p /run/sshd; ssh-keygen -A >/dev/null; /usr/sbin/sshd -T")
+        said = self.must(f"{_HOST_KEY}; /usr/sbin/sshd -T")
         return dict(line.split(" ", 1) for line in said.splitlines() if " " in line)

@@ -6,7 +6,8 @@ import hashlib
 import lzma
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -48,7 +49,7 @@ class Disk:
         path: The file that holds its bytes.
         wrong: Offsets whose byte reads back changed.
         breaks_at: Writing from here on fails, as when it is pulled out.
-        hangs: Writing waits for this.
+        hangs: What is named in hangs_at (open, write, sync, read) waits for this.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Disk:
     wrong: frozenset[int] = frozenset()
     breaks_at: int | None = None
     hangs: threading.Event | None = None
+    hangs_at: str = "write"
     name: str = ""
     capacity: int | None = 0
     fresh: bool = False
@@ -66,6 +68,14 @@ class Disk:
         self.capacity = self.size
         self.path.write_bytes(b"\xa5" * self.size)
 
+    def _wait(self, where: str) -> None:
+        if self.hangs and self.hangs_at == where:
+            self.hangs.wait(60)
+
+    def open(self) -> Self:
+        self._wait("open")
+        return self
+
     def __enter__(self) -> Self:
         self._stream = self.path.open("r+b", buffering=0)
         return self
@@ -74,9 +84,10 @@ class Disk:
         self._stream.close()
 
     def write(self, offset: int, data: memoryview) -> None:
-        assert offset % BLOCK == len(data) % BLOCK == 0, "a raw disk takes whole blocks only"
-        if self.hangs:
-            self.hangs.wait(30)
+        assert offset % BLOCK == 0
+        assert len(data) % BLOCK == 0 or offset + len(data) == self.size, "a raw disk takes whole blocks only"
+        assert offset + len(data) <= self.size, "a raw disk ends"
+        self._wait("write")
         if self.breaks_at is not None and offset + len(data) > self.breaks_at:
             raise OSError(5, "Input/output error")
         self.written.append((offset, len(data)))
@@ -85,6 +96,7 @@ class Disk:
 
     def read(self, offset: int, buffer: memoryview) -> int:
         assert offset % BLOCK == len(buffer) % BLOCK == 0
+        self._wait("read")
         self._stream.seek(offset)
         count = self._stream.readinto(buffer)
         for position in self.wrong:
@@ -93,7 +105,7 @@ class Disk:
         return count
 
     def sync(self) -> None:
-        self._stream.flush()
+        self._wait("sync")
 
     def finish(self, length: int) -> None:
         assert length <= self.size
@@ -104,7 +116,8 @@ def _files(name: str) -> Mapping[str, bytes]:
 
 
 def _card(image: Image, name: str, target: Target) -> Card:
-    return Card(name, target.name, lambda: target, patches(image.head, image.boot, _files(name)))
+    opener = target.open if isinstance(target, Disk) else lambda: target
+    return Card(name, target.name, opener, patches(image.head, image.boot, _files(name)), target.capacity)
 
 
 def _burn(
@@ -145,7 +158,7 @@ def test_cards_differ_from_the_image_in_the_boot_partition_only(
         part = judge.partition(card)
         judge.is_sound(part)
         assert judge.files(part) == STOCK | dict(_files(result.name))
-        assert log.states[result.name] == ["writing", "verifying", "done"]
+        assert log.states[result.name] == ["writing", "syncing", "verifying", "syncing", "done"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"red{n}.img" for n in range(1, 6)]
 
 
@@ -222,22 +235,68 @@ def test_one_bad_card_does_not_stop_the_others(make_card: Callable[..., Path], t
     assert disks[3].written == []
 
 
-def test_a_card_that_hangs_is_given_up(make_card: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["open", "write", "sync", "read"])
+def test_a_card_that_hangs_is_given_up_wherever(
+    make_card: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     """The reader runs out of buffers, finds who holds them back, and goes on with the others."""
+    monkeypatch.setattr(burn, "_SYNC_STALLS", 1)
+    # Fewer than there are cards that hang, so that these hold them all.
+    monkeypatch.setattr(source, "_BUFFERS", 2)
+    monkeypatch.setattr(burn, "_READING", 2)
     image = make_card()
-    large = image.with_name("large.img")
-    # More than all buffers, so that one card that takes none stops the reading.
-    large.write_bytes(image.read_bytes() + bytes((source._BUFFERS + 4) * source.CHUNK))
     gate = threading.Event()
-    size = _size(large)
-    disks = [Disk(tmp_path / "good", size), *(Disk(tmp_path / f"hangs{n}", size, hangs=gate) for n in (1, 2))]
+    size = _size(image)
+    disks = [Disk(tmp_path / f"hangs{n}", size, hangs=gate, hangs_at=where) for n in range(3)]
+    disks.append(Disk(tmp_path / "good", size))
     try:
-        results = _burn_disks(large, disks, Options(sparse=False, stall=0.5))
+        results = _burn_disks(image, disks, Options(sparse=False, stall=1.0))
     finally:
         gate.set()
-    assert [bool(result.error) for result in results] == [False, True, True]
-    assert "has not answered" in results[1].error
-    assert disks[0].path.read_bytes()[:BOOT_START] == large.read_bytes()[:BOOT_START]
+    assert [bool(result.error) for result in results] == [True, True, True, False]
+    assert "does not answer any more" in results[0].error
+    assert disks[3].path.read_bytes()[:BOOT_START] == image.read_bytes()[:BOOT_START]
+
+
+def test_a_card_that_was_given_up_is_not_finished_later(make_card: Callable[..., Path], tmp_path: Path) -> None:
+    image = make_card()
+    gate = threading.Event()
+    disk = Disk(tmp_path / "late", _size(image), hangs=gate, hangs_at="read")
+    (result,) = _burn_disks(image, [disk], Options(sparse=False, stall=0.5))
+    assert result.error
+    gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "card-red1":
+            thread.join(30)
+    assert disk.path.read_bytes()[:BLOCK] == bytes(BLOCK)
+
+
+def test_a_watcher_that_fails_ends_no_card(make_card: Callable[..., Path], tmp_path: Path) -> None:
+    class Gone(Watcher):
+        def card(self, name: str, state: str, done: int = 0, total: int = 0, detail: str = "") -> None:
+            raise BrokenPipeError
+
+    results = _burn(make_card(), tmp_path / "out", 3, log=Gone())
+    assert [result.error for result in results] == ["", "", ""]
+
+
+@pytest.mark.parametrize("tail", [512, 5000 - 5000 % 512, 0])
+def test_a_card_of_just_the_size_takes_an_image_with_a_tail(
+    make_card: Callable[..., Path], tmp_path: Path, tail: int
+) -> None:
+    """What lies behind the last partition is dropped where the card ends, be it within a block."""
+    image = make_card()
+    with open_image(image) as opened:
+        end = opened.end
+    with image.open("r+b") as stream:
+        stream.truncate(end)
+        stream.seek(end)
+        stream.write(b"t" * 5000)
+    disk = Disk(tmp_path / "sdb", end + tail)
+    (result,) = _burn_disks(image, [disk], DISKS)
+    assert result.error == ""
+    data, stock = disk.path.read_bytes(), image.read_bytes()
+    assert data[BOOT_START + PARTITION :] == stock[BOOT_START + PARTITION : end + tail]
 
 
 def test_the_old_first_block_goes_first_and_the_new_one_comes_last(
@@ -310,45 +369,61 @@ def test_without_verification_nothing_is_read_back(make_card: Callable[..., Path
     assert disk.path.read_bytes()[:BOOT_START] == image.read_bytes()[:BOOT_START]
 
 
-def _bmap(image: Path, *, harm: bool = False) -> Bmap:
-    """Map the table, the first half of the boot partition and some of the root; checksum each."""
+def _bmap(image: Path, kind: str = "sha256") -> Bmap:
+    """Map what holds data, as the image's maker would; checksum each."""
     data = image.read_bytes()
+    root = BOOT_START + PARTITION
     stretches = (
         (0, BLOCK),
+        (1 << 20, (1 << 20) + BLOCK),
         (BOOT_START, BOOT_START + PARTITION // 2),
-        (BOOT_START + PARTITION + BLOCK, BOOT_START + PARTITION + (3 << 20)),
+        (root, root + (3 << 20)),
     )
-    ranges = [Range(begin, end, hashlib.sha256(data[begin:end]).hexdigest()) for begin, end in stretches]
-    if harm:
-        ranges[1] = Range(ranges[1].first_byte, ranges[1].end_byte, "0" * 64)
-    return Bmap(len(data), BLOCK, tuple(ranges))
+    for (_, end), (begin, _) in pairwise([*stretches, (len(data), 0)]):
+        assert not any(data[end:begin]), "the map would leave data out"
+    ranges = [Range(begin, end, kind and hashlib.new(kind, data[begin:end]).hexdigest()) for begin, end in stretches]
+    return Bmap(len(data), BLOCK, tuple(ranges), kind)
 
 
+@pytest.mark.parametrize("kind", ["sha256", "sha512", "sha1", ""])
 def test_only_what_a_block_map_leaves_out_is_skipped(
-    make_card: Callable[..., Path], tmp_path: Path, judge: Judge
+    make_card: Callable[..., Path], tmp_path: Path, judge: Judge, kind: str
 ) -> None:
     image = make_card()
     stock = image.read_bytes()
-    bmap = _bmap(image)
     disk = Disk(tmp_path / "sdb", _size(image))
-    (result,) = _burn_disks(image, [disk], Options(bmap=bmap, sparse=False))
+    (result,) = _burn_disks(image, [disk], Options(bmap=_bmap(image, kind), sparse=False))
     assert result.error == ""
     data = disk.path.read_bytes()
     root = BOOT_START + PARTITION
     assert data[:BLOCK] == stock[:BLOCK]
-    assert data[root + BLOCK : root + (3 << 20)] == stock[root + BLOCK : root + (3 << 20)]
-    assert set(data[BLOCK:BOOT_START]) == {0xA5}
-    assert set(data[root : root + BLOCK]) == {0xA5}
+    assert data[root : root + (3 << 20)] == stock[root : root + (3 << 20)]
+    assert set(data[BLOCK : 1 << 20]) == {0xA5}
+    assert set(data[root + (3 << 20) : len(stock)]) == {0xA5}
     assert judge.files(judge.partition(disk.path))["meta-data"] == b"red1" * 999
     assert sum(length for _, length in disk.written) < len(stock)
 
 
-def test_an_image_that_differs_from_its_block_map_makes_no_card(make_card: Callable[..., Path], tmp_path: Path) -> None:
+def _other(what: str, bmap: Bmap) -> Bmap:
+    first, *others = bmap.ranges
+    return {
+        "checksum": replace(bmap, ranges=(first, replace(others[0], checksum="0" * 64), *others[1:])),
+        "data left out": replace(bmap, ranges=(first, *others[:-1]), kind=""),
+        "larger": replace(bmap, image_size=bmap.image_size + BLOCK),
+        "smaller": replace(bmap, image_size=bmap.image_size - BLOCK),
+    }[what]
+
+
+@pytest.mark.parametrize("what", ["checksum", "data left out", "larger", "smaller"])
+def test_an_image_that_differs_from_its_block_map_makes_no_card(
+    make_card: Callable[..., Path], tmp_path: Path, what: str
+) -> None:
     image = make_card()
     disk = Disk(tmp_path / "sdb", _size(image))
-    (result,) = _burn_disks(image, [disk], Options(bmap=_bmap(image, harm=True), sparse=False))
+    (result,) = _burn_disks(image, [disk], Options(bmap=_other(what, _bmap(image)), sparse=False))
     assert "differs from its block map" in result.error
-    assert disk.path.read_bytes()[:BLOCK] == bytes(BLOCK)
+    # Untouched, if the first piece of the image told already.
+    assert disk.path.read_bytes()[:BLOCK] == (bytes(BLOCK) if disk.written else b"\xa5" * BLOCK)
 
 
 def test_the_reader_waits_for_the_slowest_card(make_card: Callable[..., Path], tmp_path: Path) -> None:
@@ -373,39 +448,59 @@ def test_the_reader_waits_for_the_slowest_card(make_card: Callable[..., Path], t
     assert [result.error for result in results] == [""] * 4
 
 
+@pytest.mark.parametrize("kind", ["disk", "file"])
 @pytest.mark.parametrize("state", ["writing", "verifying"])
 def test_an_interrupt_leaves_nothing_half_done(
-    make_card: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+    make_card: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, kind: str
 ) -> None:
+    """The key is pressed while the reader reads, or while who waits for the cards waits."""
     reached = threading.Event()
 
     class Wait(Watcher):
         def card(self, name: str, now: str, done: int = 0, total: int = 0, detail: str = "") -> None:
-            if now == state:
+            if now == state and done:
                 reached.set()
 
-    def interrupted(*_: object) -> None:
-        reached.wait(20)
+    where = "_feed" if state == "writing" else "_wait"
+    real = getattr(burn, where)
+    pressed: list[int] = []
+
+    def press(*arguments: object) -> object:
+        if pressed:
+            return real(*arguments)
+        pressed.append(1)
+        thread = threading.Thread(target=real, args=arguments, daemon=True)
+        thread.start()
+        assert reached.wait(20)
         raise KeyboardInterrupt
 
-    # The key is pressed while the reader, or who waits for the cards, is at work.
-    monkeypatch.setattr(burn, "_feed" if state == "writing" else "_wait", interrupted_once(burn, state, interrupted))
+    monkeypatch.setattr(burn, where, press)
     image = make_card()
     disk = Disk(tmp_path / "sdb", _size(image))
+    (tmp_path / "out").mkdir()
+    target = disk if kind == "disk" else FileTarget(tmp_path / "out" / "red1.img")
+    options = Options(sparse=kind == "file")
     with open_image(image) as opened, pytest.raises(KeyboardInterrupt):
-        burn.burn(opened, [_card(opened, "red1", disk)], DISKS, Wait())
-    assert disk.path.read_bytes()[:BLOCK] in (bytes(BLOCK), b"\xa5" * BLOCK)
+        burn.burn(opened, [_card(opened, "red1", target)], options, Wait())
+    assert list((tmp_path / "out").iterdir()) == []
+    if kind == "disk":
+        assert disk.written
+        assert disk.path.read_bytes()[:BLOCK] == bytes(BLOCK)
 
 
-def interrupted_once(module: object, state: str, interrupted: Callable[..., None]) -> Callable[..., object]:
-    """Return a stand-in that is interrupted the first time and does its work after that."""
-    real = module._feed if state == "writing" else module._wait  # type: ignore[attr-defined]
-    calls: list[int] = []
+def test_a_link_in_the_place_of_a_card_is_not_followed(make_card: Callable[..., Path], tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"not a card")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".red1.img.part").symlink_to(victim)
+    (result,) = _burn(make_card(), out, 1)
+    assert result.error == ""
+    assert victim.read_bytes() == b"not a card"
+    assert not (out / "red1.img").is_symlink()
 
-    def stand_in(*arguments: object) -> object:
-        calls.append(1)
-        if len(calls) == 1:
-            interrupted()
-        return real(*arguments)
 
-    return stand_in
+def test_a_card_image_is_for_its_owner_alone(make_card: Callable[..., Path], tmp_path: Path) -> None:
+    """It can hold the key of a Wi-Fi network."""
+    _burn(make_card(), tmp_path / "out", 1)
+    assert (tmp_path / "out" / "red1.img").stat().st_mode & 0o777 == 0o600

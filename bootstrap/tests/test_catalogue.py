@@ -128,6 +128,11 @@ def test_a_url_never_names_a_file_outside_of_its_folder(text: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9+_-][A-Za-z0-9.+_-]*|", name)
 
 
+@pytest.mark.parametrize("host", ["a", "a.org.", "xn--bcher-kva.example", "my_pi", "a" * 63, "10.0.0.1:81", "[::1]:81"])
+def test_every_host_that_can_be_asked_may_be_in_a_url(host: str) -> None:
+    catalogue.check_url(f"https://{host}/card.img", plain=False)
+
+
 def test_the_first_catalogue_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     given = tmp_path / "given.yml"

@@ -310,6 +310,43 @@ def test_a_mounted_boot_folder_is_prepared_like_a_card(here: Path) -> None:
     assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in two.iterdir())
 
 
+def test_a_folder_of_ubuntu_is_told_by_what_is_in_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its label is not among the files, and desktops mount it under many names."""
+    folders = [_folder(here, name) for name in ("mnt1", "mnt2")]
+    for folder in folders:
+        (folder / "issue.txt").unlink()
+    both = [word for folder in folders for word in ("--boot-folder", str(folder))]
+    assert _prepare(*both) == 2
+    assert "an image of unknown kind" in capsys.readouterr().err
+    for folder in folders:
+        (folder / "cmdline.txt").write_text("console=tty1 root=LABEL=writable rootfstype=ext4 rootwait fixrtc\n")
+    assert _prepare(*both) == 0
+    assert "Ubuntu" in capsys.readouterr().out
+    assert b"networkmanager" not in (folders[0] / "network-config").read_bytes()
+
+
+def test_an_image_that_changes_between_two_rounds_ends_the_burn(
+    machine: Machine, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = machine.listed[0]
+    machine.listed = [first]
+    machine.later = [[first], [replace(first, size=0)], [reader("/dev/sdb", "3")]]
+    look = machine.devices
+
+    def change() -> list[Device]:
+        if len(machine.later) == 1:
+            with (here / "card.img").open("r+b") as stream:
+                stream.truncate(stream.seek(0, 2) + 512)
+        return look()
+
+    monkeypatch.setattr(machine, "devices", change)
+    assert burn("--device", "/dev/sdb", "--yes", names="red[1-2]", ips="192.168.63.[11-12]") == 11
+    said = capsys.readouterr()
+    assert "was changed since the first round" in said.err
+    assert "burnt and verified 1 of 2 cards; failed: red2" in said.out
+    assert machine.opened == ["/dev/sdb"]
+
+
 def test_preparing_twice_leaves_one_identity(here: Path) -> None:
     shutil.copy(here / "card.img", here / "a.img")
     shutil.copy(here / "card.img", here / "b.img")

@@ -15,7 +15,7 @@ import pytest
 from diskkit import ROOT, aligned, blank, loop, mounted, recorded
 from fakedisks import Faults, FileControl, FileOs
 
-from picluster.devices import mounts
+from picluster.devices import mounts, safety
 from picluster.devices.linux import Facts, Linux, parse, parse_blkid
 from picluster.devices.linuxdisk import LinuxHandle, open_disk
 from picluster.devices.raw import RawDisk
@@ -105,6 +105,36 @@ def test_answers_of_old_versions_are_read_the_same() -> None:
     assert parse(replace(LVM, lsblk=old)) == parse(LVM)
 
 
+BOOT = told(
+    disk("sda", "8:0", part("sda2", "8:2", label="writable"), part("sda3", "8:3", label="system-boot", uuid="ab-1")),
+    disk("sdb", "8:16", part("sdb1", "8:17", uuid="1a2b-3c4d", partuuid="AB-01", label="my boot", partlabel="ESP")),
+    disk("sdc", "8:32", part("sdc1", "8:33", label="system-boot", uuid="ab-1")),
+)
+LINKS = {"/dev/disk/by-id/usb-Stick-part1": "/dev/sdb1"}
+AUTOFS = mount("0:40", "/boot", "autofs", "systemd-1")
+A, AB = {"/dev/sda"}, {"/dev/sda", "/dev/sdb"}
+# A line of /etc/fstab, what is mounted beside /, what is swapped to, and the system's disks.
+FSTAB = [
+    ("UUID=1A2B-3C4D /boot vfat noauto 0 2", "", "", AB),
+    ('UUID="1a2b-3c4d" /boot/firmware vfat', "", "", AB),
+    ("PARTUUID=ab-01 /efi vfat defaults", "", "", AB),
+    ("PARTLABEL=ESP /boot/efi vfat", AUTOFS, "", AB),
+    ("LABEL=my\\040boot /boot ext4", AUTOFS, "", AB),
+    ("/dev/sdb1 /boot ext4", "", "", AB),
+    ("/dev/disk/by-id/usb-Stick-part1 /boot ext4", "", "", AB),
+    ("\tUUID=1a2b-3c4d\tnone swap sw,noauto", "", "", AB),
+    ("/mnt/usb/swapfile none swap sw", mount("8:17", "/mnt/usb"), "", AB),
+    # Neither boots nor swaps.
+    ("UUID=1a2b-3c4d /mnt/usb vfat noauto", "", "", A),
+    ("UUID=1a2b-3c4d /bootleg vfat noauto", "", "", A),
+    ("#UUID=1a2b-3c4d /boot vfat", "", "", A),
+    ("LABEL=MY\\040BOOT /boot ext4", "", "", A),
+    ("UUID=1a2b-3c4d /boot", "", "", A),
+    # A card of the same stock image has the same names and numbers as the system's own.
+    ("LABEL=system-boot /boot/firmware vfat", mount("8:3", "/boot/firmware"), "", A),
+    ("LABEL=system-boot /boot/firmware vfat noauto", "", "", A),
+    ("UUID=ab-1 none swap", "", swaps("/dev/sda3"), A),
+]
 SYSTEMS: dict[str, tuple[Facts, set[str]]] = {
     "root": (Facts(TWO, mount("8:2", "/")), {"/dev/sda"}),
     "root below lvm": (replace(LVM, mountinfo=mount("253:0", "/")), {"/dev/sda"}),
@@ -205,6 +235,25 @@ SYSTEMS: dict[str, tuple[Facts, set[str]]] = {
         Facts(TWO, mount("0:50", "/", "overlay", "overlay"), cmdline="root=/dev/sdb1"),
         {"/dev/sdb"},
     ),
+    "the kernel's root in other letters": (
+        Facts(
+            TWO.replace("1234-5678", "abcd-ef01"),
+            mount("0:50", "/", "overlay", "overlay"),
+            cmdline="root=UUID=ABCD-EF01",
+        ),
+        {"/dev/sda"},
+    ),
+    "a name in other letters": (
+        Facts(TWO, mount("0:50", "/", "overlay", "overlay") + mount("8:2", "/data"), cmdline="root=LABEL=RPOOL"),
+        set(),
+    ),
+    **{
+        f"fstab: {line}": (
+            Facts(BOOT, mount("8:2", "/") + more, used, fstab=f"# x\n\nhalf line\n{line}\n", links=LINKS),
+            free,
+        )
+        for line, more, used, free in FSTAB
+    },
     # A stock image's root= fits each of its copies; where / is known, the command line says nothing more.
     "a card like the running one": (Facts(TWO, mount("8:2", "/"), cmdline="root=LABEL=rpool"), {"/dev/sda"}),
 }
@@ -338,6 +387,7 @@ def machine(tmp_path: Path) -> Path:
         "proc/self/mountinfo": mount("8:1", "/"),
         "sys/class/block/sdb/diskseq": "7\n",
         "sys/class/block/sdb/device/type": "0\n",
+        "dev/sdb": "\0" * 4096,
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -346,6 +396,15 @@ def machine(tmp_path: Path) -> Path:
 
 CARDS = told(disk("sda", "8:0", part("sda1", "8:1")), disk("sdb", "8:16", rm=True, serial="S1", model="Reader"))
 NOTHING = (2, "", "")
+
+
+def test_the_machines_own_fstab_is_read_and_its_links_followed(machine: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("/dev/sdb")
+    for source in ("/dev/sdb", f"/dev/..{link}"):
+        (machine / "etc").mkdir(exist_ok=True)
+        (machine / "etc/fstab").write_text(f"{source} /boot ext4 noauto 0 0\n")
+        assert Linux(Shell(lsblk=(0, CARDS, ""), blkid=NOTHING), machine).devices()[1].system, source
 
 
 def test_a_card_that_lsblk_does_not_know_yet_is_looked_at(machine: Path) -> None:
@@ -359,6 +418,23 @@ def test_a_card_that_lsblk_does_not_know_yet_is_looked_at(machine: Path) -> None
     assert [words[-1] for words in shell.asked if "blkid" in words[0]] == ["/dev/sdb"] * 3
 
 
+@pytest.mark.parametrize("head", [os.urandom(MIB), bytes(4096) + b"x"], ids=["VeraCrypt", "a raw dump"])
+def test_auto_leaves_what_blkid_cannot_name(machine: Path, head: bytes) -> None:
+    linux = Linux(Shell(lsblk=(0, CARDS, ""), blkid=NOTHING), machine)
+    assert safety.choose(["auto"], linux.devices()).devices[0].path == "/dev/sdb"
+    (machine / "dev/sdb").write_bytes(head)
+    with pytest.raises(PiclusterError, match="/dev/sdb: it holds data of an unknown kind"):
+        safety.choose(["auto"], linux.devices())
+
+
+def test_auto_leaves_what_cannot_be_read(machine: Path) -> None:
+    (machine / "dev/sdb").unlink()
+    # As blkid ends without the right to read.
+    shell = Shell(lsblk=(0, CARDS, ""), blkid=(2, "", "blkid: error: /dev/sdb: Permission denied"))
+    with pytest.raises(PiclusterError, match="/dev/sdb: it holds what cannot be read"):
+        safety.choose(["auto"], Linux(shell, machine).devices())
+
+
 CHANGES = {
     "serial": ({"serial": "S2"}, "another card is in /dev/sdb now"),
     "size": ({"size": 64_000_000_000}, "another card is in /dev/sdb now"),
@@ -366,6 +442,7 @@ CHANGES = {
     "no card": ({"size": 0}, "no card in /dev/sdb any more"),
     "locked": ({"ro": True}, "write-protected"),
     "gone": ({"name": "sdc", "kname": "sdc"}, "/dev/sdb is gone"),
+    "formatted": ({"fstype": "vfat", "label": "PHOTOS"}, "/dev/sdb holds vfat PHOTOS now, and held nothing"),
 }
 
 
@@ -410,6 +487,32 @@ def test_a_card_that_is_swapped_at_the_last_moment_is_let_go_untouched(
     assert faults.log == [f"open {medium}", "close"]
 
 
+def test_what_only_the_mount_told_of_a_card_may_go_with_it(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mountinfo = machine / "proc/self/mountinfo"
+    mountinfo.write_text(mount("8:1", "/") + mount("8:16", "/mnt/a", "bcachefs"))
+    shell = Shell(lsblk=(0, CARDS, ""), blkid=NOTHING)
+    opened: list[str] = []
+
+    def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        if command[0] != "umount":
+            return shell(command)
+        mountinfo.write_text(mount("8:1", "/"))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    def open_disk(path: str) -> RawDisk:
+        opened.append(path)
+        calls = FileOs(Faults())
+        fd = calls.open(str(machine / "dev/sdb"), os.O_RDWR)
+        return RawDisk(path, 32_000_000_000, LinuxHandle(fd, calls, FileControl(Faults())))
+
+    monkeypatch.setattr("picluster.devices.linux.open_disk", open_disk)
+    linux = Linux(run, machine)
+    chosen = linux.devices()[1]
+    assert chosen.contents == "bcachefs"
+    with linux.open(chosen, unmount=True):
+        assert opened == ["/dev/sdb"]
+
+
 def test_a_disk_that_became_the_systems_is_not_opened(machine: Path) -> None:
     linux = Linux(Shell(lsblk=(0, CARDS, ""), blkid=NOTHING), machine)
     chosen = linux.devices()[1]
@@ -432,6 +535,19 @@ def test_what_cannot_be_unmounted_is_told_with_the_reason(machine: Path) -> None
     with pytest.raises(PiclusterError, match=r"cannot be unmounted \(/mnt/a/b: target is busy.\)"):
         linux.open(chosen, unmount=True)
     assert shell.asked[-1] == ["umount", "--", "/mnt/a/b"]
+
+
+def test_a_mount_points_name_is_unmounted_as_it_is_and_printed_without_what_moves_the_cursor(machine: Path) -> None:
+    point = "/media/a\x1b[2J b"
+    (machine / "proc/self/mountinfo").write_text(mount("8:1", "/") + mount("8:16", "/media/a\x1b[2J\\040b"))
+    shell = Shell(lsblk=(0, CARDS, ""), blkid=NOTHING, umount=(32, "", f"umount: {point}: target is busy.\n"))
+    linux = Linux(shell, machine)
+    chosen = linux.devices()[1]
+    with pytest.raises(PiclusterError, match=r"mounted on /media/a\[2J b: unmount it first"):
+        linux.open(chosen, unmount=False)
+    with pytest.raises(PiclusterError, match=r"cannot be unmounted \(/media/a\[2J b: target is busy"):
+        linux.open(chosen, unmount=True)
+    assert shell.asked[-1] == ["umount", "--", point]
 
 
 def test_lsblk_that_fails_ends_in_a_sentence(machine: Path) -> None:

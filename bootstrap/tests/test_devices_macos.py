@@ -81,6 +81,16 @@ def test_a_system_that_runs_from_an_external_disk_is_the_systems() -> None:
     assert not found["/dev/disk0"].system
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["flash first", "disk first"])
+def test_both_disks_below_a_fusion_drive_are_the_systems(order: int) -> None:
+    def fuse(read: Any) -> None:
+        stores = [{"DeviceIdentifier": "disk0s2"}, {"DeviceIdentifier": "disk2s2"}]
+        read["AllDisksAndPartitions"][1]["APFSPhysicalStores"] = stores[::order]
+
+    found = parse(changed(listing("usb-disk"), fuse), infos(ADAPTER))
+    assert {path: device.system for path, device in found.items()} == {"/dev/disk0": True, "/dev/disk2": True}
+
+
 @pytest.mark.parametrize("kind", ["Apple_CoreStorage", "Apple_RAID"])
 def test_where_the_system_cannot_be_traced_no_disk_that_could_hold_it_is_free(kind: str) -> None:
     def hide(read: Any) -> None:
@@ -184,6 +194,17 @@ def test_a_mounted_card_is_unmounted_only_when_told(mac: macos.MacOS, diskutil: 
     assert faults.log[:3] == ["open /dev/rdisk2", "fcntl 48", "write"]
 
 
+def test_a_mount_points_name_cannot_write_to_the_terminal(mac: macos.MacOS, diskutil: Diskutil) -> None:
+    name = "/Volumes/a\u202eb"
+    diskutil.list = changed(diskutil.list, lambda read: read["AllDisksAndPartitions"][2].update(MountPoint=name))
+    diskutil.unmounting = (1, b"", f"{name} is busy".encode())
+    chosen = mac.devices()[1]
+    with pytest.raises(PiclusterError, match="is mounted on /Volumes/ab: unmount it first"):
+        mac.open(chosen, unmount=False)
+    with pytest.raises(PiclusterError, match=r"cannot be unmounted \(/Volumes/ab is busy\)"):
+        mac.open(chosen, unmount=True)
+
+
 def test_a_busy_card_says_who_holds_it(mac: macos.MacOS, diskutil: Diskutil) -> None:
     diskutil.unmounting = (1, b"", b"Unmount of disk2 failed:\nDissented by PID 5 (mds)\n")
     with pytest.raises(PiclusterError, match=r"cannot be unmounted \(Unmount of disk2 failed: Dissented by PID 5"):
@@ -203,17 +224,25 @@ def test_another_card_is_not_opened(mac: macos.MacOS, diskutil: Diskutil) -> Non
     diskutil.infos["disk2"] = changed(diskutil.infos["disk2"], lambda read: read.update(Size=8_000_000_000))
     with pytest.raises(PiclusterError, match="another card is in /dev/disk2 now"):
         mac.open(chosen, unmount=True)
+    diskutil.infos = infos(STICK)
+    diskutil.list = changed(diskutil.list, lambda read: read["AllDisksAndPartitions"][2].update(VolumeName="PHOTOS"))
+    diskutil.infos["disk2"] = changed(diskutil.infos["disk2"], lambda read: read.update(VolumeName="PHOTOS"))
+    with pytest.raises(PiclusterError, match="holds msdos PHOTOS now, and held msdos NO NAME when it was chosen"):
+        mac.open(chosen, unmount=True)
+    diskutil.list, diskutil.infos = listing("usb-stick"), infos(STICK)
+    diskutil.infos["disk2"] = changed(
+        diskutil.infos["disk2"], lambda read: read.update(DeviceTreePath="IODeviceTree:/PCI0@0/XHC2@15")
+    )
+    with pytest.raises(PiclusterError, match="another card is in /dev/disk2 now"):
+        mac.open(chosen, unmount=True)
     del diskutil.infos["disk2"]
     with pytest.raises(PiclusterError, match="/dev/disk2 is gone"):
         mac.open(chosen, unmount=True)
 
 
-@pytest.mark.parametrize(
-    ("head", "contents"), [(b"", ""), (b"\0" * 1080 + b"\x53\xef", "data of an unknown kind")], ids=["blank", "ext4"]
-)
-def test_what_macos_does_not_know_is_not_taken_for_empty(
-    mac: macos.MacOS, diskutil: Diskutil, medium: Path, head: bytes, contents: str
-) -> None:
+def erase(diskutil: Diskutil) -> None:
+    """Let diskutil know of nothing on the card."""
+
     def empty(read: Any) -> None:
         for key in ("MountPoint", "VolumeName"):
             read["AllDisksAndPartitions"][2].pop(key)
@@ -222,8 +251,17 @@ def test_what_macos_does_not_know_is_not_taken_for_empty(
     diskutil.infos["disk2"] = changed(
         diskutil.infos["disk2"], lambda read: read.update(FilesystemType="", VolumeName="", MountPoint="")
     )
-    medium.write_bytes(head.ljust(1 << 20, b"\0"))
-    assert mac.devices()[1].contents == contents
+
+
+def test_what_macos_does_not_know_is_not_taken_for_empty(
+    mac: macos.MacOS, diskutil: Diskutil, medium: Path, faults: Faults
+) -> None:
+    erase(diskutil)
+    assert mac.devices()[1].contents == ""
+    medium.write_bytes((b"\0" * 1080 + b"\x53\xef").ljust(1 << 20, b"\0"))
+    assert mac.devices()[1].contents == "data of an unknown kind"
+    faults.errors["open"] = errno.EPERM
+    assert mac.devices()[1].contents.startswith("what cannot be read (no right to use it: run this with sudo")
 
 
 def test_a_card_is_looked_at_without_being_held(mac: macos.MacOS, medium: Path, faults: Faults) -> None:

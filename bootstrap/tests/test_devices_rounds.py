@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from diskkit import ROOT, aligned, device, loop
@@ -32,10 +32,12 @@ class World:
 
     Args:
         looks: What each listing shows; an error is raised. The last one stays, until a test's patience ends.
+        patience: Pauses until then.
     """
 
-    def __init__(self, *looks: Sequence[Device] | PiclusterError) -> None:
+    def __init__(self, *looks: Sequence[Device] | PiclusterError, patience: int = 20) -> None:
         self.looks = list(looks)
+        self.patience = patience
         self.said: list[str] = []
         self.pauses = 0
 
@@ -47,7 +49,7 @@ class World:
 
     def pause(self) -> None:
         self.pauses += 1
-        if self.pauses > 20:
+        if self.pauses > self.patience:
             raise KeyboardInterrupt
 
     def watch(self) -> Watch:
@@ -84,10 +86,10 @@ def second_round(world: World, swapping: Swap, names: Sequence[str] = ("red5", "
     return [(slot.name, slot.device) for slot in next(going)]
 
 
-def never(world: World, swapping: Swap) -> str:
+def never(world: World, swapping: Swap, names: Sequence[str] = ("red5", "red6")) -> str:
     """Return what the user reads at last, where no card is ever taken."""
     with pytest.raises(KeyboardInterrupt):
-        second_round(world, swapping)
+        second_round(world, swapping, names)
     return world.said[-1]
 
 
@@ -114,7 +116,8 @@ def test_the_user_is_told_once_what_to_do_with_which_card() -> None:
         "red6: put the next card in /dev/sdb",
         "red6: ready",
     ]
-    assert world.pauses == 4
+    # A card is taken once two looks agree on it.
+    assert world.pauses == 5
 
 
 def test_a_swap_between_two_looks_is_seen_by_the_sequence() -> None:
@@ -144,7 +147,7 @@ def test_a_reader_that_vanishes_with_its_card_is_waited_for() -> None:
 
 def test_a_reader_that_comes_back_under_another_path_is_followed_from_then_on() -> None:
     moved, next_card = replace(B, path="/dev/sdd", sequence="7"), replace(B, path="/dev/sdd", sequence="8")
-    world = World([burnt(B)], [], [moved], [burnt(moved)], [next_card])
+    world = World([burnt(B)], [], [moved], [moved], [burnt(moved)], [next_card])
     going = rounds(["red5", "red6", "red7"], swap(B), world.watch())
     next(going)
     assert [slot.device for slot in next(going)] == [moved]
@@ -168,6 +171,16 @@ def test_a_device_that_is_not_the_reader_come_back_is_never_taken(
     before: list[Device], stranger: Device, *, auto: bool
 ) -> None:
     assert never(World(before, [stranger]), swap(B, auto=auto)) == "red6: put the next card in /dev/sdb"
+
+
+@pytest.mark.parametrize("auto", [False, True])
+def test_a_reader_without_a_serial_is_waited_for_where_it_was(*, auto: bool) -> None:
+    nameless = replace(B, serial="", sequence="")
+    stick = replace(nameless, path="/dev/sdd")
+    waiting = never(World([burnt(nameless)], [stick]), swap(nameless, auto=auto))
+    assert waiting == "red6: put the next card in /dev/sdb"
+    world = World([burnt(nameless)], [stick], [stick, nameless])
+    assert second_round(world, swap(nameless, auto=auto)) == [("red6", nameless)]
 
 
 def test_two_readers_that_moved_are_not_taken_for_one() -> None:
@@ -211,7 +224,7 @@ def test_a_card_that_was_refused_is_not_read_again_and_again() -> None:
         return card.contents == OURS
 
     again = burnt(following(B))
-    world = World([burnt(B)], [again], [again], [again], [gone(B)], [again], [following(B, 7)])
+    world = World([burnt(B)], *[[again]] * 5, [gone(B)], *[[again]] * 3, [following(B, 7)])
     assert second_round(world, swap(B, ours=ours)) == [("red6", following(B, 7))]
     assert asked == [again, again, following(B, 7)]
 
@@ -272,7 +285,9 @@ def test_a_card_that_is_pulled_while_others_are_waited_for_is_waited_for_anew() 
     world = World(
         [burnt(B), burnt(C)],
         [following(B), burnt(C)],
+        [following(B), burnt(C)],
         [gone(B), burnt(C)],
+        [following(B, 7), burnt(C)],
         [following(B, 7), burnt(C)],
         [following(B, 7), following(C)],
     )
@@ -284,12 +299,94 @@ def test_a_card_that_is_pulled_while_others_are_waited_for_is_waited_for_anew() 
 
 def test_a_burnt_card_put_in_again_while_others_are_waited_for_is_not_taken() -> None:
     again = burnt(following(B, 8))
-    world = World([burnt(B), burnt(C)], [following(B), burnt(C)], [again, burnt(C)], [again, following(C)])
+    new = following(B)
+    looks = [[new, burnt(C)], [new, burnt(C)], [again, burnt(C)], [again, burnt(C)], [again, following(C)]]
+    world = World([burnt(B), burnt(C)], *looks)
     going = rounds(["red5", "red6", "red7", "red8"], swap(B, C), world.watch())
     next(going)
     with pytest.raises(KeyboardInterrupt):
         next(going)
+    assert "red7: ready" in world.said
     assert any("red7: the card in /dev/sdb is not taken: it was just burnt" in line for line in world.said)
+
+
+def test_a_card_is_taken_as_it_is_when_the_system_has_come_to_know_it() -> None:
+    known = replace(following(B), contents="vfat BOOT")
+    world = World([burnt(B)], [following(B)], [replace(known, contents="unknown")], [known])
+    assert second_round(world, swap(B)) == [("red6", known)]
+    assert "it holds vfat BOOT" in never(World([burnt(B)], [following(B)], [known]), swap(B, auto=True))
+
+
+CHANGED = {
+    "mounted": ({"mounts": ("/media/x",)}, "it is mounted on /media/x"),
+    "formatted": ({"contents": "vfat PHOTOS"}, "it holds vfat PHOTOS"),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), CHANGED.values(), ids=CHANGED)
+def test_a_card_that_changes_while_others_are_waited_for_is_looked_at_anew(change: dict[str, Any], reason: str) -> None:
+    new = following(B)
+    looks = [[new, burnt(C)]] * 2 + [[replace(new, **change), burnt(C)]] * 3
+    world = World([burnt(B), burnt(C)], *looks)
+    with pytest.raises(KeyboardInterrupt):
+        list(rounds(["red5", "red6", "red7", "red8"], swap(B, C, auto=True), world.watch()))
+    assert "red7: ready" in world.said
+    assert any(f"red7: the card in /dev/sdb is not taken: {reason}" in line for line in world.said)
+
+
+DYING: dict[str, list[list[Device]]] = {
+    "gone": [[]],
+    "without a card": [[gone(B)]],
+    "with the burnt card": [[burnt(B)]],
+    "coming and going": [[burnt(following(B, 1))], [], [burnt(following(B, 2))], [gone(B)]],
+}
+
+
+@pytest.mark.parametrize("dying", DYING.values(), ids=DYING)
+def test_a_reader_that_died_does_not_keep_the_others_from_their_names(dying: list[list[Device]]) -> None:
+    looks = [[*dying[look % len(dying)], following(C)] for look in range(65)]
+    looks += [[*dying[0], following(C, number)] for number in (7, 7, 8, 8)]
+    world = World([burnt(B), burnt(C)], *looks, patience=80)
+    names = ["red5", "red6", "red7", "red8", "red9"]
+    done = [[(slot.name, slot.device) for slot in slots] for slots in rounds(names, swap(B, C), world.watch())]
+    assert done == [
+        [("red5", B), ("red6", C)],
+        [("red8", following(C))],
+        [("red7", following(C, 7))],
+        [("red9", following(C, 8))],
+    ]
+    assert world.said.count("red7: /dev/sdb got no card; going on without it") == 1
+
+
+def test_a_reader_that_was_late_joins_the_others_again() -> None:
+    late = [[burnt(B), following(C)]] * 65
+    world = World([burnt(B), burnt(C)], *late, [following(B), following(C)], patience=80)
+    going = rounds(["red5", "red6", "red7", "red8", "red9"], swap(B, C), world.watch())
+    assert [slot.name for slot in next(going)] == ["red5", "red6"]
+    assert [slot.device for slot in next(going)] == [following(C)]
+    world.looks = [[following(B), burnt(following(C))]] * 2 + [[following(B), following(C, 7)]]
+    assert [(slot.name, slot.device) for slot in next(going)] == [("red7", following(C, 7)), ("red9", following(B))]
+    assert list(going) == []
+
+
+def test_the_last_name_goes_to_a_reader_that_works() -> None:
+    dead = [[burnt(C)]] * 65
+    world = World([burnt(C)], *dead, [following(C)], patience=80)
+    assert second_round(world, swap(B, C), ["red5", "red6", "red7"]) == [("red7", following(C))]
+    assert "red7: take the card out of /dev/sdc and put the next one in" in world.said
+
+
+def test_nobody_is_told_to_and_fro_while_no_card_comes() -> None:
+    world = World([burnt(B), burnt(C)], patience=500)
+    never(world, swap(B, C), ["red5", "red6", "red7"])
+    assert world.said == [
+        "red7: take the card out of /dev/sdb and put the next one in",
+        "red7: /dev/sdb got no card; going on without it",
+        "red7: take the card out of /dev/sdc and put the next one in",
+    ]
+    alone = World([burnt(B)], patience=500)
+    never(alone, swap(B))
+    assert alone.said == ["red6: take the card out of /dev/sdb and put the next one in"]
 
 
 def test_a_listing_that_fails_for_a_moment_ends_nothing() -> None:
@@ -300,7 +397,7 @@ def test_a_listing_that_fails_for_a_moment_ends_nothing() -> None:
 
 def test_a_listing_that_fails_now_and_then_for_hours_ends_nothing() -> None:
     failing = PiclusterError("lsblk did not answer")
-    world = World([burnt(B)], *[failing] * 9, [burnt(B)], *[failing] * 9, [following(B)])
+    world = World([burnt(B)], *[failing] * 9, [burnt(B)], *[failing] * 9, [following(B)], patience=30)
     assert second_round(world, swap(B)) == [("red6", following(B))]
 
 
@@ -337,11 +434,16 @@ def test_real_media_are_swapped_in_a_real_device(tmp_path: Path) -> None:
         # The burnt card is put in again before the right one is.
         hand = [files[0], files[1], files[1], files[2]]
 
+        said: list[str] = []
+        heard: list[str] = []
+
         def pause() -> None:
+            if heard == said:
+                return
+            heard[:] = said
             subprocess.run(["losetup", "--detach", path], check=True)
             subprocess.run(["losetup", path, str(hand.pop(0))], check=True)
 
-        said: list[str] = []
         listed = linux.devices()
         selection = safety.choose([path], listed, forced=[path], need=1 << 20)
         swapping = Swap(selection, need=1 << 20, is_ours=ours)

@@ -70,6 +70,11 @@ def test_what_looks_like_no_card_needs_force_that_names_it(change: dict[str, Any
     assert taken.forced == {"/dev/sdb"}
 
 
+def test_a_mount_points_name_cannot_write_to_the_terminal() -> None:
+    sentence = refused("/dev/sdb", devices=(device(mounts=("/media/a\x1b[2J\u202eb\nc",)),))
+    assert "it is mounted on /media/a[2Jb c;" in sentence
+
+
 FIRM = {
     "write-protected": ({"read_only": True}, "write-protected"),
     "no card": ({"size": 0}, "no card in it"),
@@ -97,6 +102,7 @@ def test_a_card_of_256_gb_is_a_card(size: int, taken: bool) -> None:  # noqa: FB
     [
         ("/dev/sdz", "no such disk (there are: /dev/sdb, /dev/sdc)"),
         ("/dev/sdb1", "a part of /dev/sdb"),
+        ("/dev/SDB", "no such disk (there are: /dev/sdb, /dev/sdc)"),
         ("/media/card", "where /dev/sdb is mounted"),
         ("/media/card/", "where /dev/sdb is mounted"),
         ("", "empty name"),

@@ -192,9 +192,22 @@ def test_a_volume_that_stays_in_use_is_named_and_let_go(system: windows.Windows,
     assert faults.log[-1] == f"close {VOLUME}"
 
 
+def test_a_mount_points_name_cannot_write_to_the_terminal(
+    system: windows.Windows, powershell: PowerShell, faults: Faults
+) -> None:
+    part = next(part for part in powershell.told["Partitions"] if "E:\\" in (part.get("AccessPaths") or ()))
+    part["AccessPaths"].append("E:\\a\u202eb\\")
+    chosen = find(system, STICK)
+    with pytest.raises(PiclusterError, match=r"is mounted on E:\\, E:\\ab\\: unmount it first"):
+        system.open(chosen, unmount=False)
+    faults.errors["control"] = errno.EBUSY
+    with pytest.raises(PiclusterError, match=r"a program has something open on E:\\, E:\\ab\\"):
+        system.open(chosen, unmount=True)
+
+
 def test_without_the_right_administrator_is_named(system: windows.Windows, faults: Faults) -> None:
-    chosen = find(system, CARD)
     faults.errors["open"] = errno.EACCES
+    chosen = find(system, CARD)
     with pytest.raises(OSError, match="run this as administrator") as caught:
         system.open(chosen, unmount=False)
     assert caught.value.filename == CARD
@@ -206,6 +219,7 @@ CHANGES: dict[str, tuple[Callable[[Any], object], str]] = {
     "no card": (lambda told: told["Disks"].pop(2), "no card in"),
     "gone": (lambda told: (told["Disks"].pop(2), told["Drives"].pop(3)), "is gone"),
     "the system's": (lambda told: told.update(PageFiles=["E:\\pagefile.sys"]), "never overwritten"),
+    "formatted": (lambda told: told["Partitions"].clear(), "holds an empty partition table .MBR. now, and held FAT32"),
     "locked": (lambda told: told["Disks"][2].update(IsReadOnly=True), "write-protected"),
 }
 
@@ -225,10 +239,14 @@ def test_a_device_that_changed_since_it_was_chosen_is_not_opened(
     assert f"open {VOLUME}" not in faults.log
 
 
-def test_what_windows_does_not_know_is_not_taken_for_empty(system: windows.Windows, medium: Path) -> None:
+def test_what_windows_does_not_know_is_not_taken_for_empty(
+    system: windows.Windows, medium: Path, faults: Faults
+) -> None:
     assert find(system, CARD).contents == ""
     medium.write_bytes((b"\0" * 1080 + b"\x53\xef").ljust(1 << 20, b"\0"))
     assert find(system, CARD).contents == "data of an unknown kind"
+    faults.errors["open"] = errno.EACCES
+    assert find(system, CARD).contents == "what cannot be read (no right to use it: run this as administrator)"
 
 
 def test_a_card_is_looked_at_without_being_held(system: windows.Windows, medium: Path, faults: Faults) -> None:

@@ -1,4 +1,4 @@
-"""Every command in docs/cards.md is run, in the order in which it stands there; so is the README's."""
+"""The commands of docs/cards.md and docs/inventory.md are run, in their order; so is the README's."""
 
 from __future__ import annotations
 
@@ -70,3 +70,10 @@ def test_the_command_of_the_readme_burns_the_cards_it_names(desk: Path) -> None:
     assert _run(command, desk) == 0
     assert sorted(path.name for path in (desk / "cards").iterdir()) == [f"blue{number}.img" for number in range(1, 6)]
     assert (desk / "inventories" / "blue" / "20-roles.yml").exists()
+
+
+def test_every_command_of_the_page_on_the_inventory_works(desk: Path) -> None:
+    assert _run("picluster inventory --name blue[5-7] --ips 192.168.1.[5-7]", desk) == 0
+    (command,) = _commands("docs/inventory.md")
+    assert _run(command, desk) == 0
+    assert "blue7" not in (desk / "inventories" / "blue" / "20-roles.yml").read_text(encoding="utf-8")

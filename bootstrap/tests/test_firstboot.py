@@ -65,16 +65,41 @@ def test_keys_survive_yaml_whatever_their_comment(comment: str, label: str) -> N
     assert yaml.safe_load(_render(_boot(label), keys=keys)["user-data"])["user"]["ssh_authorized_keys"] == list(keys)
 
 
+def _early(**changes: Any) -> list[str]:
+    """Return what cloud-init runs before everything else."""
+    (command,) = yaml.safe_load(_render(_boot(), **changes)["user-data"])["bootcmd"]
+    assert command[:3] == ["cloud-init-per", "instance", "picluster"]
+    return list(command[3:])
+
+
+def _run(command: list[str], folder: Path, **stubs: str) -> str:
+    for name, body in stubs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    path = {"PATH": f"{folder}:/usr/bin:/bin"}
+    return subprocess.run(command, env=path, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.parametrize(("shell", "changed"), [("/usr/sbin/nologin", True), ("/bin/false", True), ("/bin/zsh", False)])
 def test_only_a_user_who_cannot_log_in_gets_another_shell(tmp_path: Path, shell: str, changed: bool) -> None:  # noqa: FBT001 - the case says what is expected
-    command = yaml.safe_load(_render(_boot())["user-data"])["runcmd"][0]
-    for name, body in {"getent": f"echo pi:x:1000:1000::/home/pi:{shell}", "usermod": 'echo usermod "$@"'}.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
-        (tmp_path / name).chmod(0o755)
-    done = subprocess.run(
-        command, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == ("usermod --shell /bin/bash pi\n" if changed else "")
+    # All of its commands, but not the steps that write.
+    defined = _early()[2].partition("failed=")[0]
+    getent, usermod = f"echo pi:x:1000:1000::/home/pi:{shell}", 'echo usermod "$@"'
+    said = _run(["sh", "-c", f"{defined}\nmend_shell"], tmp_path, getent=getent, usermod=usermod)
+    assert said == ("usermod --shell /bin/bash pi\n" if changed else "")
+
+
+@pytest.mark.parametrize("user", ["pi", "alice"])
+def test_the_login_does_not_wait_for_the_images_own_wizard(user: str) -> None:
+    # The wizard holds multi-user.target back, and runcmd comes after that.
+    steps = _early(user=user)[2].partition("failed=")[2]
+    assert [line.partition(" ||")[0] for line in steps.splitlines() if "||" in line] == [
+        "mend_shell",
+        "set_hosts",
+        "no_wizard",
+        "systemctl --quiet enable ssh",
+    ]
+    assert "bootcmd" not in yaml.safe_load(_render(_boot("system-boot"), user=user)["user-data"])
 
 
 def test_the_first_request_goes_out_under_the_nodes_name() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,13 +13,13 @@ from bootkit import BOOKWORM, HARD_COMMENTS, KEY, STRETCH, render, stock
 from cardkit import STOCK
 from nodekit import Node, image
 
+import boots
 from picluster.fat import FatVolume
 from picluster.firstboot.settings import parse
 from picluster.image import open_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from cardkit import Judge
 
@@ -28,6 +29,7 @@ ALL = parse(
     wifi=SSID, passphrase="correct horse", hidden=True, country="DE", timezone="Europe/Berlin", locale="de_DE.UTF-8"
 )
 KEYS = tuple(f"{KEY} {comment}".strip() for comment in HARD_COMMENTS)
+WIZARD = Path(boots.__file__).parent / "systems" / "wizard" / "root"
 KINDS = {"Trixie": "NetworkManager", "Ubuntu": "networkd"}
 
 
@@ -103,8 +105,8 @@ def test_netplan_gives_the_cable_to_networkmanager_with_the_hint(trixie: Node, s
         read = trixie.must(f"nmcli --offline connection modify connection.autoconnect yes <{name}")
         assert f"psk={settings.wifi.psk}\n" in read
         assert "hidden=true\n" in read
-        (ssid,) = [row.removeprefix("ssid=") for row in read.splitlines() if row.startswith("ssid=")]
-        assert ssid.replace("\\;", ";").replace("\\\\", "\\") == SSID
+        # NetworkManager writes the name as the bytes that it read.
+        assert f"ssid={''.join(f'{byte};' for byte in SSID.encode())}\n" in read
 
 
 @linux
@@ -138,6 +140,38 @@ def test_region_and_radio_are_cloud_inits_too(what: str) -> None:
     assert not {"timezone", "locale", "rpi", "write_files_deferred"} & set(plain)
     assert len(full["runcmd"]) == len(plain["runcmd"]) + 1
     assert "rfkill unblock wifi" in full["runcmd"][-1][2]
+
+
+@linux
+@pytest.mark.parametrize("user", ["pi", "alice"])
+def test_what_some_builds_of_cloud_init_leave_for_the_wizard_is_taken_away(trixie: Node, user: str) -> None:
+    # They call rename-user once they have made a user (distros/raspberry_pi_os.py of cloud-init).
+    rename = (WIZARD / "usr/bin/rename-user", "/usr/bin")
+    cancel = (WIZARD / "usr/bin/cancel-rename", "/usr/bin")
+    unit = (WIZARD / "usr/lib/systemd/system/userconfig.service", "/usr/lib/systemd/system")
+    for path, folder in (rename, cancel, unit):
+        trixie.put({path.name: path.read_bytes()}, folder)
+    trixie.must(
+        "systemctl mask userconfig; getent passwd alice || useradd --shell /usr/sbin/nologin alice; rename-user -f -s"
+    )
+    assert "disabled" in trixie.sh("systemctl is-enabled getty@tty1")[1]
+    (mended,) = [
+        row for row in yaml.safe_load(render(stock("Trixie"), user=user)["user-data"])["runcmd"] if "sh" in row
+    ]
+    trixie.must(shlex.join(mended))
+    assert not trixie.has("/etc/ssh/sshd_config.d/rename_user.conf")
+    assert trixie.sh("systemctl is-enabled getty@tty1")[1].strip() == "enabled"
+    assert trixie.sh("systemctl is-enabled userconfig")[1].strip() == "masked"
+    assert trixie.must(f"getent passwd {user} | cut -d: -f7").strip() == "/bin/bash"
+
+
+@pytest.mark.parametrize("what", KINDS)
+def test_every_place_that_sets_the_name_at_every_boot_says_the_same(what: str) -> None:
+    files = render(stock(what))
+    # cloud-init applies it again at each boot (cc_update_hostname), from any of these.
+    assert yaml.safe_load(files["user-data"])["hostname"] == "red007"
+    assert yaml.safe_load(files["meta-data"])["local-hostname"] == "red007"
+    assert b";h=red007\n" in files["cmdline.txt"]
 
 
 CARDS = {

@@ -1,6 +1,7 @@
 """The scripts of the first boot, run for real on stock-like systems in containers.
 
-The systems are Debian's, laid out as an image of the generation is: its files, users and services. What starts the
+The systems are Debian's, laid out as an image of the generation is: its files, users and services. Their programs are
+those of the release that a layout names, so "bullseye", "buster" and "stretch" run with later ones. What starts the
 script is taken from where the board takes it: from the unit that systemd's own generator makes of the command line, or
 from the words that the kernel makes process 1 of.
 """
@@ -50,24 +51,41 @@ mkdir -p /etc/wpa_supplicant /var/lib/systemd/rfkill; echo 1 >/var/lib/systemd/r
 COMMON = """
 mkdir -p /run/systemd; echo raspberrypi >/etc/hostname
 printf '127.0.0.1\\tlocalhost\\n::1\\tlocalhost ip6-localhost\\n\\n127.0.1.1\\t\\traspberrypi' >/etc/hosts
+echo 'PasswordAuthentication yes' >/etc/ssh/sshd_config.d/50-cloud-init.conf
+sed -i 's/^KbdInteractiveAuthentication.*/KbdInteractiveAuthentication yes/' /etc/ssh/sshd_config
 """
 # OpenSSH's Include came with Bullseye, and so did nothing before it have drop-ins.
-NO_INCLUDE = "rm -rf /etc/ssh/sshd_config.d; sed -i '/^Include/d' /etc/ssh/sshd_config\n"
-# What the image's own userconf does for an empty password: it renames the first user and cancels the wizard.
+NO_INCLUDE = """
+rm -rf /etc/ssh/sshd_config.d
+sed -i -e '/^Include/d' -e 's/^#PasswordAuthentication/PasswordAuthentication/' /etc/ssh/sshd_config
+"""
+# What the image's own userconf does for an empty password: it renames the first user and, by cancel-rename, calls the
+# wizard of the first boot off, which would hold the boot back for ever.
+USERCONF_PATH = "/usr/lib/userconf-pi/userconf"
 USERCONF = r"""
 mkdir -p /usr/lib/userconf-pi; cat >/usr/lib/userconf-pi/userconf <<'END'
 #!/bin/sh
 old=$(getent passwd 1000 | cut -d: -f1)
 if [ "$old" != "$1" ]; then
-  usermod -l "$1" "$old"; usermod -m -d "/home/$1" "$1"; groupmod -n "$1" "$old"
+  usermod -l "$1" "$old"
+  usermod -m -d "/home/$1" "$1"
+  groupmod -n "$1" "$old"
   [ ! -f /etc/sudoers.d/010_pi-nopasswd ] || sed -i "s/^$old /$1 /" /etc/sudoers.d/010_pi-nopasswd
 fi
 [ -z "$2" ] || exit 9
-systemctl --quiet disable userconfig
+exec /usr/bin/cancel-rename "$1"
 END
-chmod 755 /usr/lib/userconf-pi/userconf
-printf '[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n' >/lib/systemd/system/userconfig.service
-systemctl --quiet enable userconfig
+cat >/usr/bin/cancel-rename <<'END'
+#!/bin/sh
+rm -f /etc/ssh/sshd_config.d/rename_user.conf
+systemctl --quiet disable userconfig
+systemctl --quiet enable getty@tty1
+END
+chmod 755 /usr/lib/userconf-pi/userconf /usr/bin/cancel-rename
+mkdir -p /etc/ssh/sshd_config.d; echo 'Banner /etc/issue.net' >/etc/ssh/sshd_config.d/rename_user.conf
+printf '[Service]\nType=oneshot\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n' \
+  >/lib/systemd/system/userconfig.service
+systemctl --quiet enable userconfig; systemctl --quiet disable getty@tty1
 """
 RADIO_OFF = """
 cd /var/lib/NetworkManager; printf '[main]\\nWirelessEnabled=false\\n' >NetworkManager.state
@@ -140,14 +158,16 @@ class Booted:
         ).splitlines()
 
 
-def _make(layout: Layout, folder: Path) -> Booted:
+def _make(layout: Layout, folder: Path, tmpfs: str = "") -> Booted:
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", folder / "key")
     public = (folder / "key.pub").read_text(encoding="utf-8").strip()
     keys = tuple(f"{public} {comment}".strip() for comment in HARD_COMMENTS)
     files = render(stock(layout.what), keys=keys, user=layout.user, settings=layout.settings)
-    node = Node.start(image(layout.suite), layout.boot)
+    node = Node.start(image(layout.suite), layout.boot, [f"{layout.boot}:size={tmpfs}"] if tmpfs else [])
     node.must(COMMON + layout.prepare)
-    node.put(files)
+    # The engine does not copy into a tmpfs.
+    node.put(files, "/cards")
+    node.must(f"mkdir -p {layout.boot}; cp /cards/* {layout.boot}")
     return Booted(node, layout, keys, (folder / "key").read_bytes(), files)
 
 
@@ -234,6 +254,9 @@ def test_sshd_starts_and_no_wizard_does(booted: Booted) -> None:
     node = booted.node
     assert node.must("systemctl is-enabled ssh").strip() == "enabled"
     assert node.sh("systemctl is-enabled userconfig")[0] != 0
+    if "userconf" in booted.layout.prepare:
+        assert node.must("systemctl is-enabled getty@tty1").strip() == "enabled"
+        assert "banner" not in node.sshd() or node.sshd()["banner"] == "none"
     # Where cloud-init is installed without its files, it would make the image's own user anew.
     assert node.has("/etc/cloud/cloud-init.disabled") == node.has("/etc/cloud")
 
@@ -321,9 +344,9 @@ def test_stretch_ends_in_the_order_that_keeps_the_card_whole(booted: Booted) -> 
 
 # Where the power fails, by the line of the script before which it does.
 CUTS = {
-    "with half a user": '  usermod --home "/home/$user" --move-home "$user"',
+    "with half a user": '  usermod --login "$user" "$1"',
     "before the last steps": "  step set_sudo",
-    "when all is done": "  cut_words\n  # A board without a screen",
+    "when all is done": "  # While the words are there",
     "in the middle of the clean-up": '  rm -f "$boot/$script" "$tried" "$boot/cmdline.new"',
 }
 
@@ -353,6 +376,53 @@ def test_a_power_cut_is_mended_by_the_next_boot(fresh: Booted, cut: str) -> None
     assert node.text(f"{node.boot}/cmdline.txt") == GENERATIONS[BUSTER]["cmdline"] + "\n"
 
 
+def test_a_power_cut_while_the_home_is_moved_leaves_the_user_his_home(fresh: Booted) -> None:
+    node, name = fresh.node, "firstrun.sh"
+    move = b'  usermod --home "/home/$user" --move-home "$1"'
+    assert fresh.files[name].count(move) == 1
+    node.must("touch /home/pi/mine; chown pi: /home/pi/mine; chmod 700 /home/pi")
+    # The new home is written down first, and made then.
+    node.put({name: fresh.files[name].replace(move, move.replace(b" --move-home", b"") + b"; kill -9 $$")})
+    assert fresh.start()[0] != 0
+    assert (node.has("/home/pi"), node.has("/home/alice")) == (True, False)
+    node.put({name: fresh.files[name]})
+    assert fresh.start()[0] == 0
+    assert node.must("stat -c '%U:%G %a' /home/alice").split() == ["alice:alice", "700"]
+    assert node.has("/home/alice/mine")
+    assert not node.has("/home/pi")
+    assert node.sh("getent group pi")[0] != 0
+    assert fresh.node.login("alice", fresh.private).split() == ["root", "alice"]
+
+
+@pytest.mark.parametrize("fresh", ["bullseye"], indirect=True)
+def test_a_power_cut_inside_the_images_own_renaming_is_mended_too(fresh: Booted) -> None:
+    node = fresh.node
+    node.must(f"touch /home/pi/mine; sed -i 's/usermod -m \\(.*\\)/usermod \\1; kill -9 $PPID; exit/' {USERCONF_PATH}")
+    assert fresh.start()[0] != 0
+    assert (node.has("/home/pi"), node.has("/home/alice")) == (True, False)
+    assert fresh.start()[0] == 0
+    assert node.has("/home/alice/mine")
+    assert fresh.node.login("alice", fresh.private).split() == ["root", "alice"]
+
+
+def test_a_user_without_a_home_gets_one_that_is_his(fresh: Booted) -> None:
+    fresh.node.must("rm -rf /home/pi")
+    assert fresh.start()[0] == 0
+    assert fresh.node.must("stat -c '%U:%G %a' /home/alice").split() == ["alice:alice", "700"]
+
+
+def test_a_card_prepared_anew_has_two_tries_whatever_the_last_one_left(fresh: Booted) -> None:
+    node, name = fresh.node, "firstrun.sh"
+    node.put({f"{name}.try": b"picluster-red007-0\n", f"{name}.failed": b"These steps failed: set_node\n"})
+    node.put({name: fresh.files[name].replace(b"  step set_user\n", b"  kill -9 $$\n")})
+    assert fresh.start()[0] != 0
+    assert fresh.unit() != []
+    node.put({name: fresh.files[name]})
+    assert fresh.start()[0] == 0
+    assert node.must(f"ls {node.boot}").split() == ["cmdline.txt", "firmware"]
+    assert fresh.node.login("alice", fresh.private).split() == ["root", "alice"]
+
+
 def test_a_step_that_never_works_ends_after_two_tries_and_is_named_on_the_card(fresh: Booted) -> None:
     node = fresh.node
     node.must("rm /etc/ssh/sshd_config")
@@ -373,13 +443,55 @@ def test_a_second_try_that_hangs_is_the_last(fresh: Booted) -> None:
         assert (fresh.unit() != []) == left
 
 
-def test_a_full_boot_partition_does_not_cost_the_command_line(fresh: Booted) -> None:
+def test_a_full_boot_partition_neither_loops_nor_costs_the_command_line(fresh: Booted) -> None:
     node = fresh.node
-    before = node.text(f"{node.boot}/cmdline.txt")
     # The new file cannot be written: a directory is in its place.
     node.must(f"mkdir {node.boot}/cmdline.new")
-    fresh.start()
-    assert node.text(f"{node.boot}/cmdline.txt") == before
+    assert fresh.start()[0] == 0
+    assert fresh.unit() == []
+    assert node.text(f"{node.boot}/cmdline.txt") == GENERATIONS[BUSTER]["cmdline"] + "\n"
+
+
+def test_the_script_stays_while_its_words_cannot_be_taken_away(fresh: Booted) -> None:
+    node, name = fresh.node, "firstrun.sh"
+    broken = (
+        fresh.files[name]
+        .replace(b'>"$boot/cmdline.new"', b">/dev/full")
+        .replace(b'>"$boot/cmdline.txt"', b">/dev/full")
+    )
+    assert broken.count(b">/dev/full") == 2
+    # A first try, and a second that does nothing, because a third could not be kept from coming.
+    for again in (False, True):
+        node.put({name: broken.replace(b"  step set_user", b"  touch /run/steps; step set_user")})
+        node.must("rm -f /run/steps")
+        assert fresh.start()[0] != 0
+        assert node.has(f"{node.boot}/{name}")
+        assert fresh.unit() != []
+        assert node.has("/run/steps") != again
+    node.put({name: fresh.files[name]})
+    assert fresh.start()[0] == 0
+    assert node.must(f"ls {node.boot}").split() == ["cmdline.txt", "firmware"]
+    assert fresh.node.login("alice", fresh.private).split() == ["root", "alice"]
+
+
+def test_a_partition_without_a_free_byte_is_enough(tmp_path: Path) -> None:
+    made = _make(LAYOUTS["no userconf"], tmp_path, tmpfs="64k")
+    try:
+        node = made.node
+        assert node.sh("cat /dev/zero >/boot/full")[0] != 0
+        assert made.start()[0] == 0
+        assert made.unit() == []
+        assert node.must("ls /boot").split() == ["cmdline.txt", "full"]
+        assert node.text("/boot/cmdline.txt") == GENERATIONS[BUSTER]["cmdline"] + "\n"
+        assert node.login("alice", made.private).split() == ["root", "alice"]
+        # A try that is cut off is known as such, too.
+        node.must("sed -i 's/^  step set_user$/  kill -9 $$/' /cards/firstrun.sh; rm /boot/full")
+        node.must("cp /cards/* /boot/; cat /dev/zero >/boot/full || :")
+        for left in (True, False):
+            assert made.start()[0] != 0
+            assert (made.unit() != []) == left
+    finally:
+        made.node.stop()
 
 
 @pytest.mark.parametrize("fresh", ["no first user"], indirect=True)

@@ -118,6 +118,27 @@ def test_an_empty_command_line_is_damage(what: str, line: bytes) -> None:
         render(stock(what, cmdline_txt=line), "init-script" if what == STRETCH else None)
 
 
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("what", [STRETCH, BOOKWORM, *CLOUD_INIT])
+def test_a_second_line_is_refused_because_no_board_reads_it(what: str, ends: bytes) -> None:
+    line = GENERATIONS[what]["cmdline"].encode()
+    for parked in (line + ends + b"#isolcpus=3" + ends, ends + line + ends):
+        with pytest.raises(PiclusterError, match=r"cmdline\.txt.* more than one line"):
+            render(stock(what, cmdline_txt=parked))
+    # Empty lines hold nothing back.
+    assert render(stock(what, cmdline_txt=line + ends + b" " + ends)) == render(stock(what))
+
+
+@pytest.mark.parametrize("what", [STRETCH, BOOKWORM, *CLOUD_INIT])
+def test_a_line_that_a_kernel_would_cut_off_is_refused(what: str) -> None:
+    line = GENERATIONS[what]["cmdline"].encode()
+    room = 624 - len(render(stock(what))["cmdline.txt"])
+    long = line + b" " + b"x" * (room - 1)
+    assert len(render(stock(what, cmdline_txt=long))["cmdline.txt"]) == 624
+    with pytest.raises(PiclusterError, match=r"625 bytes"):
+        render(stock(what, cmdline_txt=long + b"x"))
+
+
 @pytest.mark.parametrize("what", [*SCRIPTED, *CLOUD_INIT])
 def test_the_country_of_the_radio_is_on_the_command_line_for_good(what: str) -> None:
     words, _ = kernel(render(stock(what), settings=ALL)["cmdline.txt"].decode())
@@ -145,6 +166,12 @@ def test_systemd_is_told_both_actions_and_the_target(what: str) -> None:
     assert "systemd" not in " ".join(process)
 
 
+@pytest.mark.parametrize("what", [*SCRIPTED, *CLOUD_INIT])
+def test_the_command_line_is_not_too_long_for_a_board(what: str) -> None:
+    # 1024 bytes on 32 bits (COMMAND_LINE_SIZE), and the firmware adds up to 400 of its own.
+    assert len(render(stock(what), settings=ALL, name="x" * 63)["cmdline.txt"]) < 620
+
+
 @pytest.mark.parametrize("what", FIRSTRUN)
 def test_the_stock_init_runs_first(what: str) -> None:
     assert kernel(render(stock(what))["cmdline.txt"].decode())[1] == kernel(GENERATIONS[what]["cmdline"])[1]
@@ -164,7 +191,7 @@ def test_mechanisms_that_block_or_are_leaving_are_not_used(what: str) -> None:
     # A failing custom.toml blocks in a message box; wpa_supplicant.conf on FAT ends with Bookworm; `ssh` alone would
     # open a board with its stock password if the script failed.
     assert not {"custom.toml", "userconf.txt", "wpa_supplicant.conf"} & set(files)
-    assert ("ssh" in files) == (what in CLOUD_INIT)
+    assert ("ssh" in files) == (what == "Trixie")
 
 
 def test_stretch_never_gets_the_words_that_stop_it_in_emergency_mode() -> None:

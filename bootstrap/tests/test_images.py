@@ -24,6 +24,7 @@ from webkit import Served, Server, make_certificate
 from picluster import catalogue, cli, download, images
 from picluster.catalogue import Entry
 from picluster.errors import PiclusterError
+from picluster.imagecache import Slot
 from picluster.images import Library
 from picluster.report import Report
 
@@ -103,6 +104,17 @@ def test_two_images_of_one_name_do_not_meet(server: Server) -> None:
     second = Desk().library.get(server.url("/other/card.img.xz"), hashlib.sha256(b"other").hexdigest())
     assert first.path != second.path
     assert (first.path.read_bytes(), second.path.read_bytes()) == (DATA, b"other")
+
+
+@pytest.mark.parametrize("name", ["record.json", "Record.JSON"])
+def test_an_image_may_have_the_name_of_its_record(server: Server, name: str) -> None:
+    server.files[f"/{name}"] = Served(DATA)
+    for _ in range(2):
+        found = Desk().library.get(server.url(f"/{name}"), SUM)
+        assert found.path.read_bytes() == DATA
+    assert found.path.name.lower() != "record.json"
+    assert len(server.asked) == 1
+    assert [one.state for one in Desk().library.verify([])] == ["ok"]
 
 
 def test_a_cut_download_goes_on_by_itself(server: Server) -> None:
@@ -245,6 +257,14 @@ def test_a_part_that_is_whole_needs_no_server(cut: Server) -> None:
     assert cut.asked == []
 
 
+def test_a_part_that_a_power_cut_left_full_of_zeros_is_fetched_anew_by_the_next_run(cut: Server) -> None:
+    next(images.image_folder().rglob("*.part")).write_bytes(bytes(1_000_000))
+    with pytest.raises(PiclusterError, match="or damaged here; nothing of it is kept, run it again"):
+        Desk().library.get(cut.url(PATH), SUM)
+    assert Desk().library.get(cut.url(PATH), SUM).path.read_bytes() == DATA
+    assert cut.ranges(PATH) == ["bytes=1000000-", None]
+
+
 @pytest.mark.parametrize(
     ("served", "says"),
     [
@@ -261,8 +281,14 @@ def test_a_part_that_is_whole_needs_no_server(cut: Server) -> None:
         (Served(DATA, stall=0), "the server is silent"),
         (Served(redirect="ftp://127.0.0.1/card.img.xz"), "leads on to ftp://127.0.0.1/card.img.xz"),
         (Served(redirect=PATH), "redirect"),
+        (Served(redirect="http://[::1/card.img.xz"), "the proxy is not an address (Invalid IPv6"),
+        (Served(redirect="http://a..b/card.img.xz"), "the proxy is not an address ("),
+        (Served(redirect=f"http://{'a' * 64}.org/card.img"), "the proxy is not an address ("),
     ],
-    ids=["404", "403", "410", "401", "416", "500", "too long", "too short", "other", "empty", "silent", "ftp", "loop"],
+    ids=[
+        *("404", "403", "410", "401", "416", "500", "too long", "too short", "other", "empty", "silent", "ftp", "loop"),
+        *("to half an IPv6 address", "to an empty label", "to a long label"),
+    ],
 )
 def test_a_file_that_cannot_be_had_ends_in_one_sentence(server: Server, served: Served | None, says: str) -> None:
     server.files.clear()
@@ -360,6 +386,8 @@ def test_a_redirect_is_followed_but_not_from_https_to_http(server: Server, tls: 
         (PATH + ".sha256", f"{SUM} *card.img.xz\n"),
         (PATH + ".sha256", f"{SUM.upper()}  ./deploy/card.img.xz\r\n"),
         (PATH + ".sha256", SUM),
+        (PATH + ".sha256", f"\n  {SUM} \t card.img.xz \n"),
+        (PATH + ".sha256", f"\\{SUM}  card.img.xz\n"),
         ("/images/SHA256SUMS", f"# sums\n{'0' * 64} *other.img.xz\n{SUM} *card.img.xz\n"),
     ],
 )
@@ -385,17 +413,56 @@ def test_without_a_checksum_nothing_is_fetched(tls: Server, text: str | None) ->
 
 
 @pytest.mark.parametrize(
-    ("served", "says"),
+    ("served", "says", "waits"),
     [
-        (Served(statuses=[403]), "403"),
-        (Served(noise(1, (1 << 20) + 1)), "larger than"),
-        (Served(statuses=[500]), "500"),
+        (Served(statuses=[401]), "401", []),
+        (Served(noise(1, (1 << 20) + 1)), "larger than", []),
+        (Served(statuses=[500] * 9), "500 Internal Server Error: run the same command again", [1, 2, 4, 8]),
     ],
 )
-def test_a_checksum_that_cannot_be_read_is_named(tls: Server, served: Served, says: str) -> None:
+def test_a_checksum_that_cannot_be_read_is_named(tls: Server, served: Served, says: str, waits: list[float]) -> None:
     tls.files[PATH + ".sha256"] = served
+    desk = Desk()
     with pytest.raises(PiclusterError, match=says):
+        desk.library.get(tls.url(PATH))
+    assert desk.waits == waits
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_checksum_that_is_not_in_the_first_place_is_looked_for_in_the_next(tls: Server, status: int) -> None:
+    tls.files[PATH + ".sha256"] = Served(statuses=[status])
+    tls.files["/images/SHA256SUMS"] = Served(f"{SUM}  card.img.xz\n".encode())
+    desk = Desk()
+    assert desk.library.get(tls.url(PATH)).sha256 == SUM
+    assert desk.waits == []
+
+
+def test_a_passing_trouble_of_the_server_is_waited_for_at_the_checksum_too(tls: Server) -> None:
+    tls.files[PATH + ".sha256"] = Served(f"{SUM}  card.img.xz\n".encode(), statuses=[503, 502])
+    desk = Desk()
+    assert desk.library.get(tls.url(PATH)).sha256 == SUM
+    assert desk.waits == [1, 2]
+
+
+@pytest.mark.parametrize("text", [f"{SUM}\n", f"{SUM}  images/\n", f"{SUM} *\n"], ids=["none", "a folder", "a star"])
+def test_a_checksum_of_many_images_that_names_none_is_of_none(tls: Server, text: str) -> None:
+    tls.files["/images/SHA256SUMS"] = Served(text.encode())
+    with pytest.raises(PiclusterError, match="give --sha256"):
         Desk().library.get(tls.url(PATH))
+    assert tls.ranges(PATH) == []
+
+
+@pytest.mark.parametrize(
+    "start",
+    [f"{SUM} a{' ' * 60_000}", f"{SUM}{' ' * 40_000}", f"{SUM} {'a ' * 20_000}", " " * 40_000, "\n" * 1_000_000],
+    ids=["blanks in a name", "blanks before it", "many words", "only blanks", "many lines"],
+)
+def test_no_checksum_file_keeps_the_program_busy(tls: Server, start: str) -> None:
+    tls.files["/images/SHA256SUMS"] = Served(f"{start}b\n{SUM}  card.img.xz\n".encode())
+    before = time.process_time()
+    assert Desk().library.get(tls.url(PATH)).sha256 == SUM
+    # What grows with the square of the blanks takes 15 s.
+    assert time.process_time() - before < 5
 
 
 def test_a_server_that_nobody_vouches_for_is_refused(tls: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -468,6 +535,26 @@ def test_two_commands_at_once_fetch_an_image_once(server: Server) -> None:
     assert len(server.asked) == 1
 
 
+def test_verify_waits_for_the_command_that_is_at_an_image(server: Server) -> None:
+    path = Desk().library.get(server.url(PATH), SUM).path
+    slot = Slot(images.image_folder(), server.url(PATH))
+    desk = Desk()
+    found: list[str] = []
+    second = threading.Thread(target=lambda: found.extend(one.state for one in desk.library.verify([])))
+    with slot.lock(Report(as_json=True, out=io.StringIO(), err=io.StringIO())):
+        second.start()
+        _wait_until(lambda: bool(desk.events("note")) or not second.is_alive())
+        assert found == []
+        # As a fetch does it: the record is ahead of its image for a while.
+        slot.write_record(path, server.url(PATH), hashlib.sha256(OTHER).hexdigest(), "--sha256")
+        path.write_bytes(OTHER)
+    second.join(30)
+    assert found == ["ok"]
+    record = slot.trusted()
+    assert record
+    assert record.sha256 == hashlib.sha256(OTHER).hexdigest()
+
+
 def test_a_block_map_is_fetched_if_the_catalogue_has_one(tls: Server) -> None:
     tls.files["/images/card.bmap"] = Served(b"<bmap/>")
     entry = Entry("mine", tls.url(PATH), sha256=SUM, bmap=tls.url("/images/card.bmap"), generation="trixie")
@@ -481,7 +568,7 @@ def test_a_block_map_is_fetched_if_the_catalogue_has_one(tls: Server) -> None:
 
 @pytest.mark.parametrize("status", [404, 500])
 def test_without_its_block_map_an_image_is_good_all_the_same(tls: Server, status: int) -> None:
-    tls.files["/images/card.bmap"] = Served(statuses=[status])
+    tls.files["/images/card.bmap"] = Served(statuses=[status] * 9)
     entry = Entry("mine", tls.url(PATH), sha256=SUM, bmap=tls.url("/images/card.bmap"))
     found = Desk(entry).library.resolve("mine")
     assert (found.path.read_bytes(), found.bmap) == (DATA, None)
@@ -498,6 +585,18 @@ def test_a_file_wins_over_a_name(server: Server, tmp_path: Path) -> None:
     assert desk.library.resolve("mine").path.read_bytes() == DATA
 
 
+def test_a_file_below_the_users_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    (home / "card.img.xz").write_bytes(DATA)
+    for image in ("~/card.img.xz", "~/card"):
+        assert Desk().library.resolve(image).path == home / "card.img.xz"
+    with pytest.raises(PiclusterError, match=r"there is no image .*home.other: fetch it first"):
+        Desk().library.resolve("~/other")
+
+
 def test_a_name_is_known_by_its_aliases_and_its_file_whatever_the_case(server: Server) -> None:
     desk = Desk(Entry("mine", server.url(PATH), aliases=("Own-1",), sha256=SUM))
     for name in ("mine", "MINE", "own-1", "card.img.xz"):
@@ -512,12 +611,23 @@ def test_a_name_is_known_by_its_aliases_and_its_file_whatever_the_case(server: S
         ("./trixie-lite", "there is no image trixie-lite: fetch it first, or mend the name"),
         ("cards/red.img", "there is no image cards/red.img"),
         ("red.img.xz", "there is no image red.img.xz"),
+        ("a" * 300, "(the image|there is no file) a{300}(,| cannot be looked for \\(File name too long)"),
+        ("b/" * 3000, "(the|there is no) image (b/)+b( cannot be looked for|: fetch it first)"),
+        ("~nosuch/card.img", "the image ~nosuch/card.img cannot be read: there is no such user's home"),
         (".", "is a directory"),
         ("ftp://127.0.0.1/card.img", "is not a URL like https://"),
         ("https://", "is not a URL like https://"),
         ("https://[::1/card.img", "is not a URL"),
         ("https://127.0.0.1:port/card.img", "is not a URL"),
         ("https://127.0.0.1/a card.img", "is not a URL"),
+        ("https://127.0.0.1/a\x7fcard.img", "is not a URL"),
+        ("https://example.org/\u00fc.img.xz", "is not all ASCII: write it percent-encoded"),
+        ("https://b\u00fccher.example/card.img.xz", "is not all ASCII: .* and its host as xn--"),
+        ("https://a..b/card.img.xz", "'a..b' in the URL is not the name or address of a host"),
+        ("https://.a/card.img.xz", "'.a' in the URL is not the name or address of a host"),
+        (f"https://{'a' * 64}.org/card.img.xz", "in the URL is not the name or address of a host"),
+        (f"https://{'a.' * 127}org/card.img.xz", "in the URL is not the name or address of a host"),
+        ("https://a%2fb/card.img.xz", "'a%2fb' in the URL is not the name or address of a host"),
         ("https://127.0.0.1/", "does not end in the name of a file"),
         ("https://127.0.0.1/..", "does not end in the name of a file"),
         ("https://me:secret@127.0.0.1/card.img", "the URL of 127.0.0.1 holds a user name or password"),
@@ -530,6 +640,26 @@ def test_an_image_that_cannot_be_is_refused_in_one_sentence(image: str, says: st
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
     assert not images.image_folder().exists()
+
+
+@pytest.mark.parametrize(
+    ("cache", "says"),
+    [
+        ("~nosuch/x", "PICLUSTER_CACHE is ~nosuch/x, but there is no such user's home: name the directory in full"),
+        ("file", "let PICLUSTER_CACHE name a directory that you may write to"),
+        ("file/below", "let PICLUSTER_CACHE name a directory that you may write to"),
+    ],
+)
+def test_a_cache_that_cannot_be_is_refused_in_one_sentence(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: str, says: str
+) -> None:
+    Path("file").write_bytes(b"")
+    monkeypatch.setenv("PICLUSTER_CACHE", cache)
+    assert cli.main(["images", "get", server.url(PATH), "--sha256", SUM]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+    assert server.asked == []
 
 
 def test_the_name_in_cm_burns_own_example_is_known() -> None:

@@ -91,7 +91,7 @@ class Lab:
                 f"`make demo-down CLUSTER={self.cluster}` removes them."
             )
         builder = Builder(self._engine, self._report)
-        gateway = builder.gateway(recipe.gateway(recipe.apt_of_host(recipe.GATEWAY_SUITE)))
+        gateway = builder.system(recipe.gateway(recipe.apt_of_host(recipe.GATEWAY_SUITE)))
         Network(self._engine, self.cluster, wish.net, gateway).check_free()
         recipes = {suite: recipe.card(suite, recipe.apt_of_host(suite)) for suite in dict.fromkeys(wish.suites)}
         images = {suite: builder.card(found) for suite, found in recipes.items()}

@@ -127,6 +127,9 @@ class Engine(Protocol):
     def execute(self, name: str, command: Sequence[str], *, timeout: float | None = None) -> tuple[int, str]:
         """Run a command in a running container; return its code and its output."""
 
+    def logs(self, name: str) -> str:
+        """What a container's first process has said so far, on both of its outputs."""
+
     def status(self, name: str) -> Status | None:
         """What the engine knows of a container; None when there is none."""
 
@@ -206,6 +209,13 @@ class Docker:
         except subprocess.TimeoutExpired as late:
             return 124, (late.stdout or b"").decode(errors="replace")
         return done.returncode, done.stdout.decode(errors="replace")
+
+    def logs(self, name: str) -> str:
+        """What a container's first process has said so far, on both of its outputs."""
+        done = subprocess.run(
+            [*self._program, "logs", name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        return done.stdout.decode(errors="replace")
 
     def status(self, name: str) -> Status | None:
         """What the engine knows of a container; None when there is none."""

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from lab.errors import LabError
 from picluster import cache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lab.engine import Engine
     from lab.recipe import Recipe
@@ -54,17 +55,23 @@ class Builder:
             if not target.exists():
                 with self._report.step(f"Laying out the {recipe.suite} card"), self._scratch(recipe) as scratch:
                     unfinished = scratch / target.name
-                    write_card(unfinished, recipe, rootfs, scratch)
+                    layout = Layout(recipe.disk_id, "bootfs", recipe.boot_files(), [(rootfs, ())])
+                    write_card(unfinished, layout, scratch)
                     unfinished.replace(target)
             self._import(recipe, rootfs)
             return target
 
-    def gateway(self, recipe: Recipe) -> str:
-        """The engine image of the gateway."""
+    def system(self, recipe: Recipe) -> str:
+        """The engine image of a system that is on no card, such as the gateway's."""
         with self._locked(recipe):
             if not self._engine.has_image(recipe.engine_image):
                 self._import(recipe, self._rootfs(recipe))
             return recipe.engine_image
+
+    def rootfs(self, recipe: Recipe) -> Path:
+        """The root file system of a recipe, a tar."""
+        with self._locked(recipe):
+            return self._rootfs(recipe)
 
     def _rootfs(self, recipe: Recipe) -> Path:
         target = self._cache / f"{recipe.name}.tar"
@@ -125,47 +132,65 @@ def build_rootfs(target: Path, recipe: Recipe, overlay: Path) -> None:
     run(command, f"Debian {recipe.suite} could not be built", env={**os.environ, "PATH": path})
 
 
-def write_card(target: Path, recipe: Recipe, rootfs: Path, scratch: Path) -> None:
+@dataclass(frozen=True)
+class Layout:
+    """What a card holds.
+
+    Attributes:
+        disk_id: the MBR's disk signature, 8 hex digits.
+        label: of the boot partition.
+        boot: the files of the boot partition.
+        root: tars that make the root file system, each with the members to take; none means all.
+    """
+
+    disk_id: str
+    label: str
+    boot: Mapping[str, bytes]
+    root: Sequence[tuple[Path, Sequence[str]]]
+
+
+def write_card(target: Path, layout: Layout, scratch: Path) -> None:
     """Lay out a card: MBR, FAT32 boot partition, ext4 root partition with the bytes of the root file system.
 
     Needs no root: the ext4 file system is filled by mke2fs from an unpacked tree, whose owners fakeroot remembers.
     """
     tree = scratch / "root"
     tree.mkdir()
-    used = rootfs.stat().st_size
+    used = sum(tar.stat().st_size for tar, members in layout.root if not members)
     # Room for ext4's own tables and for what a package or two add; on a board the first boot grows it to the card.
     root_size = -(-(used + used // 5 + 96 * MIB) // (4 * MIB)) * 4 * MIB
     root_start = BOOT_START + BOOT_SIZE
     with target.open("wb") as image:
         image.truncate(root_start + root_size)
     table = (
-        f"label: dos\nlabel-id: 0x{recipe.disk_id}\n"
+        f"label: dos\nlabel-id: 0x{layout.disk_id}\n"
         f"start={BOOT_START // SECTOR}, size={BOOT_SIZE // SECTOR}, type=c\n"
         f"start={root_start // SECTOR}, size={root_size // SECTOR}, type=83\n"
     )
     run(["sfdisk", "--quiet", str(target)], "The partition table could not be written", text=table)
-    _write_boot(target, recipe, scratch)
-    script = (
-        'tar --extract --file "$1" --directory "$2" --preserve-permissions --numeric-owner'
-        ' --xattrs --xattrs-include="*"'
-        ' && mke2fs -q -F -t ext4 -L rootfs -d "$2" -E "offset=$3,nodiscard" "$4" "$5"'
-    )
-    words = [script, "sh", str(rootfs), str(tree), str(root_start), str(target), f"{root_size // 1024}k"]
+    _write_boot(target, layout, scratch)
+    unpack = "tar --extract --preserve-permissions --numeric-owner --xattrs --xattrs-include='*'"
+    script = [
+        shlex.join(["cd", str(tree)]),
+        *(f"{unpack} --file {shlex.join([str(tar.resolve()), *members])}" for tar, members in layout.root),
+        'mke2fs -q -F -t ext4 -L rootfs -d . -E "offset=$1,nodiscard" "$2" "$3"',
+    ]
+    words = ["; ".join(script), "sh", str(root_start), str(target.resolve()), f"{root_size // 1024}k"]
     fake = [] if os.geteuid() == 0 else ["fakeroot", "--"]
-    run([*fake, "sh", "-c", *words], "The root partition could not be filled")
+    run([*fake, "sh", "-euc", *words], "The root partition could not be filled")
     shutil.rmtree(tree, ignore_errors=True)
 
 
-def _write_boot(target: Path, recipe: Recipe, scratch: Path) -> None:
+def _write_boot(target: Path, layout: Layout, scratch: Path) -> None:
     offset = ["--offset", str(BOOT_START // SECTOR)]
     blocks = str(BOOT_SIZE // 1024)
     run(
-        ["mkfs.vfat", "-F", "32", "-s", "1", "-n", "bootfs", "-i", recipe.disk_id, *offset, str(target), blocks],
+        ["mkfs.vfat", "-F", "32", "-s", "1", "-n", layout.label, "-i", layout.disk_id, *offset, str(target), blocks],
         "The boot partition could not be made",
     )
     folder = scratch / "boot"
     folder.mkdir()
-    for name, content in recipe.boot_files().items():
+    for name, content in layout.boot.items():
         (folder / name).write_bytes(content)
     files = sorted(str(path) for path in folder.iterdir())
     run(["mcopy", "-i", f"{target}@@{BOOT_START}", *files, "::"], "The boot partition could not be filled")

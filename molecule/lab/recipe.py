@@ -30,6 +30,8 @@ CARD_PACKAGES = (
     "curl",
     "dbus",
     "debian-archive-keyring",
+    # cloud-init wants resize2fs for the root file system where it is on a disk.
+    "e2fsprogs",
     "iproute2",
     "iputils-ping",
     "kmod",
@@ -49,7 +51,7 @@ CARD_PACKAGES = (
     "systemd-timesyncd",
 )
 # nmap is for the stranger, who is run from the same image.
-GATEWAY_PACKAGES = ("dnsmasq-base", "iproute2", "nftables", "nmap")
+GATEWAY_PACKAGES = ("dnsmasq-base", "dnsmasq-utils", "iproute2", "nftables", "nmap")
 GATEWAY_SUITE = "trixie"
 # Raised when the way an image is put together changes without its files changing.
 FORMAT = 1
@@ -83,7 +85,9 @@ class Recipe:
         said.update(json.dumps([*plain, platform.machine()]).encode())
         for folder in (*self.overlays, *([self.boot] if self.boot else [])):
             for path in files_below(folder):
-                said.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
+                content = b"->" + bytes(path.readlink()) if path.is_symlink() else path.read_bytes()
+                said.update(f"{path.relative_to(folder)}\0".encode() + content + b"\0")
+                said.update(b"x" if is_program(path) else b"")
         return said.hexdigest()[:12]
 
     @property
@@ -120,15 +124,24 @@ class Recipe:
         with tarfile.open(fileobj=buffer, mode="w") as tar:
             for name, path in sorted(added.items()):
                 entry = tarfile.TarInfo(f"./{name}")
-                entry.size, entry.mode = path.stat().st_size, 0o644
+                if path.is_symlink():
+                    entry.type, entry.linkname = tarfile.SYMTYPE, str(path.readlink())
+                    tar.addfile(entry)
+                    continue
+                entry.size, entry.mode = path.stat().st_size, 0o755 if is_program(path) else 0o644
                 with path.open("rb") as content:
                     tar.addfile(entry, content)
         return buffer.getvalue()
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files of a folder, in one order everywhere."""
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    """All files and links of a folder, in one order everywhere."""
+    return sorted(path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+
+
+def is_program(path: Path) -> bool:
+    """Whether its owner may execute a file; the rest of a checkout's modes is up to the user's umask."""
+    return not path.is_symlink() and bool(path.stat().st_mode & 0o100)
 
 
 def card(suite: str, apt: Apt) -> Recipe:

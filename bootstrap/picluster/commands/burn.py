@@ -196,20 +196,36 @@ def _execute(job: _Job, image: Image, report: Report) -> int:
     inventory.apply(job.planned)
     planning.say_inventory(report, job.planned, dry_run=False)
     results: list[burn.Result] = []
+
+    def left() -> list[str]:
+        burnt = {result.name for result in results if not result.error}
+        return [name for name in job.patches if name not in burnt]
+
     try:
         for places, opened in zip(job.places.rounds(report), _readings(job.path, image), strict=False):
             results += _burn_round(job, opened, places, report)
     except KeyboardInterrupt:
-        left = [name for name in job.patches if name not in {result.name for result in results if not result.error}]
-        sys.stderr.write(f"interrupted; not burnt: {', '.join(left)}\n")
+        sys.stderr.write(f"interrupted; not burnt: {', '.join(left())}\n")
         raise
+    except PiclusterError as error:
+        # Something was changed by now, so this is no bad input any more.
+        sys.stderr.write(f"{error}\n")
+        results += [burn.Result(name, "", str(error)) for name in left() if name not in {one.name for one in results}]
     return _conclude(job, results, report)
 
 
 def _readings(path: Path, image: Image) -> Iterator[Image]:
-    """Yield the image for each round: a packed one can be read only once."""
+    """Yield the image for each round: a packed one can be read only once.
+
+    Raises:
+        PiclusterError: if the file is another one by now, to which the patches do not belong.
+    """
+    first = path.stat()
     yield image
     while True:
+        now = path.stat()
+        if (now.st_size, now.st_mtime_ns) != (first.st_size, first.st_mtime_ns):
+            raise PiclusterError(f"{path} was changed since the first round: burn the rest with a command of its own")
         with open_image(path) as opened:
             yield opened
 

@@ -100,6 +100,11 @@ def add_places(parser: Options) -> None:
     )
 
 
+def named(given: Sequence[str]) -> list[str]:
+    """Return the devices that an option names, which may be repeated or hold several with commas."""
+    return [path for value in given for path in value.split(",") if path]
+
+
 def choose(options: argparse.Namespace, names: Sequence[str], image: Path, need: int) -> Places:
     """Check where the cards are to go.
 
@@ -112,7 +117,7 @@ def choose(options: argparse.Namespace, names: Sequence[str], image: Path, need:
     Raises:
         PiclusterError: for whatever is wrong.
     """
-    wanted = [path for given in options.device for path in given.split(",") if path]
+    wanted = named(options.device)
     if not wanted:
         if options.force_device:
             raise PiclusterError("--force-device lifts a limit for a device of --device: give --device too")
@@ -120,7 +125,7 @@ def choose(options: argparse.Namespace, names: Sequence[str], image: Path, need:
     if options.output is not None:
         raise PiclusterError("-o writes image files and --device cards: give one of them")
     machine = devices.platform()
-    selection = safety.choose(wanted, machine.devices(), forced=options.force_device, need=need)
+    selection = safety.choose(wanted, machine.devices(), forced=named(options.force_device), need=need)
     return _Readers(machine, selection, list(names), need, yes=options.yes)
 
 

@@ -12,8 +12,10 @@ from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from ipaddress import IPv4Address
 
+    from picluster.inventory_edit import Edit
     from picluster.report import Report
 
 # Debian's adduser (NAME_REGEX), and at most 32 characters as useradd has it.
@@ -134,7 +136,18 @@ def say_plan(report: Report, planned: inventory.Plan) -> None:
 def say_inventory(report: Report, planned: inventory.Plan, *, dry_run: bool) -> None:
     """Say which files of the inventory were written, or would be."""
     secret = [planned.folder / inventory.SECRETS] if planned.make_secret else []
-    paths = [str(path) for path in [*planned.writes, *secret]]
+    _say_files(report, planned.folder, [*planned.writes, *secret], dry_run=dry_run)
+
+
+def say_edit(report: Report, edit: Edit, *, dry_run: bool) -> None:
+    """Say what an edit noticed, and which files of the inventory were written, or would be."""
+    for note in edit.notes:
+        report.say("note", f"note: {note}", text=note)
+    _say_files(report, edit.folder, list(edit.writes), dry_run=dry_run)
+
+
+def _say_files(report: Report, folder: Path, files: Sequence[Path], *, dry_run: bool) -> None:
+    paths = [str(path) for path in files]
     verb = "would write" if dry_run else "wrote"
-    text = f"{verb} {', '.join(paths)}" if paths else f"the inventory {planned.folder} is up to date"
-    report.say("inventory", text, folder=str(planned.folder), files=paths, dry_run=dry_run)
+    text = f"{verb} {', '.join(paths)}" if paths else f"the inventory {folder} is up to date"
+    report.say("inventory", text, folder=str(folder), files=paths, dry_run=dry_run)

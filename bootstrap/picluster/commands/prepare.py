@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from picluster import devices, firstboot, inventory, prepare
 from picluster.commands import exit_cards, planning
 from picluster.commands import identity as identities
+from picluster.commands.places import named
 from picluster.devices import safety
 from picluster.errors import PiclusterError
 from picluster.filetarget import ExistingFile
@@ -106,7 +107,7 @@ def _openers(options: argparse.Namespace) -> list[Callable[[], Target]]:
     openers: list[Callable[[], Target]] = [_file_opener(path) for path in options.image_file]
     if options.device:
         machine = devices.platform()
-        selection = safety.choose(options.device, machine.devices(), forced=options.force_device)
+        selection = safety.choose(named(options.device), machine.devices(), forced=named(options.force_device))
         if selection.auto:
             raise PiclusterError("--device auto takes empty cards, and prepare ones that hold a system: name them")
         openers += [_device_opener(machine, device, selection) for device in selection.devices]

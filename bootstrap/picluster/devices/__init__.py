@@ -33,6 +33,7 @@ class Device:
         mounts: Where it or its partitions are mounted.
         contents: Empty if there is neither a partition table nor a file system; else for people ("vfat bootfs").
         sequence: Changes when another medium is put in; empty if the system does not tell.
+        place: What it is plugged into, where the system tells that instead of a serial; others may be there too.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Device:
     mounts: tuple[str, ...]
     contents: str
     sequence: str
+    place: str = ""
 
 
 class Platform(Protocol):
@@ -114,8 +116,18 @@ def printable(text: str) -> str:
     return " ".join("".join(letter for letter in kept if unicodedata.category(letter)[0] != "C").split())
 
 
-def same_medium(device: Device, listed: list[Device]) -> Device:
+def mounted_on(device: Device) -> str:
+    """Return where it is mounted, for people: who formats a card names its mount point too."""
+    return ", ".join(printable(point) for point in device.mounts)
+
+
+def same_medium(device: Device, listed: list[Device], *, unmounted: bool = False) -> Device:
     """Return the device as it is now, if it still is what was chosen.
+
+    Args:
+        device: As it was listed when it was chosen.
+        listed: All devices now.
+        unmounted: Whether we unmounted it since: what only its mounts told of it is not told any more.
 
     Raises:
         PiclusterError: if it is gone or another one is there, or if it must not be written to any more.
@@ -133,12 +145,18 @@ def same_medium(device: Device, listed: list[Device]) -> Device:
         raise PiclusterError(f"{device.path} holds the running system: it is never overwritten")
     if now.read_only:
         raise PiclusterError(f"{device.path} is write-protected: look for the lock on the card's side")
+    # Where the system numbers no media, only this tells a card from another of its make.
+    if now.contents != device.contents and not unmounted:
+        raise PiclusterError(
+            f"{device.path} holds {now.contents or 'nothing'} now, and held {device.contents or 'nothing'} when it was"
+            " chosen: start anew"
+        )
     return now
 
 
-def identity(device: Device) -> tuple[str, str, int, str]:
+def identity(device: Device) -> tuple[str, str, int, str, str]:
     """Return what tells one medium from another, as far as the system tells it."""
-    return device.serial, device.model, device.size, device.sequence
+    return device.serial, device.model, device.size, device.sequence, device.place
 
 
 def described(device: Device) -> str:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 _NO_CARD = re.compile(r"(zram|ram|fd|sr|mtdblock|mmcblk\d+(boot|rpmb|gp))\d*")
 
 
+def _spelt(key: str, value: str) -> str:
+    # Numbers are written with large and small letters; names differ where their letters do.
+    return value.casefold() if key.upper() in {"UUID", "PARTUUID"} else value
+
+
 @dataclass
 class Node:
     """A block device as lsblk tells it, with all that lies on it."""
@@ -100,14 +105,14 @@ class Tree:
         return {self._by_number[number]} if number in self._by_number else set()
 
     def tagged(self, tag: str) -> set[str]:
-        """Return the devices that root= on the kernel's command line may mean."""
+        """Return the devices that root= on the kernel's command line, or a line of /etc/fstab, may mean."""
         key, _, value = tag.partition("=")
         if tag.startswith("/dev/"):
             return self.at(tag)
         if tag.lower().startswith("zfs"):
             return self.pool(re.split("[:=]", tag, maxsplit=1)[-1])
-        field_name, value = key.lower(), value.strip('"')
-        return {node.kname for node in self.nodes.values() if value and node.text(field_name) == value}
+        field_name, value = key.lower(), _spelt(key, value.strip('"'))
+        return {node.kname for node in self.nodes.values() if value and _spelt(key, node.text(field_name)) == value}
 
     def pool(self, dataset: str) -> set[str]:
         """Return the members of the zfs pool with this dataset."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picluster.devices import Device, described, mounts, printable, same_medium
+from picluster.devices import Device, described, mounted_on, mounts, printable, same_medium
+from picluster.devices.asking import looked_at, run
 from picluster.devices.blocks import Node, Tree
 from picluster.devices.linuxdisk import NO_RIGHT, open_disk
 from picluster.devices.raw import explain
@@ -43,6 +44,8 @@ class Facts:
         mountinfo: /proc/self/mountinfo.
         swaps: /proc/swaps.
         cmdline: /proc/cmdline.
+        fstab: /etc/fstab.
+        links: Where the device files that fstab names lead to (/dev/disk/by-id/...).
         sequences: /sys/block/*/diskseq, by kernel name.
         loops: /sys/block/*/loop/backing_file, by kernel name.
         soldered: Kernel names of eMMC chips, which lsblk cannot tell from cards.
@@ -55,6 +58,8 @@ class Facts:
     mountinfo: str = ""
     swaps: str = ""
     cmdline: str = ""
+    fstab: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
     sequences: Mapping[str, str] = field(default_factory=dict)
     loops: Mapping[str, str] = field(default_factory=dict)
     soldered: frozenset[str] = frozenset()
@@ -95,6 +100,7 @@ class _Judge:
                 found |= self.below(mount)
         if not self.below(mounts.mount_of(self.mounts, "/")):
             found |= self._without_root()
+        found |= self._planned(found)
         # A system that runs from a file (a live system, or one in a loop) runs from the disk with that file.
         known: set[str] = set()
         while known != found:
@@ -108,6 +114,23 @@ class _Judge:
         found: set[str] = set()
         for path in mounts.parse_swaps(self._facts.swaps):
             found |= self._tree.at(path) or self.below(mounts.mount_of(self.mounts, path))
+        return found
+
+    def _planned(self, known: set[str]) -> set[str]:
+        """Find what the system boots from or swaps to, but does not use now."""
+        # What waits to be mounted shows as autofs.
+        used = {mount.point for mount in self.mounts if mount.kind != "autofs"}
+        disks = [self._tree.on(disk.kname) for disk in self._tree.disks]
+        found: set[str] = set()
+        for line in mounts.parse_fstab(self._facts.fstab):
+            if not line.of_the_system or line.point in used:
+                continue
+            meant = self._tree.tagged(self._facts.links.get(line.source, line.source))
+            if not meant and line.source.startswith("/"):
+                meant = self.below(mounts.mount_of(self.mounts, line.source))
+            # The cards of one stock image have the same names and numbers: those beside the system's own are copies.
+            if not any(layers & known and layers & meant for layers in disks):
+                found |= meant
         return found
 
     def _without_root(self) -> set[str]:
@@ -149,7 +172,7 @@ def parse(facts: Facts) -> list[Device]:
                 mounts=tuple(dict.fromkeys(mount.point for mount in mounted)),
                 contents=_contents(tree, disk)
                 or facts.found.get(disk.kname, "")
-                or ", ".join(dict.fromkeys(mount.kind for mount in mounted)),
+                or ", ".join(dict.fromkeys(printable(mount.kind) for mount in mounted)),
                 sequence=facts.sequences.get(disk.kname, ""),
             )
         )
@@ -201,7 +224,8 @@ class Linux:
 
     def devices(self) -> list[Device]:
         """List whole disks, empty readers among them."""
-        return parse(self.facts())
+        # blkid knows signatures only, and says of what it may not read the same as of what is blank.
+        return looked_at(parse(self.facts()), self.peek)
 
     def facts(self) -> Facts:
         """Ask the system."""
@@ -209,12 +233,16 @@ class Linux:
         if told.returncode and not told.stdout.strip():
             raise PiclusterError(f"lsblk failed ({told.stderr.strip() or told.returncode}): the disks are unknown")
         tree = Tree(told.stdout)
+        fstab = _text(self._root / "etc/fstab")
+        devices = [line.source for line in mounts.parse_fstab(fstab) if line.source.startswith("/dev/")]
         blocks = {kname: self._root / "sys/class/block" / kname for kname in tree.nodes}
         return Facts(
             lsblk=told.stdout,
             mountinfo=_text(self._root / "proc/self/mountinfo"),
             swaps=_text(self._root / "proc/swaps"),
             cmdline=_text(self._root / "proc/cmdline"),
+            fstab=fstab,
+            links={path: os.path.realpath(path) for path in devices},
             sequences=_read_each(blocks, "diskseq"),
             loops=_read_each(blocks, "loop/backing_file"),
             soldered=frozenset(kname for kname, kind in _read_each(blocks, "device/type").items() if kind == "MMC"),
@@ -238,7 +266,7 @@ class Linux:
     def peek(self, device: Device, offset: int, length: int) -> bytes:
         """Read from it without holding it or telling anybody."""
         try:
-            with Path(device.path).open("rb", buffering=0) as disk:
+            with (self._root / device.path.lstrip("/")).open("rb", buffering=0) as disk:
                 disk.seek(offset)
                 return disk.read(length)
         except OSError as error:
@@ -250,9 +278,9 @@ class Linux:
         # Of several mounts at one place only the uppermost is seen, so look again.
         while now.mounts:
             if not unmount:
-                raise PiclusterError(f"{now.path} is mounted on {', '.join(now.mounts)}: unmount it first")
+                raise PiclusterError(f"{now.path} is mounted on {mounted_on(now)}: unmount it first")
             self._unmount(now)
-            now = same_medium(device, self.devices())
+            now = same_medium(device, self.devices(), unmounted=True)
         target = open_disk(now.path)
         # Between the listing and the opening a hand may have been quicker.
         current = self._sequence(now.path)
@@ -270,7 +298,7 @@ class Linux:
         for point in reversed(device.mounts):
             told = self._run(["umount", "--", point])
             if told.returncode:
-                reason = told.stderr.strip().removeprefix("umount: ") or f"umount ended with {told.returncode}"
+                reason = printable(told.stderr).removeprefix("umount: ") or f"umount ended with {told.returncode}"
                 raise PiclusterError(f"{device.path} cannot be unmounted ({reason}): close what uses it")
 
 
@@ -283,22 +311,14 @@ def parse_blkid(text: str) -> str:
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            check=False,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            env={**os.environ, "PATH": _PATH, "LC_ALL": "C.UTF-8"},
-        )
-    except FileNotFoundError as error:
-        raise PiclusterError(f"{command[0]} is not installed: install util-linux") from error
-    except subprocess.TimeoutExpired as error:
-        raise PiclusterError(
-            f"{command[0]} did not answer in {_TIMEOUT_S} seconds: a reader hangs, unplug it and start anew"
-        ) from error
+    told = run(
+        command,
+        timeout_s=_TIMEOUT_S,
+        missing="is not installed: install util-linux",
+        env={**os.environ, "PATH": _PATH, "LC_ALL": "C.UTF-8"},
+    )
+    out, err = (stream.decode(errors="replace") for stream in (told.stdout, told.stderr))
+    return subprocess.CompletedProcess(told.args, told.returncode, out, err)
 
 
 def _text(path: Path) -> str:

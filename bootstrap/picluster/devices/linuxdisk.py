@@ -8,6 +8,7 @@ import importlib
 import os
 from typing import Protocol, cast
 
+from picluster.devices import posix
 from picluster.devices.raw import RawDisk, explain
 
 # <linux/fs.h>
@@ -19,36 +20,26 @@ _ROOT = "no right to use it: run this as root, or as a member of the group disk"
 NO_RIGHT = {errno.EACCES: _ROOT, errno.EPERM: _ROOT}
 
 
-class Calls(Protocol):
-    """What is needed of the module os, which has less of it on other systems."""
+class Calls(posix.Calls, Protocol):
+    """What is needed of the module os on Linux alone."""
 
-    O_RDWR: int
     O_DIRECT: int
     O_EXCL: int
-    O_CLOEXEC: int
     SEEK_END: int
     POSIX_FADV_DONTNEED: int
 
-    def open(self, path: str, flags: int) -> int: ...  # noqa: D102 - as in os
-    def close(self, fd: int) -> None: ...  # noqa: D102
-    def lseek(self, fd: int, position: int, how: int) -> int: ...  # noqa: D102
-    def pwrite(self, fd: int, data: memoryview, offset: int) -> int: ...  # noqa: D102
-    def preadv(self, fd: int, buffers: list[memoryview], offset: int) -> int: ...  # noqa: D102
-    def fsync(self, fd: int) -> None: ...  # noqa: D102
+    def lseek(self, fd: int, position: int, how: int) -> int: ...  # noqa: D102 - as in os
     def posix_fadvise(self, fd: int, offset: int, length: int, advice: int) -> None: ...  # noqa: D102
 
 
-class Control(Protocol):
-    """What is needed of the module fcntl, which Windows does not have."""
+class Control(posix.Control, Protocol):
+    """What is needed of the module fcntl on Linux alone."""
 
     F_GETFL: int
     F_SETFL: int
 
-    def fcntl(self, fd: int, command: int, argument: int = 0) -> int: ...  # noqa: D102 - as in fcntl
-    def ioctl(self, fd: int, request: int, argument: int = 0) -> int: ...  # noqa: D102
 
-
-class LinuxHandle:
+class LinuxHandle(posix.Descriptor):
     """An open block device.
 
     Args:
@@ -58,26 +49,26 @@ class LinuxHandle:
     """
 
     def __init__(self, fd: int, calls: Calls, control: Control) -> None:
-        self._fd = fd
-        self._calls = calls
+        super().__init__(fd, calls)
+        self._calls: Calls = calls
         self._control = control
         self._direct = True
 
     def write_at(self, offset: int, data: memoryview) -> int:
         """Write from the start of the data; return how many bytes were taken."""
         try:
-            return self._calls.pwrite(self._fd, data, offset)
+            return super().write_at(offset, data)
         except OSError as error:
             self._go_buffered(error)
-            return self._calls.pwrite(self._fd, data, offset)
+            return super().write_at(offset, data)
 
     def read_at(self, offset: int, buffer: memoryview) -> int:
         """Read into the start of the buffer; return how many bytes came, 0 at the end."""
         try:
-            return self._calls.preadv(self._fd, [buffer], offset)
+            return super().read_at(offset, buffer)
         except OSError as error:
             self._go_buffered(error)
-            return self._calls.preadv(self._fd, [buffer], offset)
+            return super().read_at(offset, buffer)
 
     def _go_buffered(self, error: OSError) -> None:
         """Do without O_DIRECT, if the error says that this disk or driver cannot do it."""
@@ -100,10 +91,6 @@ class LinuxHandle:
         """Let the kernel look at the new partition table; loop devices mostly will not."""
         with contextlib.suppress(OSError):
             self._control.ioctl(self._fd, _BLKRRPART)
-
-    def close(self) -> None:
-        """Let go of the disk."""
-        self._calls.close(self._fd)
 
 
 def open_disk(path: str, calls: Calls | None = None, control: Control | None = None) -> RawDisk:

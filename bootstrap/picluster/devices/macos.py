@@ -7,18 +7,21 @@ import errno
 import importlib
 import os
 import plistlib
-import subprocess
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 from xml.parsers.expat import ExpatError
 
-from picluster.devices import Device, printable, same_medium
+from picluster.devices import Device, mounted_on, printable, same_medium
+from picluster.devices.asking import looked_at, run
+from picluster.devices.posix import Descriptor
 from picluster.devices.raw import RawDisk, explain
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    import subprocess
+    from collections.abc import Callable, Mapping, Sequence
 
+    from picluster.devices.posix import Calls, Control
     from picluster.target import Target
 
 # diskutil waits for a reader that is just being plugged in.
@@ -31,8 +34,6 @@ _F_NOCACHE = 48
 _DKIOCSYNCHRONIZECACHE = 0x20006416
 # What fsync says of a raw device, which has nothing to bring anywhere.
 _NOTHING_TO_SYNC = frozenset({errno.ENOTTY, errno.EINVAL, errno.ENOTSUP})
-# All file systems and partition tables in use leave a mark within this.
-_HEAD = 128 << 10
 
 _NO_RIGHT = (
     "no right to use it: run this with sudo, and give the terminal Full Disk Access"
@@ -67,13 +68,12 @@ def whole_disks(listing: bytes) -> list[str]:
     return [str(entry["DeviceIdentifier"]) for entry in told.get("AllDisksAndPartitions", ())]
 
 
-def parse(listing: bytes, infos: Mapping[str, bytes], written: Collection[str] = ()) -> list[Device]:
+def parse(listing: bytes, infos: Mapping[str, bytes]) -> list[Device]:
     """Return the physical disks, and whether the running system is on them through containers.
 
     Args:
         listing: The answer of ``diskutil list -plist``.
         infos: The answers of ``diskutil info -plist diskN``, by identifier; who has none was pulled meanwhile.
-        written: Paths of disks that are not blank, whatever diskutil knows of them.
 
     Raises:
         PiclusterError: if they cannot be read.
@@ -83,10 +83,12 @@ def parse(listing: bytes, infos: Mapping[str, bytes], written: Collection[str] =
     for entry in told.get("AllDisksAndPartitions", ()):
         read = _read(entry)
         disks[read.identifier] = read
-    lying = dict(_stores(told.get("AllDisksAndPartitions", ())))
-    for above, below in lying.items():
+    stores = _stores(told.get("AllDisksAndPartitions", ()))
+    # A Fusion Drive's container lies on two disks.
+    for above, below in stores:
         disks[below].mounts += disks[above].mounts
         disks[below].contents += disks[above].contents
+    lying = {above for above, _ in stores}
     # Where / cannot be followed down to a disk, none that could hold it is safe.
     lost = not any("/" in disk.mounts for disk in disks.values() if disk.identifier not in lying)
     devices = []
@@ -96,10 +98,7 @@ def parse(listing: bytes, infos: Mapping[str, bytes], written: Collection[str] =
         info = _plist(infos[disk.identifier], "diskutil info")
         if info.get("VirtualOrPhysical") == "Virtual" and disk.identifier in lying:
             continue
-        device = _device(disk, info, lost=lost)
-        if device.path in written and not device.contents:
-            device = replace(device, contents="data of an unknown kind")
-        devices.append(device)
+        devices.append(_device(disk, info, lost=lost))
     return devices
 
 
@@ -119,6 +118,7 @@ def _device(disk: _Disk, info: Mapping[str, Any], *, lost: bool) -> Device:
         # Large sizes come as floating-point numbers.
         size=int(info.get("Size", info.get("TotalSize", 0))),
         model=printable(str(info.get("MediaName") or info.get("IORegistryEntryName") or "")),
+        # diskutil tells none, and of USB devices only which controller they are at.
         serial="",
         removable=removable and info.get("VirtualOrPhysical") != "Virtual",
         system=bool(_SYSTEM & set(disk.mounts)) or opaque or bool(info.get("SystemImage")),
@@ -126,6 +126,7 @@ def _device(disk: _Disk, info: Mapping[str, Any], *, lost: bool) -> Device:
         mounts=tuple(dict.fromkeys(disk.mounts)),
         contents=contents,
         sequence="",
+        place=printable(str(info.get("DeviceTreePath") or "")),
     )
 
 
@@ -156,28 +157,7 @@ def _stores(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     return found
 
 
-class Calls(Protocol):
-    """What is needed of the module os, which has less of it on other systems."""
-
-    O_RDONLY: int
-    O_RDWR: int
-    O_CLOEXEC: int
-
-    def open(self, path: str, flags: int) -> int: ...  # noqa: D102 - as in os
-    def close(self, fd: int) -> None: ...  # noqa: D102
-    def pwrite(self, fd: int, data: memoryview, offset: int) -> int: ...  # noqa: D102
-    def preadv(self, fd: int, buffers: list[memoryview], offset: int) -> int: ...  # noqa: D102
-    def fsync(self, fd: int) -> None: ...  # noqa: D102
-
-
-class Control(Protocol):
-    """What is needed of the module fcntl, which Windows does not have."""
-
-    def fcntl(self, fd: int, command: int, argument: int = 0) -> int: ...  # noqa: D102 - as in fcntl
-    def ioctl(self, fd: int, request: int, argument: int = 0) -> int: ...  # noqa: D102
-
-
-class MacHandle:
+class MacHandle(Descriptor):
     """An open raw disk.
 
     Args:
@@ -187,17 +167,8 @@ class MacHandle:
     """
 
     def __init__(self, fd: int, calls: Calls, control: Control) -> None:
-        self._fd = fd
-        self._calls = calls
+        super().__init__(fd, calls)
         self._control = control
-
-    def write_at(self, offset: int, data: memoryview) -> int:
-        """Write from the start of the data; return how many bytes were taken."""
-        return self._calls.pwrite(self._fd, data, offset)
-
-    def read_at(self, offset: int, buffer: memoryview) -> int:
-        """Read into the start of the buffer; return how many bytes came, 0 at the end."""
-        return self._calls.preadv(self._fd, [buffer], offset)
 
     def flush(self) -> None:
         """Bring all that was written to the medium; a raw disk is never read from a cache."""
@@ -212,10 +183,6 @@ class MacHandle:
 
     def announce(self) -> None:
         """Do nothing: macOS looks at a disk anew when it is closed."""
-
-    def close(self) -> None:
-        """Let go of the disk."""
-        self._calls.close(self._fd)
 
 
 class MacOS:
@@ -245,29 +212,17 @@ class MacOS:
             raise PiclusterError(f"diskutil list failed ({said or listing.returncode}): the disks are unknown")
         told = {disk: self._run(["diskutil", "info", "-plist", disk]) for disk in whole_disks(listing.stdout)}
         infos = {disk: info.stdout for disk, info in told.items() if not info.returncode}
-        blank = [device for device in parse(listing.stdout, infos) if device.removable and not device.contents]
-        return parse(listing.stdout, infos, [device.path for device in blank if self._written(device.path)])
-
-    def _written(self, path: str) -> bool:
-        """Whether there is something on a disk that diskutil knows nothing of: ext4 or LUKS, for example."""
-        try:
-            return any(self._read(path, 0, _HEAD))
-        except OSError as error:
-            # Without the right to read there is none to write: open() will say so. What cannot be read is not blank.
-            return error.errno not in {errno.EACCES, errno.EPERM}
-
-    def _read(self, path: str, offset: int, length: int) -> bytes:
-        fd = self._calls.open(_raw(path), self._calls.O_RDONLY | self._calls.O_CLOEXEC)
-        try:
-            buffer = bytearray(length)
-            return bytes(buffer[: self._calls.preadv(fd, [memoryview(buffer)], offset)])
-        finally:
-            self._calls.close(fd)
+        return looked_at(parse(listing.stdout, infos), self.peek)
 
     def peek(self, device: Device, offset: int, length: int) -> bytes:
         """Read from it without holding it or telling anybody."""
+        buffer = bytearray(length)
         try:
-            return self._read(device.path, offset, length)
+            fd = self._calls.open(_raw(device.path), self._calls.O_RDONLY | self._calls.O_CLOEXEC)
+            try:
+                return bytes(buffer[: self._calls.preadv(fd, [memoryview(buffer)], offset)])
+            finally:
+                self._calls.close(fd)
         except OSError as error:
             raise explain(error, device.path, _HINTS) from error
 
@@ -276,10 +231,10 @@ class MacOS:
         now = same_medium(device, self.devices())
         if now.mounts:
             if not unmount:
-                raise PiclusterError(f"{now.path} is mounted on {', '.join(now.mounts)}: unmount it first")
+                raise PiclusterError(f"{now.path} is mounted on {mounted_on(now)}: unmount it first")
             told = self._run(["diskutil", "unmountDisk", now.path])
             if told.returncode:
-                reason = " ".join((told.stderr or told.stdout).decode(errors="replace").split())
+                reason = printable((told.stderr or told.stdout).decode(errors="replace"))
                 raise PiclusterError(f"{now.path} cannot be unmounted ({reason}): close what uses it")
         try:
             fd = self._calls.open(_raw(now.path), self._calls.O_RDWR | self._calls.O_CLOEXEC)
@@ -296,11 +251,4 @@ def _raw(path: str) -> str:
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(command, check=False, capture_output=True, timeout=_TIMEOUT_S)
-    except FileNotFoundError as error:
-        raise PiclusterError(f"{command[0]} was not found: is this macOS?") from error
-    except subprocess.TimeoutExpired as error:
-        raise PiclusterError(
-            f"{command[0]} did not answer in {_TIMEOUT_S} seconds: a reader hangs, unplug it and start anew"
-        ) from error
+    return run(command, timeout_s=_TIMEOUT_S, missing="was not found: is this macOS?")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import PurePosixPath
 
 _ESCAPED = re.compile(r"\\([0-7]{3})")
@@ -68,6 +68,32 @@ def parse_mountinfo(text: str) -> list[Mount]:
         kind, source = (*tail, "", "")[:2]
         mounts.append(Mount(words[2], unescape(words[3]), unescape(words[4]), kind, unescape(source)))
     return mounts
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A line of /etc/fstab.
+
+    Attributes:
+        source: What is to be mounted or swapped to: a path, LABEL=..., UUID=...
+        point: Where; "none" or the like for swap.
+        kind: File system type, or "swap".
+    """
+
+    source: str
+    point: str
+    kind: str
+
+    @property
+    def of_the_system(self) -> bool:
+        """Whether the system boots from it or swaps to it, now or next time."""
+        return self.kind == "swap" or self.point in {"/boot", "/efi"} or self.point.startswith("/boot/")
+
+
+def parse_fstab(text: str) -> list[Planned]:
+    """Read /etc/fstab; lines that are none are left out."""
+    lines = [line.split() for line in text.split("\n") if not line.lstrip().startswith("#")]
+    return [Planned(*map(unescape, words[:3])) for words in lines if len(words) >= len(fields(Planned))]
 
 
 def parse_swaps(text: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 After each round every reader that is still needed must give up its card and get another one. Whether it did is told by
 the medium's sequence number where the system has one (Linux), else by having seen the reader empty or gone. A card that
-was just burnt is never taken again: who puts it back is told so.
+was just burnt is never taken again: who puts it back is told so. A reader that gets no card holds up the others for a
+while only; its node's card comes in a later round.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _POLL_S = 1.0
 # A reader that is just being plugged in may make a listing fail; a broken system fails for longer.
 _FAILURES = 10
+# Looks without another card coming in until the round goes on without it: a minute, and more where a listing is slow.
+_PATIENCE = 60
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ class Waiting:
         reader: The device as it was when its last card was burnt.
         emptied: Whether the burnt card was seen to be gone.
         ready: The next card's device, once it is in and may be overwritten.
+        seen: The card that the last look showed; only two looks that agree make it ready.
         refused: A card that was put in and must not be overwritten; it need not be looked at twice.
+        late: Whether a round went on without it: from then on it holds up none.
         said: What the user is to do; empty once ready.
     """
 
@@ -50,7 +55,9 @@ class Waiting:
     reader: Device
     emptied: bool = False
     ready: Device | None = None
+    seen: Device | None = None
     refused: Device | None = None
+    late: bool = False
     said: str = ""
 
 
@@ -79,7 +86,8 @@ class Swap:
         taken = {wait.ready.path for wait in waits if wait.ready}
         stand = []
         for wait in waits:
-            now = self._step(wait, taken, before, {device.path: device for device in listed})
+            others = taken - {wait.ready.path} if wait.ready else taken
+            now = self._step(wait, others, before, {device.path: device for device in listed})
             if now.ready:
                 taken.add(now.ready.path)
             stand.append(now)
@@ -90,22 +98,28 @@ class Swap:
     ) -> Waiting:
         here = listed.get(wait.reader.path)
         if wait.ready:
-            # It was fine; if it was pulled again before all were ready, this reader waits anew.
-            still = listed.get(wait.ready.path)
-            if still and identity(still) == identity(wait.ready):
+            # It was fine; if it was pulled again, mounted or formatted before all were ready, it is looked at anew.
+            if listed.get(wait.ready.path) == wait.ready:
                 return wait
             wait = replace(wait, ready=None, emptied=True)
         if here is None:
             here = self._moved(wait.reader, taken, before, listed)
         if here is None or not here.size:
             said = f"{wait.name}: put the next card in {wait.reader.path}"
-            return replace(wait, emptied=True, refused=None, said=said)
+            return replace(wait, emptied=True, seen=None, refused=None, said=said)
         if here.path != wait.reader.path:
             wait = replace(wait, emptied=True)
         if not wait.emptied and not _another(wait.reader, here):
             return replace(wait, said=f"{wait.name}: take the card out of {here.path} and put the next one in")
+        return self._judged(wait, here)
+
+    def _judged(self, wait: Waiting, here: Device) -> Waiting:
+        """Say how a reader stands with another card in it than the burnt one."""
         if here.sequence and here == wait.refused:
             return wait
+        # A system comes to know a card bit by bit: its partitions, their file systems, where it mounts them.
+        if here != wait.seen:
+            return replace(wait, emptied=True, seen=here)
         refused: Device | None = here
         try:
             why = self._why_not(here)
@@ -132,7 +146,13 @@ class Swap:
     def _moved(
         self, reader: Device, taken: Collection[str], before: Collection[str], listed: dict[str, Device]
     ) -> Device | None:
-        """Find a reader that came back under another path: same make, new, with a card, and nobody else's."""
+        """Find a reader that came back under another path: same make, new, with a card, and nobody else's.
+
+        One without a serial (on macOS all) cannot be told from another of its make, which nobody named: its next card
+        is waited for at its old path.
+        """
+        if not reader.serial:
+            return None
         for device in listed.values():
             new = device.path not in before and device.path not in taken and device.size and device.removable
             if new and not device.system and (device.model, device.serial) == (reader.model, reader.serial):
@@ -176,21 +196,36 @@ def rounds(names: Sequence[str], swap: Swap, watch: Watch) -> Iterator[tuple[Slo
     Raises:
         PiclusterError: if the devices cannot be listed any more.
     """
-    readers = swap.selection.devices
-    count = len(readers)
-    for begin in range(0, len(names), count):
-        batch = names[begin : begin + count]
-        if begin:
-            waits = [Waiting(name, reader) for name, reader in zip(batch, readers, strict=False)]
-            ready = _wait(waits, swap, watch)
-            # A reader keeps the path under which it came back.
-            readers = (*ready, *readers[len(ready) :])
-        yield tuple(Slot(name, device) for name, device in zip(batch, readers, strict=False))
+    left = list(names)
+    readers = [Waiting("", reader, ready=reader) for reader in swap.selection.devices]
+    waits = _named(left, readers)
+    while True:
+        spare = readers[len(waits) :]
+        going = {wait.name: wait.ready for wait in waits if wait.ready}
+        if going:
+            yield tuple(Slot(name, device) for name, device in going.items())
+        left = [name for name in left if name not in going]
+        if not left:
+            return
+        # A reader keeps the path under which it came back. Those that were late come last, where names may run out.
+        late = [replace(wait, late=True) for wait in waits if not wait.ready]
+        readers = [*(Waiting("", device) for device in going.values()), *spare, *late]
+        waits = _named(left, readers)
+        others = any(not reader.late for reader in readers[len(waits) :])
+        waits = _wait(waits, swap, watch, others=others)
+        for wait in waits:
+            if not wait.ready and not wait.late:
+                watch.say(wait.name, f"{wait.name}: {wait.reader.path} got no card; going on without it")
 
 
-def _wait(waits: Sequence[Waiting], swap: Swap, watch: Watch) -> list[Device]:
+def _named(names: Sequence[str], readers: Sequence[Waiting]) -> list[Waiting]:
+    return [replace(reader, name=name, said="") for name, reader in zip(names, readers, strict=False)]
+
+
+def _wait(waits: list[Waiting], swap: Swap, watch: Watch, *, others: bool) -> list[Waiting]:
+    """Wait until the round can go on, or until others should be asked for a card, if there are others."""
     before: set[str] | None = None
-    failures = 0
+    failures = quiet = 0
     while True:
         try:
             listed = watch.listing()
@@ -207,8 +242,12 @@ def _wait(waits: Sequence[Waiting], swap: Swap, watch: Watch) -> list[Device]:
         for old, new in zip(waits, stand, strict=True):
             if old.said != new.said:
                 watch.say(new.name, new.said)
+        # Only cards count: a dying reader may come and go for ever.
+        quiet = quiet + 1 if [wait.ready for wait in stand] == [wait.ready for wait in waits] else 0
         waits = stand
-        ready = [wait.ready for wait in waits if wait.ready]
-        if len(ready) == len(waits):
-            return ready
+        ready = any(wait.ready for wait in waits)
+        if ready and all(wait.ready or wait.late for wait in waits):
+            return waits
+        if quiet >= _PATIENCE and (ready or others):
+            return waits
         watch.pause()

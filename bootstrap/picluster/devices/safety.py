@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from picluster.devices import human_size
+from picluster.devices import human_size, mounted_on
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
@@ -137,12 +137,17 @@ def _unliftable(device: Device, need: int) -> str:
 
 def _liftable(device: Device) -> str:
     if device.mounts:
-        return f"it is mounted on {', '.join(device.mounts)}"
+        return f"it is mounted on {mounted_on(device)}"
     if not device.removable:
         return "it is no card reader and no USB stick"
     if device.size > LARGEST_CARD:
         return f"it holds {human_size(device.size)}, more than a card (256 GB)"
     return ""
+
+
+def _folded(path: str) -> str:
+    # Only Windows knows one device under spellings of upper and lower case.
+    return path.casefold() if path.startswith("\\\\.\\") else path
 
 
 class _Finder:
@@ -157,7 +162,7 @@ class _Finder:
             raise PiclusterError(f"{option} was given an empty name: name a disk, such as /dev/sdb")
         for spelling in (name, self._spelt(name)):
             for device in self._devices:
-                if device.path.casefold() == spelling.casefold():
+                if _folded(device.path) == _folded(spelling):
                     return device
         raise PiclusterError(f"{option} {name}: {self._why(name)}")
 

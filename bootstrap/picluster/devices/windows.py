@@ -6,17 +6,18 @@ import contextlib
 import errno
 import json
 import re
-import subprocess
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from picluster.devices import Device, printable, same_medium, winapi
+from picluster.devices import Device, mounted_on, printable, same_medium, winapi
+from picluster.devices.asking import looked_at, run
 from picluster.devices.raw import RawDisk, explain
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    import subprocess
+    from collections.abc import Callable, Mapping, Sequence
 
     from picluster.target import Target
 
@@ -27,8 +28,6 @@ _CARD_BUSES = frozenset({"USB", "SD", "MMC", 7, 12, 13})
 # Explorer and virus scanners hold a volume for moments after it came.
 _LOCK_TRIES = 20
 _LOCK_PAUSE_S = 0.25
-# All file systems and partition tables in use leave a mark within this.
-_HEAD = 128 << 10
 _HINTS = {errno.EACCES: "no right to use it: run this as administrator"}
 # Only single quotes: it is one argument of a command line.
 SCRIPT = """
@@ -77,12 +76,11 @@ def _letter(path: str) -> str:
     return path[:1].upper() if path[1:2] == ":" else ""
 
 
-def parse(text: str, written: Collection[str] = ()) -> list[Device]:
+def parse(text: str) -> list[Device]:
     """Return the disks in the answer of SCRIPT.
 
     Args:
         text: The answer.
-        written: Paths of disks that are not blank, whatever Windows knows of them.
 
     Raises:
         PiclusterError: if it cannot be read.
@@ -99,8 +97,6 @@ def parse(text: str, written: Collection[str] = ()) -> list[Device]:
         device = _device(disk, drives.get(number, {}), parts)
         if busy & {_letter(mount) for mount in device.mounts} - {""}:
             device = replace(device, system=True)
-        if device.path in written and not device.contents:
-            device = replace(device, contents="data of an unknown kind")
         devices.append(device)
     return devices
 
@@ -203,11 +199,7 @@ class Windows:
 
     def devices(self) -> list[Device]:
         """List whole disks, empty readers among them."""
-        return self._devices(self._ask())
-
-    def _devices(self, text: str) -> list[Device]:
-        blank = [device for device in parse(text) if device.removable and device.size and not device.contents]
-        return parse(text, [device.path for device in blank if self._written(device.path)])
+        return looked_at(parse(self._ask()), self.peek)
 
     def _ask(self) -> str:
         told = self._run(["powershell.exe", "-NoProfile", "-NonInteractive", "-Command", SCRIPT])
@@ -216,35 +208,24 @@ class Windows:
             raise PiclusterError(f"PowerShell cannot list the disks ({said or told.returncode})")
         return told.stdout.decode("utf-8", errors="replace")
 
-    def _written(self, path: str) -> bool:
-        """Whether there is something on a disk that Windows knows nothing of: ext4 or LUKS, for example."""
-        try:
-            return any(self._read(path, 0, _HEAD))
-        except OSError as error:
-            # Without the right to read there is none to write: open() will say so. What cannot be read is not blank.
-            return error.errno != errno.EACCES
-
-    def _read(self, path: str, offset: int, length: int) -> bytes:
-        handle = self._calls.open(path, write=False, direct=False)
-        try:
-            buffer = bytearray(length)
-            return bytes(buffer[: self._calls.read(handle, offset, memoryview(buffer))])
-        finally:
-            self._calls.close(handle)
-
     def peek(self, device: Device, offset: int, length: int) -> bytes:
         """Read from it without holding it or telling anybody."""
+        buffer = bytearray(max(0, min(length, device.size - offset)))
         try:
-            return self._read(device.path, offset, max(0, min(length, device.size - offset)))
+            handle = self._calls.open(device.path, write=False, direct=False)
+            try:
+                return bytes(buffer[: self._calls.read(handle, offset, memoryview(buffer))])
+            finally:
+                self._calls.close(handle)
         except OSError as error:
             raise explain(error, device.path, _HINTS) from error
 
     def open(self, device: Device, *, unmount: bool) -> Target:
         """Open it to be overwritten, if a fresh listing shows the very same device and medium."""
         text = self._ask()
-        now = same_medium(device, self._devices(text))
+        now = same_medium(device, looked_at(parse(text), self.peek))
         if now.mounts and not unmount:
-            raise PiclusterError(f"{now.path} is mounted on {', '.join(now.mounts)}: unmount it first")
+            raise PiclusterError(f"{now.path} is mounted on {mounted_on(now)}: unmount it first")
         try:
             with contextlib.ExitStack() as held:
                 for volume in volumes(text, now.path):
@@ -266,7 +247,7 @@ class Windows:
                     break
                 except OSError as error:
                     if not left:
-                        where = ", ".join(device.mounts) or volume
+                        where = mounted_on(device) or volume
                         raise PiclusterError(
                             f"{device.path} cannot be unmounted: a program has something open on {where}"
                         ) from error
@@ -279,11 +260,4 @@ class Windows:
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(command, check=False, capture_output=True, timeout=_TIMEOUT_S)
-    except FileNotFoundError as error:
-        raise PiclusterError(f"{command[0]} was not found: is this Windows?") from error
-    except subprocess.TimeoutExpired as error:
-        raise PiclusterError(
-            f"{command[0]} did not answer in {_TIMEOUT_S} seconds: a reader hangs, unplug it and start anew"
-        ) from error
+    return run(command, timeout_s=_TIMEOUT_S, missing="was not found: is this Windows?")

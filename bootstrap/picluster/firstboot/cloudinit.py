@@ -7,40 +7,48 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from picluster.firstboot import cmdline
+from picluster.firstboot import cmdline, script
 from picluster.image import identify
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from picluster.firstboot import NodeIdentity
     from picluster.image import BootFiles
 
+Command = list[str]
 _MARK = "# Written by picluster for {name}.\n"
-# Raspberry Pi OS keeps the radio off until the country is known, by rfkill and by NetworkManager.
-_UNBLOCK = (
-    "! command -v rfkill || rfkill unblock wifi; "
-    'for f in /var/lib/systemd/rfkill/*:wlan; do [ ! -e "$f" ] || echo 0 >"$f"; done; '
-    "! command -v nmcli || nmcli radio wifi on"
-)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a text of several lines as one."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def _yaml(data: object) -> str:
     # PyYAML, because cloud-init reads with it: what a YAML 1.1 reader takes for a boolean is quoted. A key is one line.
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1 << 16)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 16)
 
 
-def user_data(node: NodeIdentity) -> bytes:
-    """Make the user-data: the key as the only way in, a user who can log in and become root, sshd on."""
+def user_data(node: NodeIdentity, early: Sequence[Command] = (), late: Sequence[Command] = ()) -> bytes:
+    """Make the user-data: the key as the only way in, a user who can become root, sshd on.
+
+    Args:
+        node: Whom it is for.
+        early: What runs before the network and before cloud-init looks for the user.
+        late: What runs when the system is up.
+    """
     user = node.user
     # `user` (singular) is merged into the image's default user, who keeps his groups; `users` without `default`
     # makes one without any (rpi-imager#1601). manage_etc_hosts is left out: /etc/hosts is Ansible's.
-    shell = (
-        f'case "$(getent passwd {user} | cut -d: -f7)" in */nologin|*/false|"") usermod --shell /bin/bash {user};; esac'
-    )
     given = node.settings
     region = {"timezone": given.timezone, "locale": given.locale}
-    radio = [["sh", "-c", _UNBLOCK]] if given.country else []
     settings = {
         "hostname": node.name,
         **{key: value for key, value in region.items() if value},
@@ -62,12 +70,12 @@ def user_data(node: NodeIdentity) -> bytes:
                 "content": f"{user} ALL=(ALL) NOPASSWD: ALL\n",
             }
         ],
+        # bootcmd comes at every boot; cloud-init-per runs ours once for each burn.
+        **({"bootcmd": [["cloud-init-per", "instance", "picluster", *command] for command in early]} if early else {}),
         "runcmd": [
-            # Images from 2026-02-16 on have `pi` with nologin, and cloud-init leaves an existing user's shell alone.
-            ["sh", "-c", shell],
             # There is no enable_ssh in cloud-init (rpi-imager#1612); the FAT file `ssh` is the second way.
             ["systemctl", "enable", "--now", "ssh"],
-            *radio,
+            *late,
         ],
     }
     return ("#cloud-config\n" + _MARK.format(name=node.name) + _yaml(settings)).encode()
@@ -81,6 +89,10 @@ def meta_data(node: NodeIdentity) -> bytes:
     """
     settings = {"instance-id": node.instance, "dsmode": "local", "local-hostname": node.name}
     return (_MARK.format(name=node.name) + _yaml(settings)).encode()
+
+
+def _shell(values: Mapping[str, str], pieces: Sequence[str], steps: Sequence[str]) -> Command:
+    return ["sh", "-c", script.lines(values, pieces, steps)]
 
 
 class _CloudInit(ABC):
@@ -105,12 +117,21 @@ class _CloudInit(ABC):
         # does not search again.
         instance = f"ds=nocloud;i={node.instance};h={node.name}"
         return {
-            "user-data": user_data(node),
+            "user-data": user_data(node, self._early(node), self._late(node)),
             "meta-data": meta_data(node),
             "network-config": self._network_config(node),
-            "ssh": b"",
             cmdline.NAME: cmdline.extend(boot, instance, node.settings),
         }
+
+    def _early(self, node: NodeIdentity) -> list[Command]:  # noqa: ARG002 - the other kind needs it
+        """Return what runs before the network and before cloud-init looks for the user."""
+        return []
+
+    def _late(self, node: NodeIdentity) -> list[Command]:
+        """Return what runs when the system is up."""
+        country = node.settings.country
+        # Stock images keep the radio off until the country is known.
+        return [_shell({"regdomain": country}, ["radio"], ["unblock_wifi"])] if country else []
 
     def _network_config(self, node: NodeIdentity) -> bytes:
         # A network-config replaces the image's own, so the cable is in it, Wi-Fi or not.
@@ -140,6 +161,22 @@ class NetworkManagerCloudInit(_CloudInit):
     title = "Raspberry Pi OS of 2025-11-24 or later"
     client_id = True
     _generation = "cloud-init"
+
+    def render(self, boot: BootFiles, node: NodeIdentity) -> Mapping[str, bytes]:
+        """Return the first-boot files of one node."""
+        # The system takes `ssh` away when it has turned sshd on; Ubuntu has it on and would let the file lie.
+        return {**super().render(boot, node), "ssh": b""}
+
+    def _early(self, node: NodeIdentity) -> list[Command]:
+        # Not in runcmd: that runs after multi-user.target, which the image's own wizard may hold back. A user who is
+        # still to be made gets his shell from cloud-init.
+        steps = ["mend_shell", "set_hosts", "no_wizard", "systemctl --quiet enable ssh"]
+        return [_shell({"name": node.name, "user": node.user}, ["login", "hosts", "wizard"], steps)]
+
+    def _late(self, node: NodeIdentity) -> list[Command]:
+        # Some builds of cloud-init rename the stock user, shell and all (its distros/raspberry_pi_os.py).
+        mended = _shell({"user": node.user}, ["login", "wizard"], ["mend_shell", "no_leftovers"])
+        return [mended, *super()._late(node)]
 
     def _cable(self, node: NodeIdentity) -> dict[str, object]:
         # NetworkManager sends the host name (option 12) by itself; netplan's dhcp4-overrides and dhcp-identifier would

@@ -24,6 +24,9 @@ _EARLIER = re.compile(
         |panic=10[ ]init=/bin/bash[ ]-c[ ]"[^"]*")""",
     re.VERBOSE,
 )
+# A 32-bit kernel takes 1024 bytes (COMMAND_LINE_SIZE of ARM) and drops the end, where ours are; the firmware puts up to
+# 400 of its own before these.
+_LONGEST = 624
 _COUNTRY = re.compile(r" cfg80211\.ieee80211_regdom=[^ ]*")
 
 
@@ -34,11 +37,17 @@ def extend(boot: BootFiles, words: str, settings: Settings) -> bytes:
     too (do_wifi_country, Bookworm and later).
 
     Raises:
-        PiclusterError: if the stock file is empty: a board without root= does not boot.
+        PiclusterError: if the stock file is empty: a board without root= does not boot. If it has a second line: the
+            firmware leaves that out, and it may not come to life here. If the result is too long for a kernel.
     """
     # Whatever bytes a site has added come back as they were.
     text = boot.texts.get(NAME, b"").decode("utf-8", "surrogateescape")
-    line = " ".join(part.strip() for part in text.splitlines() if part.strip())
+    line, *others = (part.strip() for part in re.split(r"\r\n|\r|\n", text))
+    if any(others):
+        raise PiclusterError(
+            "cmdline.txt on the boot partition has more than one line, and the board reads the first alone:"
+            " leave in the image only the line that it needs"
+        )
     if not line:
         raise PiclusterError("cmdline.txt on the boot partition is missing or empty: the image is damaged")
     line = _EARLIER.sub("", line)
@@ -46,4 +55,10 @@ def extend(boot: BootFiles, words: str, settings: Settings) -> bytes:
     if settings.country:
         line = _COUNTRY.sub("", line)
         added = [f"cfg80211.ieee80211_regdom={settings.country}", words]
-    return " ".join([line, *added]).encode("utf-8", "surrogateescape") + b"\n"
+    whole = " ".join([line, *added]).encode("utf-8", "surrogateescape") + b"\n"
+    if len(whole) > _LONGEST:
+        raise PiclusterError(
+            f"cmdline.txt would be {len(whole)} bytes long with the words of the first boot, and every board takes"
+            f" {_LONGEST}: take words out of the image's line"
+        )
+    return whole

@@ -7,6 +7,8 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from picluster.firstboot import NodeIdentity
     from picluster.firstboot.settings import Wifi
 
@@ -28,33 +30,56 @@ def render(node: NodeIdentity, *, script: str, words: str, start: str, end: str)
     values = {
         "script": script,
         "words": f" {words}",
+        "instance": node.instance,
         "name": node.name,
         "user": node.user,
         "keys": "\n".join(node.keys),
     }
-    pieces, steps = ["node.sh"], ["set_node"]
+    pieces, steps = ["login", "hosts", "node"], ["set_node"]
     if settings.timezone or settings.locale:
         values |= {"timezone": settings.timezone, "locale": settings.locale}
-        pieces.append("region.sh")
+        pieces.append("region")
         steps += ["step set_timezone", "step set_locale"]
     if settings.country:
         values |= {"regdomain": settings.country, "keyfile": "", "supplicant": ""}
         if settings.wifi is not None:
             values |= {"keyfile": keyfile(settings.wifi), "supplicant": supplicant(settings.wifi, settings.country)}
-        pieces.append("wifi.sh")
+        pieces += ["radio", "wifi"]
         steps += ["step unblock_wifi", "step set_wifi"]
+    return "\n".join(
+        [
+            f"#!/bin/sh\n# Written by picluster for {node.name}. It runs on the first boot only, and removes itself.\n",
+            _assign(values),
+            f"{start}\n",
+            _read(pieces),
+            # A function is read to its end before it runs, so that the script may remove its own file.
+            "\n".join(["main() {", *(f"  {line}" for line in ["begin || return", *steps, "finish"]), "}\n"]),
+            f"{end}\n",
+        ]
+    ).encode("utf-8")
+
+
+def lines(values: Mapping[str, str], pieces: Iterable[str], steps: Iterable[str]) -> str:
+    """Return shell lines that take some steps, one after the other, and fail if one of them did.
+
+    Args:
+        values: What the steps need.
+        pieces: Where they are defined, by the names of files in ``shell``.
+        steps: Functions of theirs, or other commands.
+    """
+    calls = [f"{step} || failed=yes" for step in steps]
+    return "\n".join([_assign(values), _read(pieces), "\n".join(["failed=", *calls, '[ -z "$failed" ]', ""])])
+
+
+def _assign(values: Mapping[str, str]) -> str:
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+
+
+def _read(pieces: Iterable[str]) -> str:
     folder = resources.files("picluster.firstboot") / "shell"
-    parts = [
-        f"#!/bin/sh\n# Written by picluster for {node.name}. It runs once, on the first boot, and removes itself.",
-        "\n".join(f"{name}={shlex.quote(value)}" for name, value in values.items()),
-        start,
-        *((folder / piece).read_text(encoding="utf-8") for piece in pieces),
-        # A function is read to its end before it runs, so that the script may remove its own file.
-        "\n".join(["main() {", *(f"  {line}" for line in ["begin", *steps, "finish"]), "}"]),
-        end,
-    ]
+    texts = ((folder / f"{piece}.sh").read_text(encoding="utf-8") for piece in pieces)
     # Git may check the pieces out with the line ends of Windows.
-    return "\n".join(part.strip("\n") + "\n" for part in parts).replace("\r\n", "\n").encode("utf-8")
+    return "\n".join(text.strip("\n") + "\n" for text in texts).replace("\r\n", "\n")
 
 
 def keyfile(wifi: Wifi) -> str:

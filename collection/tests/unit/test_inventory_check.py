@@ -109,6 +109,18 @@ ssh_settings: {MaxAuthTries: 3, Banner: "{{ x }}", IgnoreRhosts: }
     assert "failed" not in run(folder, tmp_path)
 
 
+def test_what_the_boards_told_passes_and_so_do_nodes_behind_one_address(tmp_path: Path) -> None:
+    told = (
+        'node_mac: "10:20:30:40:50:59", node_serial: "1000000012345678", node_model: "Raspberry Pi 5 Model B Rev 1.0"'
+    )
+    gateway = "ansible_host: gate.example.org, ansible_port: "
+    replaced = {"10-nodes.yml": ["192.168.63.12}", f"192.168.63.12, {told}, {gateway}2202}}"]}
+    folder = inventory(tmp_path / "red", {"replace": replaced})
+    text = (folder / "10-nodes.yml").read_text(encoding="utf-8")
+    (folder / "10-nodes.yml").write_text(text.replace("192.168.63.11}", f"192.168.63.11, {gateway}2201}}"))
+    assert "failed" not in run(folder, tmp_path)
+
+
 def test_the_secret_is_never_shown(tmp_path: Path) -> None:
     case = {"change": {"group_vars/all/secrets.yml": "cluster_secret: hunter2\n"}}
     assert "hunter2" not in str(run(inventory(tmp_path / "red", case), tmp_path))

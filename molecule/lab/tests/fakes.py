@@ -38,6 +38,9 @@ class FakeEngine:
         self.executed.append((name, tuple(command)))
         return self.answer(name, command)
 
+    def logs(self, name: str) -> str:
+        return ""
+
     def status(self, name: str) -> Status | None:
         container = self.containers.get(name)
         if container is None:

@@ -12,7 +12,7 @@ import pytest
 from lab import image
 from lab.cards import unpack_boot
 from lab.errors import LabError
-from lab.image import BOOT_SIZE, BOOT_START, Builder, build_rootfs, run, write_card
+from lab.image import BOOT_SIZE, BOOT_START, Builder, Layout, build_rootfs, run, write_card
 from lab.recipe import Apt
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def card(tmp_path: Path, rootfs: Path, make_recipe: Callable[..., Recipe]) -> Pa
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     path = tmp_path / "card.img"
-    write_card(path, make_recipe(), rootfs, scratch)
+    recipe = make_recipe()
+    write_card(path, Layout(recipe.disk_id, "bootfs", recipe.boot_files(), [(rootfs, ())]), scratch)
     return path
 
 

@@ -1,6 +1,7 @@
 # shellcheck shell=sh disable=SC2154 # the values stand before it
 # What a node needs, for the sh of every image from Stretch to Trixie. Before this stand the values: boot (where the FAT
-# partition is mounted), script (this file's name on it), words (ours on the kernel's command line), name, user, keys.
+# partition is mounted), script (this file's name on it), words (ours on the kernel's command line), instance
+# (of this burn), name, user, keys.
 # The raw commands serve every image alike, and a second run of them changes nothing; imager_custom, which newer images
 # have, appends the keys each time and asks for less. Only userconf is called, for it knows the image's own wizard.
 
@@ -13,27 +14,44 @@ step() {
 }
 
 # Only our words go: an earlier boot may have written a new PARTUUID into the line, or dropped its init=. The new file is
-# whole on the card before it takes the old one's place, because a board without a command line is dead.
+# whole on the card before it takes the old one's place, because a board without a command line is dead; only on a full
+# partition the old one is written over.
 cut_words() {
-  line=$(cat "$boot/cmdline.txt")
+  line=$(cat "$boot/cmdline.txt") || return
   case $line in
     *"$words"*) ;;
     *) return 0 ;;
   esac
-  printf '%s\n' "${line%%"$words"*}${line#*"$words"}" >"$boot/cmdline.new" \
-    && sync && mv -f "$boot/cmdline.new" "$boot/cmdline.txt" && sync
+  line=${line%%"$words"*}${line#*"$words"}
+  if printf '%s\n' "$line" >"$boot/cmdline.new" && sync; then
+    mv -f "$boot/cmdline.new" "$boot/cmdline.txt" && sync
+  else
+    rm -rf "$boot/cmdline.new"
+    printf '%s\n' "$line" >"$boot/cmdline.txt" && sync
+  fi
+}
+
+note_try() {
+  printf '%s\n' "$instance" >"$tried"
 }
 
 # Cutting the words first would leave a half-made node after a power cut, with no way in, or with the stock password.
 # Cutting them last could run forever. So the first try cuts them when all is done and on the card; a second try, which
-# only a power cut or a failed step brings about, cuts them before it does anything. There is no third.
+# only a power cut or a failed step brings about, cuts them before it does anything. There is no third, unless the card
+# cannot be written to at all: then nothing of this can be undone, and nothing more is done.
 begin() {
+  # A card that was prepared anew is a first try, whatever lies there from before. On a full partition the file is empty.
+  again=
   if [ -e "$tried" ]; then
-    again=yes
-    cut_words
+    case $(cat "$tried") in
+      "$instance" | '') again=yes ;;
+    esac
+  fi
+  if [ -n "$again" ]; then
+    cut_words || { mount -o remount,rw "$boot" && cut_words; }
   else
-    again=
-    touch "$tried"
+    rm -f "$boot/$script.failed"
+    note_try || { mount -o remount,rw "$boot" && note_try; } || [ -e "$tried" ] || return
     sync
   fi
 }
@@ -43,7 +61,8 @@ finish() {
   if [ -n "$failed" ] && [ -z "$again" ]; then
     return 1
   fi
-  cut_words
+  # While the words are there, the script must be, too.
+  cut_words || return
   # A board without a screen can still tell whoever looks at its card.
   [ -z "$failed" ] || printf 'These steps failed:%s\n' "$failed" >"$boot/$script.failed"
   rm -f "$boot/$script" "$tried" "$boot/cmdline.new"
@@ -52,27 +71,31 @@ finish() {
 
 set_name() {
   printf '%s\n' "$name" >/etc/hostname || return
-  hosts=$(sed "s/^127\.0\.1\.1[[:space:]].*/127.0.1.1\t$name/" /etc/hosts)
-  # A power cut may have emptied the file.
-  for line in '127.0.0.1\tlocalhost' "127.0.1.1\t$name"; do
-    case $hosts in
-      *"${line%%\\*}"[[:space:]]*) ;;
-      *) hosts=$(printf "%s\n$line" "$hosts") ;;
-    esac
-  done
-  printf '%s\n' "$hosts" >/etc/hosts
+  set_hosts
 }
 
+# The login name comes last: until then the user is not there, and after a power cut all of this is done again.
 rename_user() { # OLD
-  usermod --login "$user" "$1" || return
-  usermod --home "/home/$user" --move-home "$user"
-  groupmod --new-name "$user" "$1"
+  usermod --home "/home/$user" --move-home "$1" || return
+  own_home "$1"
+  ! getent group "$1" >/dev/null || groupmod --new-name "$user" "$1"
   for file in /etc/subuid /etc/subgid; do
     [ ! -f "$file" ] || sed -i "s/^$1:/$user:/" "$file"
   done
   # Desktop images log their user in by themselves.
   for file in /etc/lightdm/lightdm.conf /etc/systemd/system/getty@tty1.service.d/autologin.conf; do
     [ ! -f "$file" ] || sed -i -e "s/^autologin-user=$1\$/autologin-user=$user/" -e "s/--autologin $1 /--autologin $user /" "$file"
+  done
+  usermod --login "$user" "$1"
+}
+
+# A power cut while somebody was renamed, here or by userconf, leaves the old home where it was, and a name for the new one.
+own_home() { # USER
+  home=$(getent passwd "$1" | cut -d: -f6)
+  for old in /home/*; do
+    if [ ! -e "$home" ] && [ "$(stat -c %u "$old")" = "$(id -u "$1")" ]; then
+      mv "$old" "$home"
+    fi
   done
 }
 
@@ -89,13 +112,13 @@ set_user() {
     # Without a password it renames the first user, if need be, and cancels the wizard of the first boot.
     "$userconf" "$user" ''
   fi
+  systemctl --quiet disable userconfig 2>/dev/null
   rm -f /etc/xdg/autostart/piwiz.desktop
   if ! getent passwd "$user" >/dev/null; then
     if [ -n "$first" ]; then rename_user "$first"; else add_user; fi || return
   fi
-  case $(getent passwd "$user" | cut -d: -f7) in
-    */nologin | */false | '') usermod --shell /bin/bash "$user" || return ;;
-  esac
+  own_home "$user"
+  mend_shell || return
   # `*` and not `passwd -l`: no password fits, the stock one is gone for good, and keys work even without PAM.
   for account in "$user" "$first"; do
     if getent passwd "$account" >/dev/null; then
@@ -109,6 +132,7 @@ set_user() {
 set_keys() {
   home=$(getent passwd "$user" | cut -d: -f6)
   group=$(id -gn "$user") || return
+  [ -e "$home" ] || install -d -m 700 -o "$user" -g "$group" "$home" || return
   install -d -m 700 -o "$user" -g "$group" "$home/.ssh" || return
   printf '%s\n' "$keys" >"$home/.ssh/authorized_keys" || return
   chown "$user:$group" "$home/.ssh/authorized_keys" && chmod 600 "$home/.ssh/authorized_keys"
@@ -126,6 +150,7 @@ set_sshd() {
   only_keys='PasswordAuthentication no\nKbdInteractiveAuthentication no'
   config=/etc/ssh/sshd_config
   if grep -q '^Include /etc/ssh/sshd_config\.d/' "$config"; then
+    mkdir -p /etc/ssh/sshd_config.d
     # shellcheck disable=SC2059 # the format is ours
     printf "$only_keys\n" >/etc/ssh/sshd_config.d/00-picluster.conf || return
   elif ! head -n 1 "$config" | grep -q picluster; then

@@ -1,16 +1,5 @@
 # shellcheck shell=sh disable=SC2154 # the values stand before it
 
-# The radio is off in stock images until the country is known, in three places (pi-gen, stage2/02-net-tweaks).
-unblock_wifi() {
-  ! command -v rfkill >/dev/null || rfkill unblock wifi
-  for state in /var/lib/systemd/rfkill/*:wlan; do
-    [ ! -e "$state" ] || echo 0 >"$state"
-  done
-  state=/var/lib/NetworkManager/NetworkManager.state
-  [ ! -f "$state" ] || sed -i 's/^WirelessEnabled=false/WirelessEnabled=true/' "$state"
-  [ ! -f /etc/default/crda ] || sed -i "s/^REGDOMAIN=.*/REGDOMAIN=$regdomain/" /etc/default/crda
-}
-
 # The key of the network must be on the node, and until now it was on the FAT partition, which has no permissions: who
 # holds the card holds the key. From here on only root reads it.
 set_wifi() {

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LAYER_GROUPS = ("docker", "k3s_server", "k3s_agent", "hadoop_master", "hadoop_worker")
 # RFC 1123 section 2.1, and RFC 1035 section 2.3.4 for the length. Kubernetes takes no capitals.
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# Two hex digits six times, as Linux shows it, of one board: not of a group (the lowest bit of the first pair).
+MAC = re.compile(r"(?!00:00:00:00:00:00)[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 SECRET = re.compile(r"[0-9a-fA-F]{64}")
 # Bits of a net that a cluster can live in: not the whole internet, and not without room for two nodes and a router.
 WIDEST_NET, SMALLEST_NET = 8, 30
@@ -35,6 +37,10 @@ CLUSTER_SPEC: dict[str, Spec] = {
     # What it must look like is said by secret_problems, which never shows it.
     "cluster_secret": {"type": "raw"},
     "node_address": {"type": "str", "required": True, "example": "192.168.63.11"},
+    # What the board told of itself to `picluster discover`.
+    "node_mac": {"type": "str"},
+    "node_serial": {"type": "str"},
+    "node_model": {"type": "str"},
     "node_interface": {"type": "str", "required": True, "example": "eth0"},
     "node_prefix": {"type": "int", "required": True, "example": "24"},
     "node_gateway": {"type": "str", "required": True, "example": "192.168.63.1"},
@@ -270,6 +276,40 @@ def _ipv4(text: str) -> ipaddress.IPv4Address | None:
     return found if isinstance(found, ipaddress.IPv4Address) else None
 
 
+def board_problems(inventory: Inventory) -> Iterator[Problem]:
+    """Yield what is wrong with the nodes' MACs, and with where they were found."""
+    macs: dict[str, str] = {}
+    places: dict[tuple[str, object], str] = {}
+    for node, variables in inventory.variables.items():
+        mac, host = variables.get("node_mac"), variables.get("ansible_host")
+        if isinstance(mac, str) and not is_decided_later(mac):
+            if not MAC.fullmatch(mac):
+                yield Problem(
+                    f"node_mac is {shown(mac)}, wanted is a board's MAC in small letters such as dc:a6:32:01:02:03, or "
+                    "none: `picluster discover` finds it",
+                    key="node_mac",
+                    node=node,
+                )
+            elif macs.setdefault(mac, node) != node:
+                yield Problem(
+                    f"node_mac {mac} is {macs[mac]}'s already, wanted is each board's own: `picluster discover` finds "
+                    "it",
+                    key="node_mac",
+                    node=node,
+                )
+        if not isinstance(host, str) or is_decided_later(host):
+            continue
+        # Behind one router's address there may be several nodes, each at a port of its own.
+        place = (host, variables.get("ansible_port"))
+        if places.setdefault(place, node) != node:
+            yield Problem(
+                f"ansible_host {host} is {places[place]}'s already, wanted is where this node itself is: `picluster "
+                "discover` finds it",
+                key="ansible_host",
+                node=node,
+            )
+
+
 def secret_problems(inventory: Inventory) -> Iterator[Problem]:
     """Yield what is wrong with the cluster's secret, never showing it."""
     for node, variables in inventory.variables.items():
@@ -306,5 +346,6 @@ def all_problems(
         *missing_problems(inventory),
         *variable_problems(inventory, roles, decided),
         *address_problems(inventory),
+        *board_problems(inventory),
         *secret_problems(inventory),
     ]

@@ -1,0 +1,69 @@
+"""What each system's listing is made with: its own programs, and a look at the disks that they know nothing of."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from picluster.errors import PiclusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from picluster.devices import Device
+
+# All file systems and partition tables in use leave a mark within this.
+_HEAD = 128 << 10
+# What a card answers for erased blocks is its maker's choice (SD specification, DATA_STAT_AFTER_ERASE).
+_ERASED = (b"\0", b"\xff")
+
+
+def run(
+    command: Sequence[str], *, timeout_s: float, missing: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program of the system; what it ends with is the caller's to judge.
+
+    Args:
+        command: The program and its arguments.
+        timeout_s: Seconds until it counts as hanging.
+        missing: What to say where there is no such program, after its name.
+        env: Its environment; ours if none is given.
+
+    Raises:
+        PiclusterError: if there is none, or if it hangs.
+    """
+    try:
+        return subprocess.run(command, check=False, capture_output=True, timeout=timeout_s, env=env)
+    except FileNotFoundError as error:
+        raise PiclusterError(f"{command[0]} {missing}") from error
+    except subprocess.TimeoutExpired as error:
+        raise PiclusterError(
+            f"{command[0]} did not answer in {timeout_s} seconds: a reader hangs, unplug it and start anew"
+        ) from error
+
+
+def looked_at(devices: Sequence[Device], peek: Callable[[Device, int, int], bytes]) -> list[Device]:
+    """Return the devices, with contents where a card only seemed empty.
+
+    A system knows nothing of foreign file systems, encrypted media and raw dumps. What cannot be read is not empty
+    either: nobody knows what is on it.
+
+    Args:
+        devices: As they were listed.
+        peek: Reads from one, as Platform.peek.
+    """
+    return [
+        replace(device, contents=_unknown(device, peek))
+        if device.removable and device.size and not device.contents
+        else device
+        for device in devices
+    ]
+
+
+def _unknown(device: Device, peek: Callable[[Device, int, int], bytes]) -> str:
+    try:
+        head = peek(device, 0, _HEAD)
+    except OSError as error:
+        return f"what cannot be read ({error.strerror or error})"
+    return "" if head and any(head == value * len(head) for value in _ERASED) else "data of an unknown kind"

@@ -1,0 +1,140 @@
+"""Find the nodes that are switched on, wherever DHCP put them, and tell by their names who they are.
+
+Candidates are the reserved addresses, a DHCP server's leases, mDNS and a bounded scan. A candidate whose ssh port is
+open is logged in to; what it calls itself decides which node it is, never its address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from picluster.discover import mdns
+from picluster.discover.login import LOGINS, log_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+    from ipaddress import IPv4Address, IPv4Network
+
+    from picluster.discover.login import Access, Login
+
+# At once; with the pipes of LOGINS they stay below the 256 open files that macOS grants a process.
+_KNOCKS = 160
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+
+
+class Watcher:
+    """Told about progress; does nothing."""
+
+    def asked(self, done: int, total: int) -> None:
+        """So many of all candidates were asked."""
+
+    def answered(self, login: Login) -> None:
+        """A login ended."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where to look.
+
+    Attributes:
+        first: Addresses that are likely, in order.
+        nets: Nets whose every address is asked.
+        names: Names to ask for by mDNS.
+        timeout_s: How long an address may be silent, in seconds.
+    """
+
+    first: Sequence[IPv4Address]
+    nets: Sequence[IPv4Network]
+    names: Collection[str]
+    timeout_s: float
+
+    def addresses(self) -> Iterable[IPv4Address]:
+        """Return all addresses, each once, the likely ones first."""
+        return dict.fromkeys([*self.first, *(address for net in self.nets for address in net.hosts())])
+
+
+@dataclass
+class _Search:
+    access: Access
+    where: Where
+    watcher: Watcher
+    logins: list[Login] = field(default_factory=list)
+    seen: set[IPv4Address] = field(default_factory=set)
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        self._unheard = set(self.where.names)
+        self._knocks = asyncio.Semaphore(_KNOCKS)
+        self._doors = asyncio.Semaphore(LOGINS)
+
+    async def run(self) -> list[Login]:
+        """Ask everybody; return the logins, in the order of their addresses."""
+        async with asyncio.TaskGroup() as tasks:
+
+            def look(address: IPv4Address) -> None:
+                if address not in self.seen:
+                    self.seen.add(address)
+                    tasks.create_task(self._look(address))
+
+            for address in self.where.addresses():
+                look(address)
+            self._mdns = tasks.create_task(self._ask_by_name(look))
+        return sorted(self.logins, key=lambda login: login.address)
+
+    async def _ask_by_name(self, look: Callable[[IPv4Address], None]) -> None:
+        def found(address: IPv4Address) -> None:
+            # Anybody on the link may answer: nobody is to send us to a host out in the world.
+            if address.is_private or any(address in net for net in self.where.nets):
+                look(address)
+
+        await mdns.resolve(self.where.names, found, self.where.timeout_s)
+
+    async def _look(self, address: IPv4Address) -> None:
+        async with self._knocks:
+            is_open = await knock(address, self.access.port, self.where.timeout_s)
+        if is_open:
+            async with self._doors:
+                login = await log_in(self.access, address)
+            self.logins.append(login)
+            self.watcher.answered(login)
+            if login.answer:
+                self._unheard.discard(login.answer.name)
+                if not self._unheard:
+                    self._mdns.cancel()
+        self.done += 1
+        self.watcher.asked(self.done, len(self.seen))
+
+
+async def knock(address: IPv4Address, port: int, timeout_s: float) -> bool:
+    """Whether somebody takes a TCP connection there."""
+    with socket.socket() as client:
+        client.settimeout(0)
+        try:
+            await asyncio.wait_for(asyncio.get_running_loop().sock_connect(client, (str(address), port)), timeout_s)
+        except TimeoutError:
+            return False
+        except OSError as error:
+            if error.errno in _TOO_MANY_FILES:
+                raise
+            return False
+    return True
+
+
+def search(access: Access, where: Where, watcher: Watcher | None = None) -> list[Login]:
+    """Look for nodes; return every login that was tried, in the order of their addresses.
+
+    Raises:
+        OSError: if this machine itself cannot go on, such as by a limit of open files.
+    """
+    try:
+        return asyncio.run(_run(access, where, watcher or Watcher()))
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
+
+
+async def _run(access: Access, where: Where, watcher: Watcher) -> list[Login]:
+    return await _Search(access, where, watcher).run()

@@ -1,0 +1,49 @@
+"""Ask for <name>.local: Raspberry Pi OS answers it by avahi, wherever on the link its address is."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+
+async def resolve(
+    names: Collection[str],
+    found: Callable[[IPv4Address], None],
+    timeout_s: float,
+    interfaces: Sequence[str] | None = None,
+) -> None:
+    """Ask for all names at once, and tell each address that is answered.
+
+    Args:
+        names: Host names without .local.
+        found: Told each address.
+        timeout_s: How long answers may take, in seconds.
+        interfaces: Addresses of the interfaces to ask on; None means all.
+
+    Returns at once where there is no multicast, and raises nothing for it: then the other ways have to do.
+    """
+    # Imported here: only this one function of one command needs it.
+    from zeroconf import AddressResolverIPv4, Error, InterfaceChoice  # type: ignore[attr-defined] # noqa: PLC0415
+    from zeroconf.asyncio import AsyncZeroconf  # noqa: PLC0415
+
+    try:
+        zeroconf = AsyncZeroconf(interfaces=list(interfaces) if interfaces else InterfaceChoice.All)
+    except (OSError, Error):
+        return
+
+    async def ask(name: str) -> None:
+        resolver = AddressResolverIPv4(f"{name}.local.")
+        if await resolver.async_request(zeroconf.zeroconf, timeout_s * 1000):
+            for address in resolver.parsed_addresses():
+                found(IPv4Address(address))
+
+    try:
+        await asyncio.gather(*(ask(name) for name in names))
+    except (OSError, Error):
+        return
+    finally:
+        await zeroconf.async_close()
