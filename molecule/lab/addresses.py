@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FIRST_NODE = 11
 POOL = (200, 250)
+STRANGER = 253
 # Linux: IFNAMSIZ is 16 with the closing zero.
 INTERFACE_NAME_LENGTH = 15
 
@@ -53,6 +54,11 @@ class LabNet:
     def pool(self) -> tuple[str, str]:
         """First and last address for those who have no reservation."""
         return str(self.network[POOL[0]]), str(self.network[POOL[1]])
+
+    @property
+    def stranger(self) -> str:
+        """Address of somebody who is neither node nor gateway, beyond the pool."""
+        return str(self.network[STRANGER])
 
     def node(self, number: int) -> str:
         """Address of the n-th node, counted from 1."""

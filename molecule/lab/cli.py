@@ -1,4 +1,4 @@
-"""The lab's command line: ``python -m lab up|down|status|unplug|plug|restart|verify-pool|demo|demo-down``."""
+"""The lab's command line: ``python -m lab up|down|status|unplug|plug|restart|verify-pool|scan|demo|demo-down``."""
 
 from __future__ import annotations
 
@@ -77,6 +77,12 @@ def parser() -> argparse.ArgumentParser:
     pool.add_argument("--suite", default=SUITES[0], choices=SUITES, help="the card's suite (default: %(default)s)")
     pool.set_defaults(run=_verify_pool)
 
+    scan = command("scan", "Show which TCP ports of the nodes a stranger on their network finds open.")
+    scan.add_argument("--name", default="red", help="the lab's name (default: %(default)s)")
+    scan.add_argument("--ports", default="1-65535", help="as nmap takes them (default: %(default)s)")
+    scan.add_argument("--json", action="store_true", help="for programs")
+    scan.set_defaults(run=_scan)
+
     demo = command("demo", "Have a lab running, then run site.yml on it.")
     _wish_options(demo)
     demo.set_defaults(run=_demo)
@@ -145,6 +151,16 @@ def _restart(options: argparse.Namespace, report: Reporter) -> None:
 
 def _verify_pool(options: argparse.Namespace, report: Reporter) -> None:
     Lab(options.name, report).verify_pool(options.suite)
+
+
+def _scan(options: argparse.Namespace, report: Reporter) -> None:
+    found = Lab(options.name, report).scan(options.ports)
+    if options.json:
+        sys.stdout.write(json.dumps(found) + "\n")
+        return
+    for node, families in found.items():
+        for family, ports in families.items():
+            report.line(f"{node} {family}: {', '.join(map(str, ports)) or 'nothing'}")
 
 
 def _demo(options: argparse.Namespace, report: Reporter) -> int:

@@ -19,10 +19,11 @@ from lab.login import first_login
 from lab.network import RESERVATIONS, Network
 from lab.nodes import Boards, Node
 from lab.state import Folder, State, clusters, private_folder
+from lab.stranger import Stranger, Target
 from picluster.inventory import forget_host_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from lab.engine import Engine
     from lab.report import Reporter
@@ -249,6 +250,17 @@ class Lab:
             )
         self._report.line(f"A stock {suite} card got {address}, one of the pool's")
         return address
+
+    def scan(self, ports: str) -> Mapping[str, Mapping[str, list[int]]]:
+        """Open TCP ports by node and family (ipv4, ipv6), as a stranger on the nodes' network sees them.
+
+        Raises:
+            LabError: the ports make no sense, or a node does not run.
+        """
+        state = self._state()
+        targets = [Target(node.name, self._boards.container(node.name), node.address) for node in state.nodes]
+        with Stranger(self._engine, self._network(state), self.cluster, state.gateway) as stranger:
+            return stranger.scan(targets, ports)
 
     def status(self) -> list[tuple[str, str, str, str]]:
         """Node, suite, address and what its container does."""

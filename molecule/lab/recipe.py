@@ -50,7 +50,8 @@ CARD_PACKAGES = (
     "systemd-sysv",
     "systemd-timesyncd",
 )
-GATEWAY_PACKAGES = ("dnsmasq-base", "dnsmasq-utils", "iproute2", "nftables")
+# nmap is for the stranger, who is run from the same image.
+GATEWAY_PACKAGES = ("dnsmasq-base", "dnsmasq-utils", "iproute2", "nftables", "nmap")
 GATEWAY_SUITE = "trixie"
 # Raised when the way an image is put together changes without its files changing.
 FORMAT = 1

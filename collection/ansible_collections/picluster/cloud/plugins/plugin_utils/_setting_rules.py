@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _hadoop_config, _k3s
+from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s
 from ansible_collections.picluster.cloud.plugins.module_utils._operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils._rollback import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils._sshd import exempt_sources, merged_policy
@@ -18,7 +18,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules i
 from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec, is_decided_later, value_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
 def _k3s_wish(**settings: Any) -> None:  # noqa: ANN401 - a user's YAML values
@@ -52,6 +52,10 @@ def _judge_ssh(value: Mapping[str, Any]) -> None:
     merged_policy({keyword: "later" if is_decided_later(said) else said for keyword, said in value.items()})
 
 
+def _known(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if not is_decided_later(value)]
+
+
 def _judge_exempt(value: list[Any]) -> None:
     exempt_sources(None, [network for network in value if not is_decided_later(network)])
 
@@ -81,6 +85,12 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     "hadoop_memory": _judge_memory,
     "hadoop_properties": _judge_properties,
     "ssh_settings": _judge_ssh,
+    "firewall_node_ports": lambda value: _firewall.parse_node_ports(_known(value)),
+    "firewall_public_ports": lambda value: _firewall.parse_ports(_known(value), "public_ports"),
+    "firewall_ssh_port": _firewall.check_ssh_port,
+    "firewall_management": lambda value: _firewall.parse_networks(_known(value), "management"),
+    "firewall_confirm_within": check_window,
+    "firewall_container_interfaces": lambda value: _firewall.check_containers(_known(value), ""),
     "ssh_exempt": _judge_exempt,
     "ssh_operators": _judge_operators,
     "ssh_confirm_within": check_window,
