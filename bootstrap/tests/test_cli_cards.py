@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
 import sys
 import threading
 from dataclasses import replace
@@ -46,7 +47,7 @@ def test_the_command_of_2018_works_as_it_stands(make_card: Callable[..., Path], 
     (here / "home/.ssh").mkdir(parents=True)
     run("ssh-keygen", "-q", "-t", "rsa", "-b", 2048, "-N", "", "-f", here / "home/.ssh/id_rsa")
     # By the shell, which expands the tilde and finds no file that the brackets match.
-    run("bash", "-c", f"{sys.executable} -m picluster burn {VERBATIM.removeprefix('cm-burn ')}")
+    run("bash", "-c", f"{shlex.quote(sys.executable)} -m picluster burn {VERBATIM.removeprefix('cm-burn ')}")
     for number in (5, 6, 7):
         card = here / f"cards/red{number}.img"
         judge.is_sound(judge.partition(card))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -194,7 +195,7 @@ class _Files:
 
     def _lock(self) -> None:
         """Keep a second burn out of the folder; the lock goes with this process."""
-        name = hashlib.sha256(str(self._folder.absolute()).encode()).hexdigest()[:16]
+        name = hashlib.sha256(os.fsencode(self._folder.absolute())).hexdigest()[:16]
         path = cache.root() / "locks" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         self._locked = FileLock(path)
