@@ -178,7 +178,8 @@ class NetworkManagerCloudInit(_CloudInit):
 
     def _late(self, node: NodeIdentity) -> list[Command]:
         # Some builds of cloud-init rename the stock user, shell and all (its distros/raspberry_pi_os.py).
-        mended = _shell({"user": node.user}, ["login", "wizard"], ["mend_shell", "no_leftovers"])
+        steps = ["mend_shell", "no_leftovers", "take_hint"]
+        mended = _shell({"user": node.user}, ["login", "wizard", "cable"], steps)
         return [mended, *super()._late(node)]
 
     def _cable(self, node: NodeIdentity) -> dict[str, object]:
