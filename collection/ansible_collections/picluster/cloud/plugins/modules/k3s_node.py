@@ -121,6 +121,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.picluster.cloud.plugins.module_utils import _pods, _probe
+from ansible_collections.picluster.cloud.plugins.module_utils._files import read_text
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s import SettingsError, Wish, check
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s_host import Host
 from ansible_collections.picluster.cloud.plugins.module_utils._machine import cmdline_path, read_machine
@@ -192,15 +193,21 @@ def converge(host: Host, wish: Wish, params: dict[str, Any], *, check_mode: bool
         host.remove(pods_left=_pods.leftovers, end_pods=_pods.end)
         return
     if not machine.memory_cgroup:
-        trouble = (
-            "the kernel runs without the memory cgroup, which k3s needs; add 'cgroup_memory=1 cgroup_enable=memory' "
-            f"to the line in {cmdline_path()} and reboot"
-        )
+        trouble = f"the kernel runs without the memory cgroup, which k3s needs: {_way_to_memory_cgroup(cmdline_path())}"
         if not check_mode:
             raise SettingsError(trouble)
         warn(trouble)
     image = _probe.build() if params["probe"] else None
     host.install(wish, machine, str(params["artifact"].get("sha256", "")), image, images=params["images"])
+
+
+def _way_to_memory_cgroup(path: str) -> str:
+    """Return what to do about a kernel without memory cgroup, whose words are read from `path`."""
+    flags = ("cgroup_memory=1", "cgroup_enable=memory")
+    words = (read_text(path) or "").split()
+    if all(flag in words for flag in flags):
+        return f"'{' '.join(flags)}' wait in {path} for a restart; run playbooks/reboot.yml, then this again"
+    return f"add '{' '.join(flags)}' to the line in {path} and restart the node"
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s
+from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s, _raspberry
 from ansible_collections.picluster.cloud.plugins.module_utils._operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils._rollback import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils._sshd import exempt_sources, merged_policy
@@ -66,6 +66,14 @@ def _judge_operators(value: Mapping[str, Any]) -> None:
         parse_operators(value)
 
 
+def _judge_bounds(name: str) -> Callable[[int | None], None]:
+    def judge(value: int | None) -> None:
+        if value is not None:
+            _raspberry.check_bounds(name, value)
+
+    return judge
+
+
 def _leaves(value: object) -> Iterator[object]:
     """Yield everything inside mappings and lists."""
     if isinstance(value, dict):
@@ -91,6 +99,7 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     "firewall_management": lambda value: _firewall.parse_networks(_known(value), "management"),
     "firewall_confirm_within": check_window,
     "firewall_container_interfaces": lambda value: _firewall.check_containers(_known(value), ""),
+    **{f"raspberry_{name}": _judge_bounds(name) for name in _raspberry.BOUNDS},
     "ssh_exempt": _judge_exempt,
     "ssh_operators": _judge_operators,
     "ssh_confirm_within": check_window,

@@ -97,10 +97,11 @@ def value_problems(name: str, spec: Mapping[str, Any], value: object) -> Iterato
 
     Args:
         name: the variable's name, with the path inside it.
-        spec: its entry in an argument specification (type, choices, elements, options, no_log).
+        spec: its entry in an argument specification (type, choices, elements, options, no_log; with `default: null` it
+            may be null, which then means something).
         value: the value as the inventory has it, not templated.
     """
-    if is_decided_later(value):
+    if is_decided_later(value) or (value is None and spec.get("default", "") is None):
         return
     kind = str(spec.get("type", "str"))
     found = "hidden here" if spec.get("no_log") else shown(value)

@@ -1,0 +1,107 @@
+# Copyright: the picluster authors
+# SPDX-License-Identifier: Apache-2.0
+"""Files of a FAT boot partition, replaced together or not at all as far as FAT can."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+    from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles
+
+NEW = ".picluster-new"
+
+
+def read_exactly(path: str) -> str | None:
+    """Return the text of a file with the line ends that it has, or None where there is none.
+
+    Raises:
+        OSError: the file is there and cannot be read.
+    """
+    try:
+        return Path(path).read_bytes().decode(errors="surrogateescape")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+class BootFiles:
+    """The wanted texts of boot files, written in one go.
+
+    FAT has no journal, modes are those of the mount, and it is small: so every text is on the card before the first
+    name changes, a full partition changes nothing, and the folders are brought to the card before the call ends.
+    """
+
+    def __init__(self, module: AnsibleModule, files: TextFiles) -> None:
+        self._module = module
+        self._files = files
+        self._wanted: dict[str, str | None] = {}
+
+    @property
+    def pending(self) -> bool:
+        """Whether commit would change anything."""
+        return bool(self._wanted)
+
+    def want(self, path: str, text: str | None) -> None:
+        """Have `path` hold `text`, or be gone, from the next commit on."""
+        before = read_exactly(path)
+        if before == text:
+            if not self._module.check_mode:
+                Path(path + NEW).unlink(missing_ok=True)  # of a call that was cut off
+        else:
+            self._wanted[path] = text
+            self._files.diff.append(
+                {
+                    "before_header": path if before is not None else f"{path} (absent)",
+                    "after_header": path if text is not None else f"{path} (absent)",
+                    "before": before or "",
+                    "after": text or "",
+                }
+            )
+
+    def commit(self) -> None:
+        """Write what is wanted, in the order in which it was asked for.
+
+        Raises:
+            OSError: it cannot be written, and nothing was changed; `filename` is the file's path.
+        """
+        if self._module.check_mode or not self._wanted:
+            return
+        made: list[Path] = []
+        for path, text in self._wanted.items():
+            if text is None:
+                continue
+            made.append(Path(path + NEW))
+            try:
+                _write(made[-1], text)
+            except OSError as error:
+                for left in made:
+                    left.unlink(missing_ok=True)
+                error.filename = path
+                raise
+        for path, text in self._wanted.items():
+            if text is None:
+                Path(path).unlink(missing_ok=True)
+            else:
+                Path(path + NEW).replace(path)
+        for folder in {Path(path).parent for path in self._wanted}:
+            _sync(folder)
+        self._wanted.clear()
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
