@@ -103,7 +103,7 @@ class Swap:
             # Somebody else's, which does what is wanted.
             return mark
         if not self._kernel_can():
-            self._module.warn("this kernel has no zram, so that the node is left without swap: see raspberry_swap")
+            self._module.warn("this node has no zram of its own, so that it is left without swap")
             return mark
         if not self._apt.installed([PACKAGE]):
             before, found = mark, list(self._files.diff)
@@ -131,6 +131,10 @@ class Swap:
         return True
 
     def _kernel_can(self) -> bool:
+        """Whether the kernel has zram, and is this node's: swap of a container would be its host's."""
+        rc, _out, _err = self._module.run_command(["systemd-detect-virt", "--quiet", "--container"])
+        if rc == 0:
+            return False
         if any(Path(self._path(there)).exists() for there in ("/sys/class/zram-control", "/sys/block/zram0")):
             return True
         rc, _out, _err = self._module.run_command(["modinfo", "--field", "name", "zram"])
@@ -170,7 +174,8 @@ class Swap:
                 if state:
                     self._note(DPHYS, f"{state}\n", "enabled\n")
                     if not self._module.check_mode:
-                        self._run("systemctl", "enable", "--now", DPHYS)
+                        self._run("systemctl", "enable", DPHYS)
+                        self._run("systemctl", "start", DPHYS)
                 mark = replace(mark, swap_file=False)
                 keep(mark)
             return mark

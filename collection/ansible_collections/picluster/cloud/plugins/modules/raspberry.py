@@ -152,7 +152,10 @@ class Board:
 
     def _keep(self, mark: _raspberry.Mark) -> None:
         self._mark = mark
-        self.files.put(self._path(MARK), mark.text(), 0o600)
+        if mark == _raspberry.Mark():
+            self.files.remove(self._path(MARK))
+        else:
+            self.files.put(self._path(MARK), mark.text(), 0o600)
 
     def converge(self) -> None:
         """Bring the board to what the options say.
@@ -212,8 +215,7 @@ class Board:
         state = _raspberry.Cgroups(path, not missing, booted, self._this_boot(), self._mark.asked)
         step = _raspberry.next_step(state)
         if step == "write":
-            # A new change, for which nobody has asked for a restart yet.
-            self._planned = replace(self._mark, flags=sorted({*self._mark.flags, *missing}), asked="")
+            self._planned = replace(self._mark, flags=sorted({*self._mark.flags, *missing}), asked=state.boot)
             self._boot.want(path + BEFORE, text)
             self._boot.want(path, _raspberry.with_flags(text, missing, path))
         return step
@@ -301,6 +303,8 @@ class Board:
 
     def _require_restart(self) -> bool:
         """Say to whoever restarts nodes that this one is waiting for it; return whether it was before."""
+        if self.pending:
+            return True
         self.pending = True
         packages = self._text(f"{REQUIRED}.pkgs").splitlines()
         required = Path(self._path(REQUIRED)).exists() and NAME in packages
