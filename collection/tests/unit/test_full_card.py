@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.modules import docker_engine, identity, sshd_policy, static_address
+from ansible_collections.picluster.cloud.plugins.modules import (
+    docker_engine,
+    identity,
+    raspberry,
+    sshd_policy,
+    static_address,
+)
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -21,6 +27,8 @@ class FailedError(Exception):
 
 class Full:
     """A node whose card takes nothing."""
+
+    model = "Raspberry Pi 5"
 
     def __init__(self, *_arguments: object) -> None:
         pass
@@ -40,6 +48,7 @@ class Full:
         (identity, "Node", {"hostname": "red1", "hosts": {"red1": "10.0.0.2"}, "arch": "arm64"}),
         (static_address, "Node", ADDRESS),
         (sshd_policy, "Node", {"user": "pi", "settings": {}}),
+        (raspberry, "Board", {}),
         (docker_engine, "Engine", {"state": "present", "daemon": {}, "users": []}),
         (docker_engine, "Engine", {"state": "absent", "daemon": {}, "users": []}),
     ],

@@ -21,6 +21,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils import _specs
         ({"type": "list"}, [1, "a", {}]),
         ({"type": "dict"}, {"a": 1}),
         ({"type": "raw"}, None),
+        ({"type": "int", "default": None}, None),
         ({"type": "str", "choices": ["a", "b"]}, "b"),
         ({"type": "list", "elements": "str", "choices": ["a", "b"]}, ["a", "b"]),
         ({"type": "int"}, "{{ cores }}"),
@@ -44,6 +45,7 @@ def test_right_values_pass(spec: dict[str, Any], value: object) -> None:
         ({"type": "bool"}, "yes", 'x is the text "yes", wanted is true or false without quotes'),
         ({"type": "bool"}, 1, "x is 1, wanted is true or false"),
         ({"type": "list"}, None, "x is empty, wanted is a list"),
+        ({"type": "int", "default": 1}, None, "x is empty, wanted is a whole number"),
         ({"type": "dict"}, [1], "x is the list [1], wanted is a mapping of keys to values"),
         (
             {"type": "list", "elements": "int"},
