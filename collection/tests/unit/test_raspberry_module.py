@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils import _boot_files
 from ansible_collections.picluster.cloud.plugins.modules import raspberry
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CMDLINE = "console=tty1 root=PARTUUID=2a0f6561-02 rootwait\n"
 FLAGGED = "console=tty1 root=PARTUUID=2a0f6561-02 rootwait cgroup_memory=1 cgroup_enable=memory\n"
@@ -189,24 +187,41 @@ def test_a_boot_partition_that_is_full_changes_nothing(node: Node, full: str, mo
 
 
 def test_a_power_cut_between_two_boot_files_is_mended(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Cut(BaseException):
-        pass
+    real = _boot_files._take_over
 
-    def cut(folder: Path) -> None:
-        raise Cut
+    def take_over(new: Path, path: Path) -> None:
+        if path.name == "config.txt":
+            raise KeyboardInterrupt
+        real(new, path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(_boot_files, "_sync", cut)
-        with pytest.raises(Cut):
+        patched.setattr(_boot_files, "_take_over", take_over)
+        with pytest.raises(KeyboardInterrupt):
             node.converge()
-    # What FAT may have lost of it.
-    node.write("boot/firmware/config.txt", CONFIG)
-    node.write("boot/firmware/cmdline.txt.picluster-new", "half")
+    assert (node.read("boot/firmware/cmdline.txt"), node.read("boot/firmware/config.txt")) == (FLAGGED, CONFIG)
+    assert node.read("boot/firmware/config.txt.picluster-new")
     node.boots("two", memory=True, words=FLAGGED)
     node.converge()
-    assert node.read("boot/firmware/cmdline.txt") == FLAGGED
     assert "gpu_mem=16" in (node.read("boot/firmware/config.txt") or "")
+    assert node.read("boot/firmware/config.txt.picluster-new") is None
     assert node.converge().files.diff == []
+
+
+def test_a_name_leads_to_the_new_file_on_the_card_before_the_old_one_is_let_go(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = node.root / "boot/firmware/config.txt"
+    synced: list[tuple[str, bool]] = []
+
+    def sync(path: Path) -> None:
+        held = [link.resolve() for link in Path("/proc/self/fd").iterdir()]
+        synced.append((path.name, any(entry.name.startswith("config.txt (deleted)") for entry in held)))
+
+    monkeypatch.setattr(_boot_files, "_sync", sync)
+    _boot_files._write(Path(f"{config}.new"), "new")
+    _boot_files._take_over(Path(f"{config}.new"), config)
+    assert synced == [("config.txt", True), ("firmware", True)]
+    assert config.read_text("utf-8") == "new"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ class BootFiles:
     """The wanted texts of boot files, written in one go.
 
     FAT has no journal, modes are those of the mount, and it is small: so every text is on the card before the first
-    name changes, a full partition changes nothing, and the folders are brought to the card before the call ends.
+    name changes, a full partition changes nothing, and all of it is on the card before the call ends.
     """
 
     def __init__(self, module: AnsibleModule, files: TextFiles) -> None:
@@ -85,10 +86,9 @@ class BootFiles:
         for path, text in self._wanted.items():
             if text is None:
                 Path(path).unlink(missing_ok=True)
+                _sync(Path(path).parent)
             else:
-                Path(path + NEW).replace(path)
-        for folder in {Path(path).parent for path in self._wanted}:
-            _sync(folder)
+                _take_over(Path(path + NEW), Path(path))
         self._wanted.clear()
 
 
@@ -99,8 +99,23 @@ def _write(path: Path, text: str) -> None:
         os.fsync(stream.fileno())
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _take_over(new: Path, path: Path) -> None:
+    """Give a file the name of another, so that a power cut leaves one of both under it.
+
+    Linux's FAT driver keeps the first cluster of a renamed file with the file, not with the folder, and frees the
+    clusters of the one that it replaces at once: with the folder alone synced, a power cut left a name that led to a
+    freed cluster (seen on Linux 6.1). So the replaced file is held open until the card knows the new one by its name.
+    """
+    with contextlib.ExitStack() as held:
+        if path.exists():
+            held.enter_context(path.open("rb"))
+        new.replace(path)
+        _sync(path)
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
