@@ -268,6 +268,8 @@ def test_pi_without_the_memory_cgroup_is_seen(tmp_path: Path) -> None:
     assert cmdline_path(tmp_path) == "/boot/cmdline.txt"
     (tmp_path / "boot/firmware").mkdir(parents=True)
     assert cmdline_path(tmp_path) == "/boot/firmware/cmdline.txt"
+    write(tmp_path, "boot/firmware/current/cmdline.txt", "root=/dev/sda2\n")
+    assert cmdline_path(tmp_path) == "/boot/firmware/current/cmdline.txt"
 
 
 def test_limits_of_init_are_read() -> None:

@@ -74,6 +74,14 @@ def test_memory_cgroup_that_is_off_is_a_warning_in_check_mode_and_a_refusal_else
     assert not (node.root / "etc").exists()
 
 
+def test_flags_that_wait_for_a_restart_are_not_to_be_added_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.machine(Machine(memory_cgroup=False))
+    path = node.root / "cmdline.txt"
+    monkeypatch.setattr(k3s_node, "cmdline_path", lambda: str(path))
+    path.write_text("console=tty1 cgroup_memory=1 cgroup_enable=memory\n")
+    assert f"wait in {path} for a restart; run playbooks/reboot.yml" in node.run()["msg"]
+
+
 SECRETS: dict[str, Any] = {
     "config": json.dumps(
         {

@@ -8,6 +8,7 @@ import contextlib
 from pathlib import Path
 
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s import Machine
+from ansible_collections.picluster.cloud.plugins.module_utils._raspberry import CMDLINES
 
 # linux/capability.h
 _CAP_SYS_RESOURCE = 24
@@ -52,6 +53,9 @@ def parse_limits(text: str) -> dict[str, int | None]:
 
 def cmdline_path(root: Path = Path("/")) -> str:
     """Return the kernel command line's file: Debian 11 and older keep it directly in /boot."""
+    found = next((path for path in CMDLINES if (root / path.lstrip("/")).is_file()), "")
+    if found:
+        return found
     return "/boot/firmware/cmdline.txt" if (root / "boot/firmware").is_dir() else "/boot/cmdline.txt"
 
 

@@ -125,6 +125,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._files import read
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s import SettingsError, Wish, check
 from ansible_collections.picluster.cloud.plugins.module_utils._k3s_host import Host
 from ansible_collections.picluster.cloud.plugins.module_utils._machine import cmdline_path, read_machine
+from ansible_collections.picluster.cloud.plugins.module_utils._raspberry import FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,11 +204,10 @@ def converge(host: Host, wish: Wish, params: dict[str, Any], *, check_mode: bool
 
 def _way_to_memory_cgroup(path: str) -> str:
     """Return what to do about a kernel without memory cgroup, whose words are read from `path`."""
-    flags = ("cgroup_memory=1", "cgroup_enable=memory")
-    words = (read_text(path) or "").split()
-    if all(flag in words for flag in flags):
-        return f"'{' '.join(flags)}' wait in {path} for a restart; run playbooks/reboot.yml, then this again"
-    return f"add '{' '.join(flags)}' to the line in {path} and restart the node"
+    flags, words = " ".join(FLAGS), (read_text(path) or "").split()
+    if all(flag in words for flag in FLAGS):
+        return f"'{flags}' wait in {path} for a restart; run playbooks/reboot.yml, then this again"
+    return f"add '{flags}' to the line in {path} and restart the node"
 
 
 def main() -> None:
