@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s
+from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s, _updates
 from ansible_collections.picluster.cloud.plugins.module_utils._operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils._rollback import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils._sshd import exempt_sources, merged_policy
@@ -91,6 +91,9 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     "firewall_management": lambda value: _firewall.parse_networks(_known(value), "management"),
     "firewall_confirm_within": check_window,
     "firewall_container_interfaces": lambda value: _firewall.check_containers(_known(value), ""),
+    "updates_origins": lambda value: _updates.parse_origins(_known(value)),
+    "updates_blacklist": lambda value: _updates.parse_blacklist(_known(value)),
+    "updates_lock_timeout": _updates.check_lock_timeout,
     "ssh_exempt": _judge_exempt,
     "ssh_operators": _judge_operators,
     "ssh_confirm_within": check_window,
