@@ -25,7 +25,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-ROLES = ("identity", "network", "ssh", "firewall", "updates", "docker", "k3s", "hadoop")
+ROLES = ("identity", "network", "ssh", "firewall", "updates", "reboot", "docker", "k3s", "hadoop")
 LAYERS = {"k3s": ("k3s_server", "k3s_agent"), "hadoop": ("hadoop_master", "hadoop_worker")}
 _ROLES_FOLDER = Path(__file__).resolve().parents[2] / "roles"
 
