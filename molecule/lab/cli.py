@@ -1,4 +1,4 @@
-"""The lab's command line: ``python -m lab up|down|status|unplug|plug|restart|attend|verify-pool|scan|demo|demo-down``."""
+"""The lab's command line: ``python -m lab up|down|status|unplug|plug|restart|attend|scan|verify-pool|demo|...``."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 _QUERY = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n"]
 # DPkg::Lock::Timeout covers dpkg's own locks, not those on the lists and on the archives.
 _LOCKED = re.compile(
-    r"Could not get lock ([^\s,]*[^\s,.])|Unable to (?:acquire|lock) the (?:dpkg frontend lock|administration directory) \((\S+)\)"
+    r"Could not get lock ([^\s,]*[^\s,.])"
+    r"|Unable to (?:acquire|lock) the (?:dpkg frontend lock|administration directory) \((\S+)\)"
 )
 _HOLDER = re.compile(r"held by process (\d+)(?: \(([^)]+)\))?")
 _POLL_SECONDS = 2.0

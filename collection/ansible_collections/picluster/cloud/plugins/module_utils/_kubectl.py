@@ -56,11 +56,9 @@ class Kubectl:
         """Return an object, or a listing.
 
         Raises:
-            ValueError: kubectl fails, or its answer is no object.
+            ValueError: kubectl fails, or its answer is no JSON.
         """
-        loaded = json.loads(self("get", *arguments, "--output=json", "--request-timeout=10s"))
-        if not isinstance(loaded, dict):
-            raise ValueError(f"kubectl get {' '.join(arguments)} answered with no object")
+        loaded: dict[str, Any] = json.loads(self("get", *arguments, "--output=json", "--request-timeout=10s"))
         return loaded
 
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import re
 
-# A kernel release: numbers, an ABI (Debian, Ubuntu), the packager's mark (+rpt, +deb13); the rest is its flavour, such as
-# -rpi-v8, -v7l+, -amd64, -raspi. A Pi's image has kernels of several flavours, of which the board's model takes one.
+# Seconds. No board is back sooner, and none that is not back by then comes.
+_SHORTEST_WAIT, _LONGEST_WAIT = 10, 86400
+# A kernel release: numbers, an ABI (Debian, Ubuntu), the packager's mark (+rpt, +deb13); the rest is its flavour, such
+# as -rpi-v8, -v7l+, -amd64, -raspi. A Pi's image has kernels of several flavours, of which the board's model takes one.
 _RELEASE = re.compile(r"^(?P<version>\d+(?:\.\d+)*(?:-\d[\w.~]*)*(?:\+[a-z]\w*)?)(?P<flavour>.*)$")
 
 
@@ -51,3 +53,25 @@ def reasons(required: bool, packages: str, running: str, installed: list[str]) -
     if newer:
         found.append(f"kernel {newer} is installed, {running} runs")
     return found
+
+
+def check_batch(batch: int) -> None:
+    """Refuse what is no number of nodes.
+
+    Raises:
+        ValueError: it is none; the message is one sentence.
+    """
+    if batch < 1:
+        raise ValueError(f"batch is {batch}, wanted is how many nodes may be away at the same time, 1 at least")
+
+
+def check_wait(seconds: int) -> None:
+    """Refuse what is no time to wait for a node.
+
+    Raises:
+        ValueError: it is none; the message is one sentence.
+    """
+    if not _SHORTEST_WAIT <= seconds <= _LONGEST_WAIT:
+        raise ValueError(
+            f"{seconds} is no time to wait for a node, wanted are {_SHORTEST_WAIT} to {_LONGEST_WAIT} seconds"
+        )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 # After the package's own 20auto-upgrades and 50unattended-upgrades: apt reads these files in the order of their names.
 CONF = "/etc/apt/apt.conf.d/zz-picluster-updates"
-HEADER = "// Written by picluster (updates_state, updates_origins, updates_blacklist); what is changed here does not stay.\n"
+HEADER = "// Written by picluster (updates_state, updates_origins, updates_blacklist); edits do not stay.\n"
 NEEDRESTART = "/etc/needrestart/conf.d/zz-picluster.conf"
 NEEDRESTART_TEXT = """\
 # Written by picluster: updates come without anybody at the keyboard, and a restart of services in the night would take
@@ -17,8 +17,8 @@ NEEDRESTART_TEXT = """\
 $nrconf{restart} = 'l';
 $nrconf{kernelhints} = -1;
 """
-# By ID of os-release(5); as the distributions' own 50unattended-upgrades name them. Raspbian has no archive for security
-# alone: fixes come with its main one.
+# By ID of os-release(5); as the distributions' own 50unattended-upgrades name them. Raspbian has no archive for
+# security alone: fixes come with its main one.
 ORIGINS = {
     "debian": (
         "origin=Debian,codename=${distro_codename},label=Debian-Security",
@@ -77,8 +77,8 @@ def origins_of(system: str, extra: list[str]) -> tuple[str, ...]:
     known = ORIGINS.get(system, ())
     if not known and not extra:
         raise ValueError(
-            f"the node runs {system or 'a system without a name'}, of which picluster does not know where security updates "
-            f"come from (known: {', '.join(sorted(ORIGINS))}); name its archives in updates_origins, or set "
+            f"the node runs {system or 'a system without a name'}, of which picluster does not know where security "
+            f"updates come from (known: {', '.join(sorted(ORIGINS))}); name its archives in updates_origins, or set "
             "updates_state: none"
         )
     return (*known, *parse_origins(extra))
@@ -97,7 +97,8 @@ def parse_origins(patterns: list[str]) -> tuple[str, ...]:
         ):
             raise ValueError(
                 f"origins has '{pattern}', wanted are patterns such as origin=Docker,label=Docker CE (words: "
-                f"{', '.join(sorted(word for word in _ORIGIN_WORDS if len(word) > 1))}), as 'apt-cache policy' shows them"
+                f"{', '.join(sorted(word for word in _ORIGIN_WORDS if len(word) > 1))}), as 'apt-cache policy' shows "
+                "them"
             )
     return tuple(patterns)
 
@@ -114,7 +115,7 @@ def parse_blacklist(patterns: list[str]) -> tuple[str, ...]:
         except re.error as error:
             raise ValueError(f"blacklist has '{pattern}', which is no regular expression: {error}") from error
         if not str(pattern) or _breaks_out(pattern):
-            raise ValueError(f"blacklist has '{pattern}', wanted are packages' names, such as docker.io or ^linux-image-")
+            raise ValueError(f"blacklist has '{pattern}', wanted are names of packages: docker.io or ^linux-image-")
     return tuple(patterns)
 
 
@@ -171,9 +172,9 @@ def contradiction(policy: Policy, dump: str) -> str:
         found = said.get(key.lower(), [])
         if found != list(wanted):
             return (
-                f"{key} is {_shown(found)}, wanted {_shown(wanted)}, though {CONF} says so: /etc/apt/apt.conf, or a "
-                f"file in /etc/apt/apt.conf.d whose name sorts after it, says otherwise ('grep -ri {key.rpartition('::')[2]} "
-                "/etc/apt' finds it); take that out"
+                f"{key} is {_shown(found)}, wanted {_shown(wanted)}, which {CONF} says: /etc/apt/apt.conf, or a file "
+                "in /etc/apt/apt.conf.d whose name sorts after it, says otherwise; 'grep -ri "
+                f"{key.rpartition('::')[2]} /etc/apt' finds it; take that out"
             )
     return ""
 

@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: hadoop_health
 short_description: Are this node's Hadoop daemons well?
 description:
-  - The daemons' units are active; NameNode and ResourceManager, if they are this node's, serve; DataNode and NodeManager
-    answer and are counted on by the master. Runs no job. Asks once.
+  - The daemons' units are active; NameNode and ResourceManager, if they are this node's, serve; DataNode and
+    NodeManager answer and are counted on by the master. Runs no job. Asks once.
 version_added: 0.1.0
 options:
   node:

@@ -17,7 +17,7 @@ description:
 version_added: 0.1.0
 options:
   state:
-    description: V(security) has security updates installed daily; V(none) takes away what picluster installed and wrote.
+    description: V(security) has security updates installed daily; V(none) takes away what picluster installed.
     type: str
     choices: [security, none]
     default: security

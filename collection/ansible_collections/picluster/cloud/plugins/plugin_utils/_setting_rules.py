@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s, _updates
+from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s, _reboot, _updates
 from ansible_collections.picluster.cloud.plugins.module_utils._operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils._rollback import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils._sshd import exempt_sources, merged_policy
@@ -94,6 +94,9 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     "updates_origins": lambda value: _updates.parse_origins(_known(value)),
     "updates_blacklist": lambda value: _updates.parse_blacklist(_known(value)),
     "updates_lock_timeout": _updates.check_lock_timeout,
+    "reboot_batch": _reboot.check_batch,
+    "reboot_timeout": _reboot.check_wait,
+    "reboot_health_within": _reboot.check_wait,
     "ssh_exempt": _judge_exempt,
     "ssh_operators": _judge_operators,
     "ssh_confirm_within": check_window,
