@@ -63,10 +63,11 @@ class Kubectl:
 
 
 def last_words(said: str) -> str:
-    """Return the lines of kubectl's complaint that tell what is wrong: its errors, or else its last line."""
+    """Return the line of kubectl's complaint that tells what is wrong: its last error, or else its last line."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    errors = [line for line in lines if line.lower().startswith(("error", "cannot", "there are pending", "unable"))]
-    return " ".join(errors or lines[-1:])[:600]
+    # `drain` names the node in its first error and the cause in a later one.
+    errors = [line.partition(":")[2].strip() for line in lines if line.lower().startswith("error")]
+    return " ".join(errors[-1:] or lines[-1:])[:600]
 
 
 def is_cordoned(node: dict[str, Any]) -> bool:

@@ -113,9 +113,10 @@ class Drain:
         except ValueError as error:
             if not theirs:
                 self._give_back(name)
+            why = str(error).replace("use --force to override", "force, in the role k3s_drain_force, deletes them")
             raise ValueError(
-                f"the pods of {name} do not go within {timeout} s, so it is not restarted and takes pods "
-                f"{'as little as before' if theirs else 'again'}: {error}"
+                f"the pods of {name} cannot be taken elsewhere (within {timeout} s), so it is not to be restarted and "
+                f"takes pods {'as little as before' if theirs else 'again'}: {why}"
             ) from error
         return True
 
