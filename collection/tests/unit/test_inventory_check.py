@@ -127,10 +127,11 @@ def test_what_the_command_line_says_is_taken_for_what_it_says(tmp_path: Path, mo
     said = {"reboot_all": "true", "reboot_batch": "2", "updates_state": "none"}
     monkeypatch.setattr(load_extra_vars, "extra_vars", said, raising=False)
     assert "failed" not in run(folder, tmp_path)
-    monkeypatch.setattr(load_extra_vars, "extra_vars", {**said, "reboot_batch": "two: {", "reboot_all": "on fire"})
+    monkeypatch.setattr(load_extra_vars, "extra_vars", {**said, "reboot_batch": "two: [", "reboot_all": "on fire"})
+    where = "not in a file of the inventory (-e, perhaps)"
     assert run(folder, tmp_path)["msg"].splitlines()[1:] == [
-        'not in a file of the inventory (-e, perhaps): reboot_all is the text "on fire", wanted is true or false without quotes',
-        'not in a file of the inventory (-e, perhaps): reboot_batch is the text "two: {", wanted is a whole number without quotes',
+        f'{where}: reboot_all is the text "on fire", wanted is true or false without quotes',
+        f'{where}: reboot_batch is the text "two: [", wanted is a whole number without quotes',
     ]
 
 
