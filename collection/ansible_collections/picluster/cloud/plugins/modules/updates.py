@@ -10,8 +10,8 @@ module: updates
 short_description: Security updates without anybody at the keyboard
 description:
   - Has unattended-upgrades installed and told what to do by C(/etc/apt/apt.conf.d/zz-picluster-updates), which sorts
-    behind the package's own files, so that these stay as they came. Security archives only, unless O(origins) names
-    more; the node never restarts by itself.
+    behind the package's own files, so that these stay as they came; their lists of archives and of packages to leave
+    alone no longer count. Security archives only, unless O(origins) names more; the node never restarts by itself.
   - What is in force in the end is judged by C(apt-config dump), as another file may contradict.
   - Where needrestart is installed, it is told to ask nobody and to restart nothing.
 version_added: 0.1.0
