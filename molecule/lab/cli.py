@@ -1,4 +1,4 @@
-"""The lab's command line: ``python -m lab up|down|status|unplug|plug|restart|verify-pool|scan|demo|demo-down``."""
+"""The lab's command line: ``python -m lab up|down|status|unplug|plug|restart|attend|scan|verify-pool|demo|...``."""
 
 from __future__ import annotations
 
@@ -71,6 +71,10 @@ def parser() -> argparse.ArgumentParser:
         on_node.add_argument("node", metavar="NODE", help="the node, such as red2")
         on_node.add_argument("--name", help="the lab's name (default: the node's name without its number)")
         on_node.set_defaults(run=function)
+
+    attend = command("attend", "Switch on again whatever node restarts itself, as a board does; until it is stopped.")
+    attend.add_argument("--name", default="red", help="the lab's name (default: %(default)s)")
+    attend.set_defaults(run=_attend)
 
     pool = command("verify-pool", "Boot a stock card without a hint and see that its address is one of the pool's.")
     pool.add_argument("--name", default="red", help="the lab's name (default: %(default)s)")
@@ -147,6 +151,10 @@ def _plug(options: argparse.Namespace, report: Reporter) -> None:
 
 def _restart(options: argparse.Namespace, report: Reporter) -> None:
     _of_node(options, report).restart(options.node)
+
+
+def _attend(options: argparse.Namespace, report: Reporter) -> None:
+    Lab(options.name, report).attend()
 
 
 def _verify_pool(options: argparse.Namespace, report: Reporter) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from lab import cards, recipe
 from lab.addresses import LabNet, hardware_address
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from lab.report import Reporter
 
 DEFAULT_NET = "192.168.63.0/24"
+# Between two looks at nodes that may have switched themselves off.
+ATTEND_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,18 @@ class Lab:
         self._engine.again(self._boards.container(name), kill=kill)
         self._network(state).plug([name])
         self._boards.wait(node, self._report.line)
+
+    def attend(self) -> NoReturn:
+        """Switch on again whatever node has switched itself off, as a board's firmware does; never ends by itself."""
+        state = self._state()
+        while True:
+            for node in state.nodes:
+                found = self._engine.status(self._boards.container(node.name))
+                if found is not None and not found.running:
+                    self._report.line(f"{node.name} has gone off; switching it on again")
+                    self._engine.again(self._boards.container(node.name), kill=False)
+                    self._network(state).plug([node.name])
+            time.sleep(ATTEND_SECONDS)
 
     def verify_pool(self, suite: str) -> str:
         """Boot a stock card, without any hint, and see that its address is one of the pool's.

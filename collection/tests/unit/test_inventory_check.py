@@ -11,6 +11,7 @@ import pytest
 import yaml
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
+from ansible.utils.vars import load_extra_vars
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
@@ -119,6 +120,19 @@ def test_what_the_boards_told_passes_and_so_do_nodes_behind_one_address(tmp_path
     text = (folder / "10-nodes.yml").read_text(encoding="utf-8")
     (folder / "10-nodes.yml").write_text(text.replace("192.168.63.11}", f"192.168.63.11, {gateway}2201}}"))
     assert "failed" not in run(folder, tmp_path)
+
+
+def test_what_the_command_line_says_is_taken_for_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = inventory(tmp_path / "red", {})
+    said = {"reboot_all": "true", "reboot_batch": "2", "updates_state": "none"}
+    monkeypatch.setattr(load_extra_vars, "extra_vars", said, raising=False)
+    assert "failed" not in run(folder, tmp_path)
+    monkeypatch.setattr(load_extra_vars, "extra_vars", {**said, "reboot_batch": "two: [", "reboot_all": "on fire"})
+    where = "not in a file of the inventory (-e, perhaps)"
+    assert run(folder, tmp_path)["msg"].splitlines()[1:] == [
+        f'{where}: reboot_all is the text "on fire", wanted is true or false without quotes',
+        f'{where}: reboot_batch is the text "two: [", wanted is a whole number without quotes',
+    ]
 
 
 def test_the_secret_is_never_shown(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def test_the_arguments_of_modules_do_not_go_to_the_nodes_journals() -> None:
     assert config.get_config_value("DEFAULT_NO_TARGET_SYSLOG", cfile=str(ROOT / "ansible.cfg")) is True
 
 
-@pytest.mark.parametrize("role", ["identity", "network", "ssh", "firewall", "raspberry", "docker"])
+@pytest.mark.parametrize("role", ["identity", "network", "ssh", "firewall", "raspberry", "updates", "reboot", "docker"])
 def test_what_a_role_requires_has_no_default_that_would_satisfy_it(role: str) -> None:
     defaults = yaml.safe_load((ROLES / role / "defaults/main.yml").read_text(encoding="utf-8"))
     specs = yaml.safe_load((ROLES / role / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]

@@ -120,6 +120,30 @@ def test_a_node_that_is_not_there_is_told_with_those_that_are(lab: Lab, wish: Wi
         lab.switch("red9", on=False)
 
 
+def test_a_node_that_restarts_itself_is_switched_on_again_and_gets_its_cable(
+    lab: Lab, engine: FakeEngine, wish: Wish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(lab, wish)
+    # red3 is not there: nobody can switch it on.
+    for name in ("red-gateway", "red-red1", "red-red2"):
+        engine.start(Container(image="i", name=name, labels={LABEL: "red"}))
+    engine.off.add("red-red2")
+    looks: list[float] = []
+    plugged: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) > 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("lab.cluster.time.sleep", sleep)
+    monkeypatch.setattr("lab.cluster.Network.plug", lambda _network, nodes: plugged.extend(nodes))
+    with pytest.raises(KeyboardInterrupt):
+        lab.attend()
+    assert engine.off == set()
+    assert plugged == ["red2"]
+
+
 def test_the_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     public = make_key(tmp_path / "id_ed25519")
     first = public.read_text("ascii")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_files import InventoryFiles
 from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules import (
@@ -25,7 +26,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-ROLES = ("identity", "network", "ssh", "firewall", "raspberry", "docker", "k3s", "hadoop")
+ROLES = ("identity", "network", "ssh", "firewall", "raspberry", "updates", "reboot", "docker", "k3s", "hadoop")
 LAYERS = {"k3s": ("k3s_server", "k3s_agent"), "hadoop": ("hadoop_master", "hadoop_worker")}
 _ROLES_FOLDER = Path(__file__).resolve().parents[2] / "roles"
 
@@ -34,6 +35,22 @@ def role_entries(role: str, folder: Path = _ROLES_FOLDER) -> dict[str, dict[str,
     """Return the variables of each entry point of a role from its meta/argument_specs.yml."""
     loaded = yaml.safe_load((folder / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
     return {name: entry.get("options") or {} for name, entry in loaded["argument_specs"].items()}
+
+
+def typed(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return variables of the command line as what they say: Ansible takes the true of -e reboot_all=true for a text.
+
+    Roles take such a text for what it says, so that it is none of the mistakes of an inventory's quotes.
+    """
+    return {name: _read(value) if isinstance(value, str) else value for name, value in extra.items()}
+
+
+def _read(text: str) -> object:
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return found if isinstance(found, bool | int | float) else text
 
 
 def sentences(problems: Iterable[Problem], inventory: Inventory, files: InventoryFiles) -> list[str]:
@@ -78,7 +95,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         hostvars = variables["hostvars"]
         groups = {str(name): [str(host) for host in hosts] for name, hosts in variables["groups"].items()}
         # Raw: templating every variable of every node would cost seconds and might fail on what is not wrong.
-        inventory = Inventory(groups, {node: hostvars.raw_get(node) for node in groups.get("nodes", [])})
+        extra = typed(load_extra_vars(self._loader))
+        inventory = Inventory(groups, {node: {**hostvars.raw_get(node), **extra} for node in groups.get("nodes", [])})
         files = InventoryFiles([str(source) for source in variables.get("ansible_inventory_sources") or []])
         entries = {
             role: role_entries(role)
@@ -94,7 +112,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         problems = [
             *all_problems(inventory, roles, self._decided(arguments["layers"])),
             *setting_problems(inventory, roles),
-            *fetch_problems(inventory, fetched, hostvars.raw_get("localhost")),
+            *fetch_problems(inventory, fetched, {**hostvars.raw_get("localhost"), **extra}),
             *_mode_problems(files),
         ]
         found = sentences(problems, inventory, files)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,13 @@ if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 _QUERY = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n"]
-_LISTS_BUSY = "Could not get lock /var/lib/apt/lists"
+# DPkg::Lock::Timeout covers dpkg's own locks, not those on the lists and on the archives.
+_LOCKED = re.compile(
+    r"Could not get lock ([^\s,]*[^\s,.])"
+    r"|Unable to (?:acquire|lock) the (?:dpkg frontend lock|administration directory) \((\S+)\)"
+)
+_HOLDER = re.compile(r"held by process (\d+)(?: \(([^)]+)\))?")
+_POLL_SECONDS = 2.0
 _INTERRUPTED = "dpkg was interrupted"
 _CLOUD_RUN = "/run/cloud-init"
 _CLOUD_INIT = "/usr/bin/cloud-init"
@@ -33,6 +40,20 @@ def parse_candidates(output: str) -> set[str]:
         elif line.strip().startswith("Candidate:") and not line.strip().endswith("(none)"):
             known.add(name)
     return known
+
+
+class LockedError(ValueError):
+    """Another program holds a lock of apt's; the message says which program and which lock."""
+
+
+def busy(said: str) -> str:
+    """Return who holds which lock, from what apt-get said; empty if no lock is what it failed of."""
+    failed = _LOCKED.search("\n".join(line for line in said.splitlines() if line.startswith("E:")))
+    if not failed:
+        return ""
+    holder = _HOLDER.search(said)
+    who = "another program" if not holder else f"process {holder[1]}" + (f" ({holder[2]})" if holder[2] else "")
+    return f"{who} holds {failed[1] or failed[2]}"
 
 
 class Apt:
@@ -79,18 +100,18 @@ class Apt:
         fresh = False
         if any(name not in optional for name in names if name not in self._known(names)):
             # A stock card has no package lists at all.
-            self._update()
+            self._get("update")
             fresh = True
         wanted = [name for name in names if name not in optional or name in self._known(names)]
         if not wanted:
             return []
         try:
             self._get("install", "--no-install-recommends", *wanted)
-        except ValueError:
-            if fresh:
+        except ValueError as error:
+            if fresh or isinstance(error, LockedError):
                 raise
             # Old lists name versions that the mirror has replaced since.
-            self._update()
+            self._get("update")
             self._get("install", "--no-install-recommends", *wanted)
         return wanted
 
@@ -102,11 +123,16 @@ class Apt:
         command = ["apt-get", "--assume-yes", "--quiet", "--option", f"DPkg::Lock::Timeout={self._timeout}"]
         for option in ("confdef", "confold"):
             command += ["--option", f"Dpkg::Options::=--force-{option}"]
-        said = self._run([*command, *arguments])
+        said = self._run_unlocked([*command, *arguments])
         if _INTERRUPTED in said:
             # The node lost its power, or an earlier run was killed, while dpkg was at work.
             self._run(["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"])
-            said = self._run([*command, *arguments])
+            said = self._run_unlocked([*command, *arguments])
+        if holder := busy(said):
+            raise LockedError(
+                f"{holder} longer than {self._timeout} s, so that apt-get {' '.join(arguments)} cannot run; see what "
+                "it is doing ('systemctl status apt-daily-upgrade' if it is the nightly update) and run again"
+            )
         if said:
             lines = [line for line in said.splitlines() if line.startswith("E:")] or said.splitlines()[-3:]
             raise ValueError(f"apt-get {' '.join(arguments)} failed: {' '.join(lines)}")
@@ -116,20 +142,18 @@ class Apt:
         rc, out, err = self._module.run_command(
             command, environ_update={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
         )
-        return "" if rc == 0 else (err or out).strip() or f"{command[0]} ended with {rc}"
+        if rc == 0:
+            return ""
+        # Whom it waited for, it said only where it told its progress.
+        waited = [line for line in out.splitlines() if _HOLDER.search(line)][-1:] if _LOCKED.search(err) else []
+        return "\n".join([(err or out).strip(), *waited]).strip() or f"{command[0]} ended with {rc}"
 
-    def _update(self) -> None:
-        # DPkg::Lock::Timeout does not cover the lock on the lists.
+    def _run_unlocked(self, command: list[str]) -> str:
+        """Run a command of apt, again and again while another program holds a lock, until the time is over."""
         deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                self._get("update")
-            except ValueError as error:
-                if _LISTS_BUSY not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(2)
-            else:
-                return
+        while busy(said := self._run(command)) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        return said
 
     def _wait_for_first_boot(self) -> None:
         """Let cloud-init finish, whose first boot may itself be installing packages."""

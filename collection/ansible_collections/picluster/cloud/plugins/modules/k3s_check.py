@@ -104,12 +104,11 @@ from ansible_collections.picluster.cloud.plugins.module_utils._k3s_verdict impor
     statuses,
     strays,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils._kubectl import ADMIN, program
 
 ROOT = Path("/")
 READYZ = "https://127.0.0.1:6443/v1-k3s/readyz"
 SERVER_CA = Path("/var/lib/rancher/k3s/server/tls/server-ca.crt")
-BINARY = Path("/usr/local/bin/k3s")
-KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 POLL_SECONDS = 2.0
 # Older trouble is no cause of what is wrong now.
 JOURNAL_SINCE = "-15min"
@@ -184,11 +183,8 @@ class Server:
     @staticmethod
     def kubectl(*arguments: str, given: str = "") -> str:
         """Run kubectl; returns its output, empty on failure."""
-        # The link, unless somebody's own kubectl is in its place; and never root's own idea of a cluster.
-        link = BINARY.with_name("kubectl")
-        ours = link.is_symlink() and link.resolve() == BINARY.resolve()
-        program = (str(link),) if ours else (str(BINARY), "kubectl")
-        return _run(*program, f"--kubeconfig={KUBECONFIG}", "--request-timeout=10s", *arguments, given=given)
+        # Never root's own idea of a cluster.
+        return _run(*program(), f"--kubeconfig={ADMIN}", "--request-timeout=10s", *arguments, given=given)
 
     def get(self, *arguments: str) -> dict[str, Any]:
         """Return a listing, empty if there is none."""

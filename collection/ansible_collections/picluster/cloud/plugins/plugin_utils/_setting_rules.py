@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s, _raspberry
+from ansible_collections.picluster.cloud.plugins.module_utils import (
+    _firewall,
+    _hadoop_config,
+    _k3s,
+    _raspberry,
+    _reboot,
+    _updates,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils._operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils._rollback import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils._sshd import exempt_sources, merged_policy
@@ -100,6 +107,12 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     "firewall_confirm_within": check_window,
     "firewall_container_interfaces": lambda value: _firewall.check_containers(_known(value), ""),
     **{f"raspberry_{name}": _judge_bounds(name) for name in _raspberry.BOUNDS},
+    "updates_origins": lambda value: _updates.parse_origins(_known(value)),
+    "updates_blacklist": lambda value: _updates.parse_blacklist(_known(value)),
+    "updates_lock_timeout": _updates.check_lock_timeout,
+    "reboot_batch": _reboot.check_batch,
+    "reboot_timeout": _reboot.check_wait,
+    "reboot_health_within": _reboot.check_wait,
     "ssh_exempt": _judge_exempt,
     "ssh_operators": _judge_operators,
     "ssh_confirm_within": check_window,

@@ -1,0 +1,113 @@
+"""Which nodes need a restart, and whether a node is well."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ansible_collections.picluster.cloud.plugins.module_utils import _reboot
+from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_probe import State
+from ansible_collections.picluster.cloud.plugins.module_utils._reboot import newer_kernel, parse_release
+from ansible_collections.picluster.cloud.plugins.modules.hadoop_health import problems
+from ansible_collections.picluster.cloud.plugins.modules.reboot_needed import ask
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("release", "flavour"),
+    [
+        ("6.12.34+rpt-rpi-v8", "-rpi-v8"),
+        ("6.12.34+rpt-rpi-2712", "-rpi-2712"),
+        ("6.12.43+deb13-amd64", "-amd64"),
+        ("6.12.43+deb13-cloud-amd64", "-cloud-amd64"),
+        ("6.1.0-38-amd64", "-amd64"),
+        ("6.8.0-1010-raspi", "-raspi"),
+        ("6.1.21-v8+", "-v8+"),
+        ("6.1.21+", "+"),
+        ("5.10.0-0.deb10.16-amd64", "-amd64"),
+    ],
+)
+def test_a_kernels_flavour_is_told_from_its_version(release: str, flavour: str) -> None:
+    assert parse_release(release)[1] == flavour
+
+
+@pytest.mark.parametrize(
+    ("running", "installed", "newer"),
+    [
+        ("6.12.34+rpt-rpi-v8", ["6.12.34+rpt-rpi-v8", "6.12.47+rpt-rpi-v8"], "6.12.47+rpt-rpi-v8"),
+        ("6.1.0-9-amd64", ["6.1.0-38-amd64", "6.1.0-9-amd64"], "6.1.0-38-amd64"),
+        ("6.1.21-v8+", ["6.6.20-v8+"], "6.6.20-v8+"),
+        # A Pi's image has kernels for other boards beside the one that runs.
+        ("6.12.34+rpt-rpi-v8", ["6.12.34+rpt-rpi-v8", "6.12.47+rpt-rpi-2712"], ""),
+        ("6.1.21+", ["6.1.21+", "6.1.21-v7+", "6.6.1-v7l+"], ""),
+        # The user's choice, or one that is not removed yet.
+        ("6.12.47+rpt-rpi-v8", ["6.12.34+rpt-rpi-v8"], ""),
+        ("6.18.44-fc-v669", [], ""),
+        ("custom", ["custom"], ""),
+    ],
+)
+def test_a_newer_kernel_of_the_running_ones_flavour_asks_for_a_restart(
+    running: str, installed: list[str], newer: str
+) -> None:
+    assert newer_kernel(running, installed) == newer
+
+
+def test_a_node_without_a_reason_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "lib/modules/6.1.0-9-amd64").mkdir(parents=True)
+    (tmp_path / "lib/modules/6.1.0-9-amd64/modules.dep").touch()
+    # dpkg has not finished this one.
+    (tmp_path / "lib/modules/6.1.0-38-amd64").mkdir()
+    assert ask(tmp_path, "6.1.0-9-amd64") == []
+
+
+def test_the_reasons_are_named(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/reboot-required").touch()
+    assert ask(tmp_path, "6.1.0-9-amd64") == ["/run/reboot-required"]
+    (tmp_path / "run/reboot-required.pkgs").write_text("linux-image\nraspberry\nlinux-image\n", encoding="utf-8")
+    (tmp_path / "lib/modules/6.1.0-38-amd64").mkdir(parents=True)
+    (tmp_path / "lib/modules/6.1.0-38-amd64/modules.dep").touch()
+    assert ask(tmp_path, "6.1.0-9-amd64") == [
+        "/run/reboot-required by linux-image, raspberry",
+        "kernel 6.1.0-38-amd64 is installed, 6.1.0-9-amd64 runs",
+    ]
+
+
+def test_settings_that_would_restart_nobody_or_wait_for_nobody_are_refused() -> None:
+    with pytest.raises(ValueError, match="batch is 0"):
+        _reboot.check_batch(0)
+    with pytest.raises(ValueError, match="9 is no time"):
+        _reboot.check_wait(9)
+
+
+DAEMONS = ["namenode", "datanode", "nodemanager", "historyserver"]
+
+
+def cluster() -> State:
+    return State(there={"hdfs": {"red1": "", "red2": ""}, "yarn": {"red1": ""}})
+
+
+def test_daemons_that_run_and_take_part_are_well() -> None:
+    assert problems("red1", DAEMONS, dict.fromkeys(DAEMONS, "active"), cluster()) == []
+
+
+def test_each_daemon_that_is_ill_is_named_once() -> None:
+    state = cluster()
+    state.absent["yarn"]["red2"] = "the ResourceManager calls it LOST"
+    units = {"datanode": "active", "nodemanager": "active", "historyserver": "failed"}
+    assert problems("red2", ["datanode", "nodemanager", "historyserver"], units, state) == [
+        "the ResourceManager calls it LOST",
+        "its historyserver is failed",
+    ]
+    assert problems("red3", ["datanode"], {"datanode": "active"}, state) == ["its datanode has not registered"]
+    assert problems("red3", ["datanode"], {}, state) == ["its datanode is unknown to systemd"]
+
+
+def test_a_layer_that_does_not_work_is_said_once_for_all_its_daemons() -> None:
+    state = cluster()
+    state.why["hdfs"] = "the NameNode is in safe mode"
+    units = dict.fromkeys(DAEMONS, "active")
+    assert problems("red1", DAEMONS, units, state) == ["the NameNode is in safe mode"]
