@@ -104,6 +104,7 @@ k3s_config: {disable: [traefik], token-ttl: "{{ x }}"}
 hadoop_memory: {am: 9999, nodemanager: "{{ x }}"}
 hadoop_properties: {core-site: "{{ x }}", hdfs-site: {dfs.namenode.handler.count: 20}}
 ssh_settings: {MaxAuthTries: 3, Banner: "{{ x }}", IgnoreRhosts: }
+network_parking: 192.168.63.240-192.168.63.250
 """
     folder = inventory(tmp_path / "red", {"append": {"group_vars/all/cluster.yml": settings}})
     assert "failed" not in run(folder, tmp_path)
@@ -119,6 +120,11 @@ def test_what_the_boards_told_passes_and_so_do_nodes_behind_one_address(tmp_path
     text = (folder / "10-nodes.yml").read_text(encoding="utf-8")
     (folder / "10-nodes.yml").write_text(text.replace("192.168.63.11}", f"192.168.63.11, {gateway}2201}}"))
     assert "failed" not in run(folder, tmp_path)
+
+
+def test_a_node_may_still_be_where_another_is_to_be(tmp_path: Path) -> None:
+    replaced = {"10-nodes.yml": ["192.168.63.12}", "192.168.63.12, ansible_host: 192.168.63.11}"]}
+    assert "failed" not in run(inventory(tmp_path / "red", {"replace": replaced}), tmp_path)
 
 
 def test_the_secret_is_never_shown(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._sshd import exemp
 from ansible_collections.picluster.cloud.plugins.modules.hadoop_node import DEFAULT_MEMORY, read_settings
 from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec, is_decided_later, value_problems
+from ansible_collections.picluster.cloud.plugins.plugin_utils._vacate import parse_parking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -91,6 +92,7 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     "firewall_management": lambda value: _firewall.parse_networks(_known(value), "management"),
     "firewall_confirm_within": check_window,
     "firewall_container_interfaces": lambda value: _firewall.check_containers(_known(value), ""),
+    "network_parking": lambda value: value and parse_parking(value),
     "ssh_exempt": _judge_exempt,
     "ssh_operators": _judge_operators,
     "ssh_confirm_within": check_window,
