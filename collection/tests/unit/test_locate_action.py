@@ -13,7 +13,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
-from ansible_collections.picluster.cloud.plugins.action.locate import ActionModule
+from ansible_collections.picluster.cloud.plugins.action import locate
 from ansible_collections.picluster.cloud.plugins.plugin_utils import _known_hosts
 from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
 
@@ -59,6 +59,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whose masters were closed, and at which address."""
+    done: list[str] = []
+
+    def note(_loader: Any, _context: Any, variables: Any, addresses: tuple[str, ...]) -> None:
+        done.extend(f"{variables['inventory_hostname']} {address}" for address in addresses)
+
+    monkeypatch.setattr(locate, "close_masters", note)
+    return done
+
+
 def write(folder: Path, *addresses: str) -> None:
     (folder / "10-nodes.yml").write_text(NODES.format(*addresses))
 
@@ -80,7 +92,7 @@ def run(folder: Path, *, check: bool = False, **extra: Any) -> dict[str, Any]:
     hostvars = HostVars(manager, VariableManager(loader, manager), loader)
     nodes = {name: hostvars.raw_get(name)["node_address"] for name in manager.get_groups_dict()["nodes"]}
     task = MagicMock(args={"nodes": nodes}, async_val=0, check_mode=check)
-    action = ActionModule(task, MagicMock(), MagicMock(check_mode=check), loader, MagicMock(), MagicMock())
+    action = locate.ActionModule(task, MagicMock(), MagicMock(check_mode=check), loader, MagicMock(), MagicMock())
     result: dict[str, Any] = action.run(task_vars={"hostvars": hostvars, **extra})
     assert result["changed"] is False
     return result
@@ -100,7 +112,7 @@ def test_a_node_whose_address_was_changed_is_found_where_it_was(folder: Path, ne
     write(folder, "10.0.0.21", "10.0.0.12")
     network.answers = {"10.0.0.11": KEYS["red1"], "10.0.0.12": KEYS["red2"]}
     result = run(folder)
-    assert {name: way["ansible_host"] for name, way in result["hosts"].items()} == {"red1": "10.0.0.11"}
+    assert result["hosts"] == {"red1": "10.0.0.11"}
     assert result["vacate"] == {}
     # Both, the newest first: a run that is killed on the way must be able to find it at either.
     assert known(folder)["red1"] == ["10.0.0.11", "10.0.0.21"]
@@ -108,12 +120,15 @@ def test_a_node_whose_address_was_changed_is_found_where_it_was(folder: Path, ne
     assert command == ["ssh-keyscan", "-T", "5", "-p", "22", "-t", "ed25519", "-f", "-", "10.0.0.11", "10.0.0.21"]
 
 
-def test_connections_that_an_earlier_run_kept_open_are_not_used(folder: Path, network: Network) -> None:
-    seen(folder, red1=["10.0.0.19"])
+def test_connections_that_an_earlier_run_kept_open_are_closed_where_there_is_a_doubt(
+    folder: Path, network: Network, closed: list[str]
+) -> None:
+    run(folder)
+    assert closed == []
+    write(folder, "10.0.0.21", "10.0.0.12")
     network.answers = {"10.0.0.11": KEYS["red1"]}
-    paths = {run(folder)["hosts"]["red1"]["ansible_control_path"] for _ in range(2)}
-    assert len(paths) == 2
-    assert all(path.endswith("%%C") for path in paths)
+    run(folder)
+    assert closed == ["red1 10.0.0.21", "red1 10.0.0.11"]
 
 
 def test_a_swap_parks_both_and_knows_it_before(folder: Path, network: Network) -> None:
@@ -138,10 +153,7 @@ def test_a_run_that_was_killed_in_a_swap_is_gone_on_with(folder: Path, network: 
     seen(folder, red1=["10.0.0.11", "10.0.0.254", "10.0.0.12"], red2=["10.0.0.12", "10.0.0.253", "10.0.0.11"])
     network.answers = {"10.0.0.254": KEYS["red1"], "10.0.0.12": KEYS["red2"]}
     result = run(folder)
-    assert {name: way["ansible_host"] for name, way in result["hosts"].items()} == {
-        "red1": "10.0.0.254",
-        "red2": "10.0.0.12",
-    }
+    assert result["hosts"] == {"red1": "10.0.0.254", "red2": "10.0.0.12"}
     assert {name: (move["address"], move["parked"]) for name, move in result["vacate"].items()} == {
         "red2": ("10.0.0.11", False)
     }
@@ -157,7 +169,7 @@ def test_a_parking_place_that_was_in_use_is_not_tried_again(folder: Path, networ
 def test_check_mode_finds_and_keeps_nothing(folder: Path, network: Network) -> None:
     seen(folder, red1=["10.0.0.19"])
     network.answers = {"10.0.0.19": KEYS["red1"]}
-    assert run(folder, check=True)["hosts"]["red1"]["ansible_host"] == "10.0.0.19"
+    assert run(folder, check=True)["hosts"]["red1"] == "10.0.0.19"
     assert known(folder) == {"red1": ["10.0.0.19"]}
 
 
@@ -173,7 +185,7 @@ def test_the_address_of_a_silent_node_is_refused_to_others(folder: Path, network
     network.answers = {"10.0.0.11": KEYS["red1"]}
     with pytest.raises(AnsibleActionFail, match=r"red2 does not answer and was last at 10.0.0.12"):
         run(folder)
-    assert run(folder, ansible_limit="localhost,red1")["hosts"]["red1"]["ansible_host"] == "10.0.0.11"
+    assert run(folder, ansible_limit="localhost,red1")["hosts"]["red1"] == "10.0.0.11"
 
 
 def test_no_place_to_park_is_refused_before_any_node_is_touched(folder: Path, network: Network) -> None:
@@ -205,8 +217,19 @@ def test_who_is_reached_in_a_way_of_the_users_own_is_left_to_it(folder: Path, ne
 def test_where_discovery_found_a_node_is_asked_too(folder: Path, network: Network) -> None:
     write(folder, "10.0.0.11, ansible_host: 10.0.0.77, ansible_port: 2222", "10.0.0.12")
     network.answers = {"10.0.0.77": KEYS["red1"]}
-    assert run(folder)["hosts"]["red1"]["ansible_host"] == "10.0.0.77"
+    assert run(folder)["hosts"]["red1"] == "10.0.0.77"
     assert network.asked[0][4] == "2222"
+
+
+def test_an_own_address_that_is_out_of_date_is_told(
+    folder: Path, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(locate.Display, "warning", lambda _self, text: told.append(text))
+    write(folder, "10.0.0.11, ansible_host: 10.0.0.77", "10.0.0.12")
+    network.answers = {"10.0.0.11": KEYS["red1"]}
+    assert run(folder)["hosts"]["red1"] == "10.0.0.11"
+    assert told == ["red1 is at its node_address now: take its ansible_host 10.0.0.77 out"]
 
 
 def test_a_record_that_cannot_be_written_stops_only_moves(
@@ -219,7 +242,7 @@ def test_a_record_that_cannot_be_written_stops_only_moves(
     monkeypatch.setattr("ansible_collections.picluster.cloud.plugins.plugin_utils._seen.write_atomically", refuse)
     write(folder, "10.0.0.21", "10.0.0.12")
     network.answers = {"10.0.0.11": KEYS["red1"], "10.0.0.12": KEYS["red2"]}
-    assert run(folder)["hosts"]["red1"]["ansible_host"] == "10.0.0.11"
+    assert run(folder)["hosts"]["red1"] == "10.0.0.11"
     write(folder, "10.0.0.12", "10.0.0.11")
     with pytest.raises(
         AnsibleActionFail, match=r"cannot be kept in .*seen.json: Permission denied; without it no node"

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils._locate import (
     places,
     taken_problems,
 )
+from ansible_collections.picluster.cloud.plugins.plugin_utils._masters import close_masters
 from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
 from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import is_decided_later
 from ansible_collections.picluster.cloud.plugins.plugin_utils._vacate import Move, Net, ParkingError, first_moves
@@ -57,8 +57,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             answers = _ask(doubtful, arguments["timeout"])
             found = find(doubtful, answers)
             for node in doubtful:
+                close_masters(
+                    self._shared_loader_obj.connection_loader,
+                    self._play_context,
+                    variables["hostvars"][node.name],
+                    node.candidates,
+                )
                 if node.name not in found:
-                    self._display_warning(missing_sentence(node, answers))
+                    self._warn(missing_sentence(node, answers))
+                elif node.own and found[node.name] == node.wanted:
+                    self._warn(f"{node.name} is at its node_address now: take its ansible_host {node.own} out")
             self._refuse_taken(book.nodes, found, doubtful, limited=bool(variables.get("ansible_limit")))
         try:
             moves = first_moves(
@@ -74,11 +82,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         return {
             **result,
             "changed": False,
-            "hosts": {name: _way(address) for name, address in found.items()},
+            "hosts": found,
             "vacate": {name: _as_variables(move) for name, move in moves.items()},
         }
 
-    def _display_warning(self, text: str) -> None:
+    def _warn(self, text: str) -> None:
         Display().warning(text)
 
     def _refuse_taken(
@@ -89,7 +97,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             raise AnsibleActionFail("\n".join(["No node was touched.", *problems]))
         # Whether the two are within --limit is not known here.
         for problem in problems:
-            self._display_warning(problem)
+            self._warn(problem)
 
     def _remember(self, book: _Book, found: Mapping[str, str], moves: Mapping[str, Move]) -> None:
         """Write down where a next run must ask, before any node goes there."""
@@ -106,7 +114,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
                 text = f"what is known of the nodes cannot be kept in {Seen(folder).path}: {error.strerror}"
                 if moves:
                     raise AnsibleActionFail(f"{text}; without it no node is moved out of another's way") from error
-                self._display_warning(f"{text}; a node whose address changes may not be found again")
+                self._warn(f"{text}; a node whose address changes may not be found again")
 
 
 class _Book:
@@ -176,15 +184,6 @@ def _ask(nodes: Sequence[Node], seconds: int) -> dict[_known_hosts.Place, frozen
         return _known_hosts.scan(places(nodes), types, seconds)
     except OSError as error:
         raise AnsibleActionFail(f"ssh-keyscan, which finds the nodes, cannot be run: {error.strerror}") from error
-
-
-def _way(address: str) -> dict[str, str]:
-    """Return how to connect to a node that was found.
-
-    The path is new with every run: a connection that an earlier run kept open (ControlPersist) may lead to whoever had
-    the address then.
-    """
-    return {"ansible_host": address, "ansible_control_path": f"%(directory)s/{secrets.token_hex(4)}-%%C"}
 
 
 def _as_variables(move: Move) -> dict[str, Any]:

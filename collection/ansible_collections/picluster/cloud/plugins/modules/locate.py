@@ -16,6 +16,7 @@ description:
     two nodes that are to swap their addresses are not mistaken for each other. Of a node without a known key the
     first address that answers is taken.
   - Tells as well which nodes hold an address that another node is to get, and where they can go meanwhile.
+  - Closes the connections that ssh kept open to all these addresses, as they may lead to whoever had them before.
   - Keeps in C(seen.json) beside the inventory where each node may be, before it goes there.
   - Nodes whose C(ansible_host) is a name, and those behind a jump host, are left to ssh.
 version_added: 0.1.0
@@ -56,8 +57,7 @@ EXAMPLES = r"""
 
 - name: Go on where they are
   ansible.builtin.set_fact:
-    ansible_host: "{{ item.value.ansible_host }}"
-    ansible_control_path: "{{ item.value.ansible_control_path }}"
+    ansible_host: "{{ item.value }}"
   delegate_to: "{{ item.key }}"
   delegate_facts: true
   loop: "{{ located.hosts | dict2items }}"
@@ -65,13 +65,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 hosts:
-  description: By node that was in doubt and was found, how to connect to it in this run.
+  description: By node that was in doubt and was found, the address that it has.
   returned: success
   type: dict
-  sample:
-    red1:
-      ansible_host: 192.168.63.40
-      ansible_control_path: '%(directory)s/1f0c22aa-%%C'
+  sample: {red1: 192.168.63.40}
 vacate:
   description: By node that has to leave its address before another can get it, where it goes first.
   returned: success
