@@ -21,10 +21,11 @@ def close_masters(loader: Any, context: Any, variables: Mapping[str, Any], addre
         variables: the node's, templated when they are asked for.
         addresses: where the node may be.
     """
-    names = [name for name in constants.config.get_plugin_vars("connection", "ssh") if name in variables]
-    options = {name: variables[name] for name in names}
     for address in addresses:
         connection = loader.get("ssh", context, new_stdin=None)
+        # Known only once the plugin is loaded.
+        names = constants.config.get_plugin_vars("connection", "ssh")
+        options = {name: variables[name] for name in names if name in variables}
         connection.set_options(var_options=options, direct={"host": address})
         # Asks the master by its socket, not the node; nothing happens where there is none.
         connection.reset()
