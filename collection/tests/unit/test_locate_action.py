@@ -166,6 +166,45 @@ def test_a_parking_place_that_was_in_use_is_not_tried_again(folder: Path, networ
     assert [move["address"] for move in run(folder)["vacate"].values()] == ["10.0.0.252", "10.0.0.251"]
 
 
+def test_a_move_that_a_killed_run_left_is_waited_for(
+    folder: Path, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen(folder, red1=["10.0.0.19", "10.0.0.11"])
+    network.answers = {"10.0.0.19": KEYS["red1"], "10.0.0.11": KEYS["red1"]}
+    waited: list[float] = []
+
+    def go_back(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            del network.answers["10.0.0.11"]
+
+    monkeypatch.setattr(locate.time, "sleep", go_back)
+    assert run(folder)["hosts"] == {"red1": "10.0.0.19"}
+    assert len(waited) == 3
+
+
+def test_a_node_that_keeps_two_addresses_is_waited_for_no_longer_than_a_move_may_take(
+    folder: Path, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, "10.0.0.11, network_confirm_within: 100", "10.0.0.12")
+    seen(folder, red1=["10.0.0.19", "10.0.0.11"])
+    network.answers = {"10.0.0.19": KEYS["red1"], "10.0.0.11": KEYS["red1"]}
+    now = [0.0]
+    monkeypatch.setattr(locate.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(locate.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    assert run(folder)["hosts"] == {"red1": "10.0.0.11"}
+    assert 100 < now[0] < 130
+
+
+def test_an_address_of_the_inventorys_own_is_no_move(
+    folder: Path, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, "10.0.0.11, ansible_host: 10.0.0.77", "10.0.0.12")
+    network.answers = {"10.0.0.77": KEYS["red1"], "10.0.0.11": KEYS["red1"]}
+    monkeypatch.setattr(locate.time, "sleep", lambda _: pytest.fail("nothing to wait for"))
+    assert run(folder)["hosts"] == {"red1": "10.0.0.11"}
+
+
 def test_check_mode_finds_and_keeps_nothing(folder: Path, network: Network) -> None:
     seen(folder, red1=["10.0.0.19"])
     network.answers = {"10.0.0.19": KEYS["red1"]}

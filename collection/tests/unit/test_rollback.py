@@ -114,6 +114,31 @@ def test_what_is_confirmed_stays_and_leaves_no_copies(node: Node) -> None:
     assert node.calls[-1] == ["systemctl", "stop", f"picluster-rollback-sshd-{TOKEN[:16]}.timer"]
 
 
+def test_what_was_only_for_the_window_ends_with_the_confirmation(node: Node) -> None:
+    node.arm(at_confirm=[["touch", str(node.root / "ended")]])
+    assert not (node.root / "ended").exists()
+    assert node.rollback.confirm(TOKEN)
+    assert (node.root / "ended").exists()
+    assert node.commands == []
+
+
+def test_a_way_back_does_not_end_what_was_only_for_the_window(node: Node) -> None:
+    node.arm(at_confirm=[["touch", str(node.root / "ended")]])
+    assert node.restore("sshd", TOKEN).returncode == 0
+    assert not (node.root / "ended").exists()
+    node.assert_old()
+
+
+def test_a_node_killed_at_the_end_of_the_window_still_goes_back(node: Node) -> None:
+    node.arm(at_confirm=[["killed"]])
+    node.change()
+    node.run = lambda _: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        Rollback(node.run, "sshd", node.root).confirm(TOKEN)
+    assert node.restore("sshd", TOKEN).returncode == 0
+    node.assert_old()
+
+
 def test_a_confirmation_asked_for_twice_is_no_error(node: Node) -> None:
     node.arm()
     assert node.rollback.confirm(TOKEN)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,13 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.picluster.cloud.plugins.module_utils._rollback import ARGUMENTS
 from ansible_collections.picluster.cloud.plugins.plugin_utils import _known_hosts
 from ansible_collections.picluster.cloud.plugins.plugin_utils._locate import (
     SSH_PORT,
     Node,
     find,
+    is_between,
     missing_sentence,
     places,
     taken_problems,
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
 _AS_WANTED = re.compile(r"\{\{\s*node_address\s*\}\}")
 # Through another machine only ssh itself could ask.
 _THROUGH = re.compile(r"Proxy(Jump|Command)|(^|\s)-J")
+# Seconds beyond the time that a move has to be confirmed, in which the node is back for certain.
+_BACK = 15
+_PAUSE = 2.0
 _SSH = (None, "ssh", "smart", "ansible.builtin.ssh")
 
 
@@ -55,6 +61,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         found: dict[str, str] = {}
         if doubtful:
             answers = _ask(doubtful, arguments["timeout"])
+            self._wait_for_moves(book, doubtful, answers, arguments["timeout"])
             found = find(doubtful, answers)
             for node in doubtful:
                 close_masters(
@@ -85,6 +92,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             "hosts": found,
             "vacate": {name: _as_variables(move) for name, move in moves.items()},
         }
+
+    def _wait_for_moves(
+        self, book: _Book, doubtful: Sequence[Node], answers: dict[_known_hosts.Place, frozenset[str]], seconds: int
+    ) -> None:
+        """Wait, in a bounded time, for moves of a run that was killed; they would cut what is begun now."""
+        between = [node for node in doubtful if is_between(node, answers)]
+        if not between:
+            return
+        window = max(book.window(node.name) for node in between) + _BACK
+        names = ", ".join(node.name for node in between)
+        Display().display(f"A former run was moving {names}; waiting until that is over, at most {window} s.")
+        end = time.monotonic() + window
+        while between and time.monotonic() < end:
+            time.sleep(_PAUSE)
+            heard = _ask(between, seconds)
+            answers.update({place: heard.get(place, frozenset()) for place in places(between)})
+            between = [node for node in between if is_between(node, answers)]
+        for place in [place for place, keys in answers.items() if not keys]:
+            del answers[place]
 
     def _warn(self, text: str) -> None:
         Display().warning(text)
@@ -144,6 +170,10 @@ class _Book:
             search=tuple(map(str, self._value(name, "node_search") or [])),
             parking=str(self._value(name, "network_parking") or ""),
         )
+
+    def window(self, name: str) -> int:
+        """Return the seconds that a move of this node has to be confirmed."""
+        return int(self._value(name, "network_confirm_within") or ARGUMENTS["confirm_within"]["default"])
 
     def _folder(self, name: str) -> str:
         return str(self._raw[name].get("inventory_dir") or "")

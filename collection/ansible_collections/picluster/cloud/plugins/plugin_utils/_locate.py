@@ -95,6 +95,15 @@ def _asked(node: Node) -> Iterator[Place]:
     return ((address, node.port) for address in node.candidates)
 
 
+def is_between(node: Node, answers: Mapping[Place, frozenset[str]]) -> bool:
+    """Whether a node answers at two of its addresses: a move of an earlier run waits for its confirmation.
+
+    Left alone it is over soon, this way or the other. A second address that the inventory itself names is none.
+    """
+    own = [(address, node.port) for address in dict.fromkeys([node.wanted, *node.seen])]
+    return sum(bool(node.keys & answers.get(place, frozenset())) for place in own) > 1
+
+
 def missing_sentence(node: Node, answers: Mapping[Place, frozenset[str]]) -> str:
     """Say where a node was looked for that is nowhere."""
     others = [address for address, port in _asked(node) if (address, port) in answers]
