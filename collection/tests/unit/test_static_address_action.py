@@ -5,8 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from ansible_collections.picluster.cloud.plugins.action import static_address
 from ansible_collections.picluster.cloud.plugins.action.static_address import ActionModule
 from ansible_collections.picluster.cloud.plugins.plugin_utils._confirmed import ConfirmedAction
@@ -14,6 +12,8 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 ANSWER = {"changed": False, "address": "10.0.0.11", "moved": False}
 
