@@ -30,12 +30,15 @@ class FakeRollback:
         self.log = log
         self.found = found
         self.armed: dict[str, Any] = {}
+        self.stuck = False
 
     def state(self) -> State | None:
         return self.found
 
     def undo(self) -> bool:
         self.log.append("undo")
+        if self.stuck:
+            raise ValueError("the node could not go back to what it was")
         return True
 
     def arm(
@@ -214,6 +217,13 @@ def test_a_card_that_fills_up_after_it_was_armed_is_undone(tmp_path: Path, monke
     with pytest.raises(ValueError, match=r"No space left on device; check the card.*put back as it was"):
         board.node.converge()
     assert board.log == ["arm", "undo"]
+
+
+def test_a_way_back_that_fails_does_not_hide_why_it_was_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(tmp_path, monkeypatch, "error")
+    board.rollback.stuck = True
+    with pytest.raises(ValueError, match="nmcli failed; the node could not go back"):
+        board.node.converge()
 
 
 def test_what_netplan_refuses_is_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

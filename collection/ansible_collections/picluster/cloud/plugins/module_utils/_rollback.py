@@ -58,9 +58,19 @@ LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 status=0
 
+same() { # same SAVED PATH
+    if [ -h "$1" ] || [ -h "$2" ]; then
+        [ -h "$1" ] && [ -h "$2" ] && [ "$(readlink "$1")" = "$(readlink "$2")" ]
+    else
+        cmp -s "$1" "$2" && [ "$(stat -c %a:%u:%g "$1")" = "$(stat -c %a:%u:%g "$2")" ]
+    fi
+}
+
 back() { # back SAVED PATH: by a link, which a full card does not refuse
     temporary=$(dirname "$2")/.$(basename "$2").picluster-back
     mkdir -p "$(dirname "$2")" && rm -f "$temporary" || return 1
+    # Never changed, or back by an earlier try: mv refuses two links of one file.
+    if same "$1" "$2"; then return 0; fi
     ln -P "$1" "$temporary" 2>/dev/null || cp -Pp "$1" "$temporary" || return 1
     mv -fT "$temporary" "$2" && sync "$(dirname "$2")"
 }

@@ -252,8 +252,11 @@ class Node:
             self._wait(self._module.params["timeout"])
             announce(Socket(self._wanted.interface), self._wanted.address.ip)
         except (ValueError, OSError) as error:
-            self._rollback.undo()
             what = card_trouble(error) if isinstance(error, OSError) else str(error)
+            try:
+                self._rollback.undo()
+            except ValueError as second:
+                raise ValueError(f"{what}; {second}") from error
             raise ValueError(f"{what}; everything was put back as it was") from error
         self.moved = former is not None
 
