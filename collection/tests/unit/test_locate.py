@@ -94,16 +94,17 @@ class TestRecord:
 class TestTaken:
     def test_the_address_of_a_silent_node_is_not_given_away(self) -> None:
         pair = [node("red1", "10.0.0.2", "10.0.0.1", key=A), node("red2", "10.0.0.1", "10.0.0.2", key=B)]
-        (problem,) = taken_problems(pair, {"red1": "10.0.0.1"}, pair)
-        assert problem.startswith("red2 does not answer and was last at 10.0.0.2, which is red1's from now on")
+        problems = taken_problems(pair, {"red1": "10.0.0.1"})
+        assert list(problems) == ["red2"]
+        assert problems["red2"].startswith("red2 does not answer and was last at 10.0.0.2, which is red1's from now on")
 
     def test_a_silent_node_in_nobodys_way_is_no_problem(self) -> None:
         pair = [node("red1", "10.0.0.3", "10.0.0.1", key=A), node("red2", "10.0.0.4", "10.0.0.2", key=B)]
-        assert not list(taken_problems(pair, {"red1": "10.0.0.1"}, pair))
+        assert not taken_problems(pair, {"red1": "10.0.0.1"})
 
     def test_who_already_has_it_takes_nothing(self) -> None:
         pair = [node("red1", "10.0.0.2", "10.0.0.1", key=A), node("red2", "10.0.0.5", "10.0.0.2", key=B)]
-        assert not list(taken_problems(pair, {"red1": "10.0.0.2"}, pair))
+        assert not taken_problems(pair, {"red1": "10.0.0.2"})
 
 
 def hashed(name: str) -> str:

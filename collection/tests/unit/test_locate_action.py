@@ -14,10 +14,11 @@ from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
 from ansible_collections.picluster.cloud.plugins.action import locate
-from ansible_collections.picluster.cloud.plugins.plugin_utils import _known_hosts
+from ansible_collections.picluster.cloud.plugins.plugin_utils import _known_hosts, _settled
 from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 KEYS = {"red1": "ssh-ed25519 AAAA", "red2": "ssh-ed25519 BBBB"}
@@ -47,6 +48,19 @@ class Network:
         return "".join(f"{host} {self.answers[host]}\n" for host in text.split() if host in self.answers)
 
 
+class Clock:
+    """A clock that is put forward by whoever sleeps; something may happen at a time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.at: dict[float, Callable[[], None]] = {}
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        for time in [time for time in self.at if time <= self.now]:
+            self.at.pop(time)()
+
+
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     return Network(monkeypatch)
@@ -57,6 +71,14 @@ def folder(tmp_path: Path) -> Path:
     write(tmp_path, "10.0.0.11", "10.0.0.12")
     (tmp_path / "known_hosts").write_text("".join(f"{name} {key}\n" for name, key in KEYS.items()))
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(_settled.time, "monotonic", lambda: made.now)
+    monkeypatch.setattr(_settled.time, "sleep", made.sleep)
+    return made
 
 
 @pytest.fixture(autouse=True)
@@ -166,43 +188,62 @@ def test_a_parking_place_that_was_in_use_is_not_tried_again(folder: Path, networ
     assert [move["address"] for move in run(folder)["vacate"].values()] == ["10.0.0.252", "10.0.0.251"]
 
 
-def test_a_move_that_a_killed_run_left_is_waited_for(
-    folder: Path, network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_first_run_after_a_change_asks_once(folder: Path, network: Network, clock: Clock) -> None:
+    seen(folder, red1=["10.0.0.19"])
+    network.answers = {"10.0.0.19": KEYS["red1"]}
+    assert run(folder)["hosts"] == {"red1": "10.0.0.19"}
+    assert (len(network.asked), clock.now) == (1, 0)
+
+
+def test_a_move_that_a_killed_run_left_is_waited_for(folder: Path, network: Network, clock: Clock) -> None:
     seen(folder, red1=["10.0.0.19", "10.0.0.11"])
     network.answers = {"10.0.0.19": KEYS["red1"], "10.0.0.11": KEYS["red1"]}
-    waited: list[float] = []
-
-    def go_back(seconds: float) -> None:
-        waited.append(seconds)
-        if len(waited) == 3:
-            del network.answers["10.0.0.11"]
-
-    monkeypatch.setattr(locate.time, "sleep", go_back)
+    clock.at[50] = lambda: network.answers.pop("10.0.0.11") and None
     assert run(folder)["hosts"] == {"red1": "10.0.0.19"}
-    assert len(waited) == 3
+    assert 50 <= clock.now < 60
+
+
+def test_a_node_that_is_asked_while_it_moves_is_asked_again(folder: Path, network: Network, clock: Clock) -> None:
+    seen(folder, red1=["10.0.0.19", "10.0.0.11"])
+    network.answers = {"10.0.0.11": KEYS["red1"]}
+
+    def go_back() -> None:
+        network.answers = {"10.0.0.19": KEYS["red1"]}
+
+    clock.at[2] = go_back
+    assert run(folder)["hosts"] == {"red1": "10.0.0.19"}
+
+
+def test_a_silent_node_that_others_wait_for_is_given_its_time(folder: Path, network: Network, clock: Clock) -> None:
+    write(folder, "10.0.0.12", "10.0.0.11")
+    seen(folder, red1=["10.0.0.11", "10.0.0.254"], red2=["10.0.0.12", "10.0.0.253"])
+    network.answers = {"10.0.0.12": KEYS["red2"]}
+    clock.at[30] = lambda: network.answers.update({"10.0.0.11": KEYS["red1"]})
+    assert run(folder)["hosts"] == {"red1": "10.0.0.11", "red2": "10.0.0.12"}
+    assert 30 <= clock.now < 40
+
+
+def test_a_silent_node_that_nobody_waits_for_delays_nobody(folder: Path, network: Network, clock: Clock) -> None:
+    seen(folder, red1=["10.0.0.19", "10.0.0.11"])
+    assert run(folder)["hosts"] == {}
+    assert clock.now == _settled.PAUSE
 
 
 def test_a_node_that_keeps_two_addresses_is_waited_for_no_longer_than_a_move_may_take(
-    folder: Path, network: Network, monkeypatch: pytest.MonkeyPatch
+    folder: Path, network: Network, clock: Clock
 ) -> None:
     write(folder, "10.0.0.11, network_confirm_within: 100", "10.0.0.12")
     seen(folder, red1=["10.0.0.19", "10.0.0.11"])
     network.answers = {"10.0.0.19": KEYS["red1"], "10.0.0.11": KEYS["red1"]}
-    now = [0.0]
-    monkeypatch.setattr(locate.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(locate.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     assert run(folder)["hosts"] == {"red1": "10.0.0.11"}
-    assert 100 < now[0] < 130
+    assert 100 < clock.now < 130
 
 
-def test_an_address_of_the_inventorys_own_is_no_move(
-    folder: Path, network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_address_of_the_inventorys_own_is_no_move(folder: Path, network: Network, clock: Clock) -> None:
     write(folder, "10.0.0.11, ansible_host: 10.0.0.77", "10.0.0.12")
     network.answers = {"10.0.0.77": KEYS["red1"], "10.0.0.11": KEYS["red1"]}
-    monkeypatch.setattr(locate.time, "sleep", lambda _: pytest.fail("nothing to wait for"))
     assert run(folder)["hosts"] == {"red1": "10.0.0.11"}
+    assert clock.now == 0
 
 
 def test_check_mode_finds_and_keeps_nothing(folder: Path, network: Network) -> None:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,18 +19,18 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils._locate import (
     SSH_PORT,
     Node,
     find,
-    is_between,
     missing_sentence,
     places,
     taken_problems,
 )
 from ansible_collections.picluster.cloud.plugins.plugin_utils._masters import close_masters
 from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
+from ansible_collections.picluster.cloud.plugins.plugin_utils._settled import settled_answers
 from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import is_decided_later
 from ansible_collections.picluster.cloud.plugins.plugin_utils._vacate import Move, Net, ParkingError, first_moves
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 # What connection.yml says: no opinion of its own.
 _AS_WANTED = re.compile(r"\{\{\s*node_address\s*\}\}")
@@ -39,7 +38,6 @@ _AS_WANTED = re.compile(r"\{\{\s*node_address\s*\}\}")
 _THROUGH = re.compile(r"Proxy(Jump|Command)|(^|\s)-J")
 # Seconds beyond the time that a move has to be confirmed, in which the node is back for certain.
 _BACK = 15
-_PAUSE = 2.0
 _SSH = (None, "ssh", "smart", "ansible.builtin.ssh")
 
 
@@ -60,8 +58,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         doubtful = [node for node in book.nodes if node.is_doubtful]
         found: dict[str, str] = {}
         if doubtful:
-            answers = _ask(doubtful, arguments["timeout"])
-            self._wait_for_moves(book, doubtful, answers, arguments["timeout"])
+            answers = settled_answers(
+                doubtful,
+                ask=lambda nodes: _ask(nodes, arguments["timeout"]),
+                window=lambda nodes: max(book.window(node.name) for node in nodes) + _BACK,
+                in_the_way=lambda heard: taken_problems(book.nodes, find(doubtful, heard)),
+                say=Display().display,
+            )
             found = find(doubtful, answers)
             for node in doubtful:
                 close_masters(
@@ -74,7 +77,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
                     self._warn(missing_sentence(node, answers))
                 elif node.own and found[node.name] == node.wanted:
                     self._warn(f"{node.name} is at its node_address now: take its ansible_host {node.own} out")
-            self._refuse_taken(book.nodes, found, doubtful, limited=bool(variables.get("ansible_limit")))
+            self._refuse_taken(taken_problems(book.nodes, found), limited=bool(variables.get("ansible_limit")))
         try:
             moves = first_moves(
                 {node.name: node.wanted for node in book.nodes},
@@ -93,36 +96,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             "vacate": {name: _as_variables(move) for name, move in moves.items()},
         }
 
-    def _wait_for_moves(
-        self, book: _Book, doubtful: Sequence[Node], answers: dict[_known_hosts.Place, frozenset[str]], seconds: int
-    ) -> None:
-        """Wait, in a bounded time, for moves of a run that was killed; they would cut what is begun now."""
-        between = [node for node in doubtful if is_between(node, answers)]
-        if not between:
-            return
-        window = max(book.window(node.name) for node in between) + _BACK
-        names = ", ".join(node.name for node in between)
-        Display().display(f"A former run was moving {names}; waiting until that is over, at most {window} s.")
-        end = time.monotonic() + window
-        while between and time.monotonic() < end:
-            time.sleep(_PAUSE)
-            heard = _ask(between, seconds)
-            answers.update({place: heard.get(place, frozenset()) for place in places(between)})
-            between = [node for node in between if is_between(node, answers)]
-        for place in [place for place, keys in answers.items() if not keys]:
-            del answers[place]
-
     def _warn(self, text: str) -> None:
         Display().warning(text)
 
-    def _refuse_taken(
-        self, nodes: Sequence[Node], found: Mapping[str, str], doubtful: Iterable[Node], *, limited: bool
-    ) -> None:
-        problems = list(taken_problems(nodes, found, doubtful))
+    def _refuse_taken(self, problems: Mapping[str, str], *, limited: bool) -> None:
         if problems and not limited:
-            raise AnsibleActionFail("\n".join(["No node was touched.", *problems]))
+            raise AnsibleActionFail("\n".join(["No node was touched.", *problems.values()]))
         # Whether the two are within --limit is not known here.
-        for problem in problems:
+        for problem in problems.values():
             self._warn(problem)
 
     def _remember(self, book: _Book, found: Mapping[str, str], moves: Mapping[str, Move]) -> None:

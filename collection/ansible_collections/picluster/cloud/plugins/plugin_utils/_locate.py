@@ -51,6 +51,11 @@ class Node:
         """Whether it has to be asked for."""
         return len(self.candidates) > 1
 
+    @property
+    def was_moving(self) -> bool:
+        """Whether an earlier run began to move it and did not come to the end."""
+        return len(self.seen) > 1
+
     def recorded(self, *more: str) -> tuple[str, ...]:
         """Return where a next run must ask, if this one ends now: `more` first."""
         return tuple(dict.fromkeys([*more, *self.seen]))[:REMEMBERED]
@@ -95,13 +100,13 @@ def _asked(node: Node) -> Iterator[Place]:
     return ((address, node.port) for address in node.candidates)
 
 
-def is_between(node: Node, answers: Mapping[Place, frozenset[str]]) -> bool:
-    """Whether a node answers at two of its addresses: a move of an earlier run waits for its confirmation.
+def homes(node: Node, answers: Mapping[Place, frozenset[str]]) -> list[str]:
+    """Return where a node answers, by its known key, of all addresses that are its own business.
 
-    Left alone it is over soon, this way or the other. A second address that the inventory itself names is none.
+    More than one while a move waits for its confirmation. A second address that the inventory itself names is none.
     """
-    own = [(address, node.port) for address in dict.fromkeys([node.wanted, *node.seen])]
-    return sum(bool(node.keys & answers.get(place, frozenset())) for place in own) > 1
+    own = dict.fromkeys([node.wanted, *node.seen])
+    return [address for address in own if node.keys & answers.get((address, node.port), frozenset())]
 
 
 def missing_sentence(node: Node, answers: Mapping[Place, frozenset[str]]) -> str:
@@ -113,18 +118,20 @@ def missing_sentence(node: Node, answers: Mapping[Place, frozenset[str]]) -> str
     return text
 
 
-def taken_problems(nodes: Sequence[Node], found: Mapping[str, str], doubtful: Iterable[Node]) -> Iterator[str]:
-    """Yield which node would get the address of one that is silent and has it still, as far as is known.
+def taken_problems(nodes: Sequence[Node], found: Mapping[str, str]) -> dict[str, str]:
+    """Return by silent node that another node would get the address that it has still, as far as is known.
 
     Nobody answers for that address now; with its next start there would be two.
     """
     takers = {node.wanted: node.name for node in nodes if found.get(node.name, node.wanted) != node.wanted}
-    for node in doubtful:
+    problems = {}
+    for node in nodes:
         last = next(iter(node.seen), "")
-        taker = takers.get(last)
-        if node.name not in found and taker and taker != node.name:
-            yield (
+        taker = takers.get(last, node.name)
+        if node.is_doubtful and node.name not in found and taker != node.name:
+            problems[node.name] = (
                 f"{node.name} does not answer and was last at {last}, which is {taker}'s from now on: with "
                 f"{node.name}'s next start two nodes would have it; switch {node.name} on, or take it out of the "
                 "inventory, and run the playbook again"
             )
+    return problems
