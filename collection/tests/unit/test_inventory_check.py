@@ -105,6 +105,7 @@ k3s_config: {disable: [traefik], token-ttl: "{{ x }}"}
 hadoop_memory: {am: 9999, nodemanager: "{{ x }}"}
 hadoop_properties: {core-site: "{{ x }}", hdfs-site: {dfs.namenode.handler.count: 20}}
 ssh_settings: {MaxAuthTries: 3, Banner: "{{ x }}", IgnoreRhosts: }
+network_parking: 192.168.63.240-192.168.63.250
 """
     folder = inventory(tmp_path / "red", {"append": {"group_vars/all/cluster.yml": settings}})
     assert "failed" not in run(folder, tmp_path)
@@ -133,6 +134,11 @@ def test_what_the_command_line_says_is_taken_for_what_it_says(tmp_path: Path, mo
         f'{where}: reboot_all is the text "on fire", wanted is true or false without quotes',
         f'{where}: reboot_batch is the text "two: [", wanted is a whole number without quotes',
     ]
+
+
+def test_a_node_may_still_be_where_another_is_to_be(tmp_path: Path) -> None:
+    replaced = {"10-nodes.yml": ["192.168.63.12}", "192.168.63.12, ansible_host: 192.168.63.11}"]}
+    assert "failed" not in run(inventory(tmp_path / "red", {"replace": replaced}), tmp_path)
 
 
 def test_the_secret_is_never_shown(tmp_path: Path) -> None:

@@ -50,3 +50,19 @@ def test_nodes_that_are_seen_at_the_same_time_are_all_kept(tmp_path: Path) -> No
     for thread in threads:
         thread.join()
     assert len(Seen(tmp_path).nodes()) == 20
+
+
+def test_a_node_that_has_arrived_is_sought_nowhere_else(tmp_path: Path) -> None:
+    seen = Seen(tmp_path)
+    with seen.edit() as nodes:
+        nodes["red1"] = {"addresses": ["10.0.0.1", "10.0.0.2"], "machine_id": "x"}
+    seen.settle("red1", "10.0.0.2")
+    assert seen.nodes() == {"red1": {"addresses": ["10.0.0.2"], "machine_id": "x"}}
+
+
+def test_a_node_that_stays_where_it_is_writes_nothing(tmp_path: Path) -> None:
+    seen = Seen(tmp_path)
+    seen.settle("red1", "10.0.0.1")
+    before = seen.path.stat()
+    seen.settle("red1", "10.0.0.1")
+    assert (seen.path.stat().st_ino, seen.path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)

@@ -3,7 +3,8 @@
 """What the controller last saw of each node, kept beside the inventory.
 
 By it a rerun finds a node whose address in the inventory has been changed since, and tells two nodes apart that say
-they are the same machine. Losing the file loses only that.
+they are the same machine. Losing the file loses only that. `addresses` are all at which a node may be: before it is
+moved its next one is among them, and only when it has proven to be at one the others go.
 """
 
 from __future__ import annotations
@@ -64,3 +65,14 @@ class Seen:
                 write_atomically(self.path, json.dumps(nodes, indent=1, sort_keys=True) + "\n")
         finally:
             os.close(folder)
+
+    def settle(self, name: str, address: str) -> None:
+        """Note that a node has proven to be at an address and will stay there: nobody need ask elsewhere.
+
+        Raises:
+            OSError: the inventory's folder cannot be written.
+        """
+        # In an ordinary run that is known, and two hundred nodes need not wait for each other's lock.
+        if self.nodes().get(name, {}).get("addresses") != [address]:
+            with self.edit() as nodes:
+                nodes.setdefault(name, {})["addresses"] = [address]

@@ -17,12 +17,14 @@ from ansible_collections.picluster.cloud.plugins.module_utils import (
     _reboot,
     _updates,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils._address import check_patience
 from ansible_collections.picluster.cloud.plugins.module_utils._operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils._rollback import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils._sshd import exempt_sources, merged_policy
 from ansible_collections.picluster.cloud.plugins.modules.hadoop_node import DEFAULT_MEMORY, read_settings
 from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec, is_decided_later, value_problems
+from ansible_collections.picluster.cloud.plugins.plugin_utils._vacate import parse_parking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -113,6 +115,9 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     "reboot_batch": _reboot.check_batch,
     "reboot_timeout": _reboot.check_wait,
     "reboot_health_within": _reboot.check_wait,
+    "network_confirm_within": check_window,
+    "network_wait_for_address": check_patience,
+    "network_parking": lambda value: value and parse_parking(value),
     "ssh_exempt": _judge_exempt,
     "ssh_operators": _judge_operators,
     "ssh_confirm_within": check_window,

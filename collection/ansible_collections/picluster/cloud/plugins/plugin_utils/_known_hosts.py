@@ -1,0 +1,101 @@
+# Copyright 2026 picluster contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Whose host key is whose: what known_hosts holds, and what the machines at some addresses show. No login."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    # An address and a port.
+    Place = tuple[str, int]
+
+# Of a node whose key is not known only that it answers counts; every generation of cards has one of these two.
+USUAL_TYPES = ("ssh-ed25519", "ssh-rsa")
+# What ssh-keyscan calls the types of known_hosts.
+_SCAN_TYPES = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}
+# Beyond what ssh-keyscan grants a silent address, for the many that it cannot ask all at once.
+_SLACK = 20
+
+
+def host_keys(text: str, names: Collection[str]) -> dict[str, frozenset[str]]:
+    """Return the keys that a known_hosts file holds for each of these names, as ``type base64``.
+
+    Plain and hashed entries count; markers and patterns are the user's own and say nothing about one node (sshd(8),
+    "SSH_KNOWN_HOSTS FILE FORMAT").
+    """
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) < 3 or words[0].startswith(("#", "@")):  # noqa: PLR2004 - hosts, type, key
+            continue
+        for name in _named(words[0], found):
+            found[name].add(f"{words[1]} {words[2]}")
+    return {name: frozenset(keys) for name, keys in found.items()}
+
+
+def _named(hosts: str, names: Iterable[str]) -> Iterator[str]:
+    if hosts.startswith("|1|"):
+        yield from (name for name in names if _is_hash_of(hosts, name))
+    else:
+        listed = set(hosts.split(","))
+        yield from (name for name in names if name in listed)
+
+
+def _is_hash_of(entry: str, name: str) -> bool:
+    try:
+        _, _, salt, digest = entry.split("|")
+        made = hmac.new(base64.b64decode(salt), name.encode(), hashlib.sha1).digest()
+        return hmac.compare_digest(base64.b64decode(digest), made)
+    except (ValueError, binascii.Error):
+        return False
+
+
+def scan(places: Collection[Place], types: Collection[str], seconds: int) -> dict[Place, frozenset[str]]:
+    """Return the host keys that answer at each place, as ``type base64``; silent places are not in it.
+
+    Args:
+        places: where to ask, all at once.
+        types: of keys, as known_hosts calls them.
+        seconds: how long a place may be silent.
+
+    Raises:
+        OSError: there is no ssh-keyscan.
+    """
+    wanted = ",".join(sorted({_scan_type(kind) for kind in types}))
+    found: dict[Place, set[str]] = {}
+    for port in sorted({port for _address, port in places}):
+        asked = sorted({address for address, its in places if its == port})
+        command = ["ssh-keyscan", "-T", str(seconds), "-p", str(port), "-t", wanted, "-f", "-"]
+        for address, key in parse_scan(_output(command, "\n".join(asked) + "\n", seconds + _SLACK)):
+            found.setdefault((address, port), set()).add(key)
+    return {place: frozenset(keys) for place, keys in found.items()}
+
+
+def _scan_type(kind: str) -> str:
+    return _SCAN_TYPES.get(kind) or ("ecdsa" if kind.startswith("ecdsa-sha2-") else kind)
+
+
+def parse_scan(output: str) -> Iterator[tuple[str, str]]:
+    """Yield address and key of each line of ssh-keyscan, which puts an address with another port in brackets."""
+    for line in output.splitlines():
+        words = line.split()
+        if len(words) >= 3 and not line.startswith("#"):  # noqa: PLR2004 - address, type, key
+            yield words[0].partition("]")[0].lstrip("["), f"{words[1]} {words[2]}"
+
+
+def _output(command: list[str], text: str, seconds: int) -> str:
+    # Its exit code only says that one of many was silent.
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired as error:
+        heard = error.stdout or b""
+        return heard.decode(errors="replace") if isinstance(heard, bytes) else heard
+    return done.stdout
