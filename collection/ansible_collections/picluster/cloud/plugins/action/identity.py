@@ -79,9 +79,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
         return self._host_keys(KnownHosts(Path(folder)), node, peers, result, variables)
 
     def _ask(self, module: str, variables: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = self._execute_module(
-            module_name=module, module_args=arguments, task_vars=variables
-        )
+        answer: dict[str, Any] = self._execute_module(module_name=module, module_args=arguments, task_vars=variables)
         return answer
 
     def _claim(self, folder: Path, node: str, peers: list[str], result: dict[str, Any]) -> str:

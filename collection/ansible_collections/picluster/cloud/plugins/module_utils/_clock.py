@@ -22,20 +22,20 @@ _UNITS = (("years", 365.25 * 86400), ("days", 86400.0), ("hours", 3600.0), ("min
 
 
 def spoken(off: float) -> str:
-    """Return in words how far a clock is off, such as `2 years behind`.
+    """Return in words how far a clock is off, such as `2 years behind the controller's`.
 
     Args:
         off: in seconds; negative if the clock is behind.
     """
     size = abs(off)
     name, unit = next(((name, unit) for name, unit in _UNITS if size >= 2 * unit), ("seconds", 1.0))
-    return f"{round(size / unit)} {name} {'behind' if off < 0 else 'ahead'}"
+    return f"{round(size / unit)} {name} {'behind' if off < 0 else 'ahead of'} the controller's"
 
 
 def in_container(module: AnsibleModule) -> bool:
     """Whether this node is a container, which has its host's clock."""
     rc, _out, _err = module.run_command(["systemd-detect-virt", "--container", "--quiet"])
-    return rc == 0
+    return bool(rc == 0)
 
 
 class Clock:
@@ -70,13 +70,13 @@ class Clock:
         self.off = round(off)
         if in_container(self._module):
             raise ValueError(
-                f"the clock of this node is {spoken(off)} that of the controller, and as a container it has the clock "
-                "of its host: set the host's right"
+                f"the clock of this node is {spoken(off)}, and as a container it has the clock of its host: set the "
+                "host's right"
             )
         if self._synchronized():
             self._module.warn(
-                f"this node's clock is kept by time servers and {spoken(off)} that of the controller, which was not "
-                "believed: look at the controller's clock"
+                f"this node's clock is kept by time servers and {spoken(off)}, which was not believed: look at the "
+                "controller's clock"
             )
             return
         self._note(off, right)
@@ -97,10 +97,10 @@ class Clock:
             time.clock_settime(time.CLOCK_REALTIME, controller + time.monotonic() - self._start)
         except PermissionError as error:
             raise ValueError(
-                f"the clock of this node is {spoken(off)} that of the controller and must not be set here (no "
-                "CAP_SYS_TIME): set it right from outside"
+                f"the clock of this node is {spoken(off)} and must not be set here (no CAP_SYS_TIME): set it right "
+                "from outside"
             ) from error
-        self._module.warn(f"this node's clock was {spoken(off)} and has been set by that of the controller")
+        self._module.warn(f"this node's clock was {spoken(off)} and has been set by it")
         if Path(SAVED).exists():
             # From the future, it would bring the wrong time back at the next start of the node.
             os.utime(SAVED)

@@ -70,10 +70,14 @@ class HostKeys:
         """
         keys = sorted(self._folder.glob(KEYS))
         copied = set(foreign) & {self._public(key) for key in keys}
-        for key in keys:
-            # Whoever copied one has copied all of them.
-            if copied and not self._aside(key).exists():
-                self._make(key)
+        # Whoever copied one has copied all of them, but for kinds that nobody makes any more.
+        kinds = [key for key in keys if recipe(key.name, self._public(key))] if copied else []
+        made = [key for key in kinds if self._aside(key).exists()]
+        # Made and put in force in the same order: where the first is in force already, all have been made.
+        if not made or made[0] == kinds[0]:
+            for key in kinds:
+                if key not in made:
+                    self._make(key)
         return [known for key in keys if (known := self._coming(key))]
 
     def _aside(self, key: Path) -> Path:
@@ -88,16 +92,13 @@ class HostKeys:
         return self._public(self._aside(key)) or self._public(key)
 
     def _make(self, key: Path) -> None:
-        options = recipe(key.name, self._public(key))
-        if options is None:
-            return
         headers = {"before_header": str(key), "after_header": str(key)}
         self._files.diff.append({**headers, "before": f"{self._public(key)}\n", "after": "a new one\n"})
         if self._module.check_mode:
             return
         half = key.with_name(key.name + HALF)
         half.unlink(missing_ok=True)
-        self._run("ssh-keygen", "-q", "-N", "", "-C", "", "-f", str(half), *options)
+        self._run("ssh-keygen", "-q", "-N", "", "-C", "", "-f", str(half), *(recipe(key.name, self._public(key)) or []))
         Path(f"{half}.pub").replace(f"{self._aside(key)}.pub")
         half.replace(self._aside(key))
 
@@ -112,9 +113,9 @@ class HostKeys:
         """
         for aside in sorted(self._folder.glob(KEYS + NEXT)):
             key = aside.with_name(aside.name.removesuffix(NEXT))
-            public = Path(f"{aside}.pub")
-            if public.exists():
-                public.replace(f"{key}.pub")
+            beside = Path(f"{aside}.pub")
+            if beside.exists():
+                beside.replace(f"{key}.pub")
             aside.replace(key)
         wanted = {public for key in self._folder.glob(KEYS) if (public := self._public(key))}
         if self._shown(connection) <= wanted:

@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""The machine-id of a node, which must be its own: systemd makes MAC addresses of it, DHCP and Kubernetes tell by it."""
+"""The machine-id of a node, which must be its own: systemd makes MAC addresses of it."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class Region:
         """
         wanted = f"{ZONES}/{zone}"
         # Without a change nothing is asked of the card but the link.
-        before = os.readlink(LOCALTIME) if Path(LOCALTIME).is_symlink() else ""
+        before = str(Path(LOCALTIME).readlink()) if Path(LOCALTIME).is_symlink() else ""
         if os.path.normpath(Path("/etc") / before) != wanted:
             self._have_zone(zone)
             self._link(before, wanted)

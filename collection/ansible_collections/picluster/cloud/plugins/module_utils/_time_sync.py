@@ -34,7 +34,8 @@ def check_servers(servers: Sequence[str]) -> None:
     for server in servers:
         if not _is_server(str(server)):
             raise ValueError(
-                f"ntp_servers has {server!r}, wanted are host names or addresses of time servers such as ntp.example.org"
+                f"ntp_servers has {server!r}, wanted are host names or addresses of time servers such as "
+                "ntp.example.org"
             )
 
 
@@ -68,7 +69,9 @@ def keeper(units: Mapping[str, Mapping[str, str]]) -> str | None:
     found = next((name for name in KEEPERS if loads[name] == "loaded"), None)
     masked = next((name for name in KEEPERS if loads[name] == "masked"), None)
     if found is None and masked:
-        raise ValueError(f"{masked} is masked, so that nothing keeps this node's clock right: systemctl unmask {masked}")
+        raise ValueError(
+            f"{masked} is masked, so that nothing keeps this node's clock right: systemctl unmask {masked}"
+        )
     return found
 
 

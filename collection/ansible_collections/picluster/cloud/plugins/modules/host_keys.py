@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Give a node that was copied from another host keys of its own, in two steps, between which the controller learns them."""
+"""Give a copied node host keys of its own, in two steps, between which the controller learns them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 picluster contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Copied cards: which node was first with a machine-id or a host key, by what the controller keeps beside the inventory."""
+"""Copied cards: which node was first with a machine-id or a host key, by the files beside the inventory."""
 
 from __future__ import annotations
 
