@@ -28,7 +28,7 @@ def spoken(off: float) -> str:
         off: in seconds; negative if the clock is behind.
     """
     size = abs(off)
-    name, unit = next(((name, unit) for name, unit in _UNITS if size >= 2 * unit), ("seconds", 1.0))
+    name, unit = next(((name, unit) for name, unit in _UNITS if round(size / unit) > 1), ("seconds", 1.0))
     return f"{round(size / unit)} {name} {'behind' if off < 0 else 'ahead of'} the controller's"
 
 
