@@ -57,6 +57,7 @@ class Request:
         guessed_arch: The userland if neither option nor inventory says.
         private_key: Private key to log in with, if ssh does not find it by itself.
         client_id: Whether the nodes' cards send a client-id.
+        region: Time zone and locale by the name of their setting: what cards were told must hold later on, too.
     """
 
     folder: Path
@@ -71,6 +72,7 @@ class Request:
     guessed_arch: str | None = None
     private_key: Path | None = None
     client_id: bool | None = None
+    region: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -229,6 +231,8 @@ def _fill_cluster(request: Request, cluster: YamlFile, net: names.Net) -> None:
         flow.fa.set_flow_style()
         cluster.put(data, "node_dns", flow)
     cluster.put(data, "node_arch", arch)
+    for name, value in request.region.items():
+        cluster.put(data, name, value)
 
 
 def _fill_connection(request: Request, connection: YamlFile) -> str:

@@ -129,6 +129,13 @@ def _image(here: Path) -> str:
     return str(here / "card.img")
 
 
+def test_what_a_card_was_told_of_its_region_is_the_inventory_s_too(here: Path) -> None:
+    assert burn("-o", "out", "--timezone", "Europe/Berlin") == 0
+    said = yaml.safe_load((here / "inventories/red/group_vars/all/cluster.yml").read_text(encoding="utf-8"))
+    assert said["identity_timezone"] == "Europe/Berlin"
+    assert "identity_locale" not in said
+
+
 def test_a_record_that_is_gone_is_not_needed_where_image_and_key_are_given(here: Path) -> None:
     assert burn("-o", "out") == 0
     (here / "inventories/red/cards.yml").unlink()

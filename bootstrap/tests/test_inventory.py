@@ -48,6 +48,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "inventories" / "red"
 
 
+def test_the_region_that_cards_were_told_is_the_nodes_later_on_too(folder: Path) -> None:
+    _make(folder, region={"identity_timezone": "Europe/Berlin", "identity_locale": "de_DE.UTF-8"})
+    _make(folder)
+    said = _load(folder / "group_vars/all/cluster.yml")
+    assert (said["identity_timezone"], said["identity_locale"]) == ("Europe/Berlin", "de_DE.UTF-8")
+
+
 def test_the_inventory_is_as_agreed(folder: Path) -> None:
     _make(folder, arch="amd64")
     assert sorted(_snapshot(folder)) == [

@@ -99,6 +99,8 @@ def make_plan(
         addresses = names.pair(nodes, names.expand_addresses(options.ips))
     if options.user is not None and (not _USER.fullmatch(options.user) or options.user == "root"):
         raise PiclusterError(f"--user {options.user!r} cannot log in: small letters and digits, at most 32, not root")
+    # Only what makes cards has these options.
+    region = {f"identity_{name}": getattr(options, name, None) for name in ("timezone", "locale")}
     request = inventory.Request(
         folder=path,
         cluster=path.name,
@@ -112,6 +114,7 @@ def make_plan(
         guessed_arch=guessed_arch,
         private_key=keys.private_half(options.key, Path.home()),
         client_id=client_id,
+        region={name: value for name, value in region.items() if value},
     )
     return nodes, inventory.plan(request)
 

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 ADDRESS = {"interface": "eth0", "address": "10.0.0.2", "prefix": 24, "gateway": "10.0.0.1", "dns": [], "search": []}
 
+IDENTITY = {
+    "hostname": "red1",
+    "hosts": {"red1": "10.0.0.2"},
+    "arch": "arm64",
+    "timezone": "Etc/UTC",
+    "locale": "C.UTF-8",
+    "ntp_servers": [],
+}
+
 
 class FailedError(Exception):
     """What fail_json says."""
@@ -45,7 +54,7 @@ class Full:
 @pytest.mark.parametrize(
     ("module", "node", "params"),
     [
-        (identity, "Node", {"hostname": "red1", "hosts": {"red1": "10.0.0.2"}, "arch": "arm64"}),
+        (identity, "Node", IDENTITY),
         (static_address, "Node", ADDRESS),
         (sshd_policy, "Node", {"user": "pi", "settings": {}}),
         (raspberry, "Board", {}),

@@ -1,58 +1,13 @@
-"""A node's name and its peers' names: what the texts become."""
+"""What makes a node itself: its architecture, the options of the module, and what comes first."""
 
 from __future__ import annotations
+
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.modules import identity
-
-HOSTS = {"red1": "192.168.63.11", "red2": "192.168.63.12"}
-BLOCK = f"{identity.BEGIN}\n192.168.63.11\tred1\n192.168.63.12\tred2\n{identity.END}\n"
-
-
-def test_a_stock_hosts_file_gets_the_block_and_loses_the_loopback_name() -> None:
-    stock = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\n127.0.1.1\tred1\n"
-    assert (
-        identity.desired_hosts(stock, HOSTS)
-        == "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\n" + BLOCK
-    )
-
-
-def test_what_cloud_init_renders_loses_only_the_node_s_own_names() -> None:
-    text = identity.desired_hosts("127.0.1.1 red1.local red1 keepme # by cloud-init\n127.0.0.1 localhost\n", HOSTS)
-    assert text == "127.0.1.1\tkeepme # by cloud-init\n127.0.0.1 localhost\n" + BLOCK
-
-
-def test_a_second_call_changes_nothing() -> None:
-    once = identity.desired_hosts("127.0.0.1 localhost\n127.0.1.1 red1\n10.0.0.9 printer\n", HOSTS)
-    assert identity.desired_hosts(once, HOSTS) == once
-
-
-def test_the_block_stays_where_it_is_and_the_lines_after_it_too() -> None:
-    text = f"127.0.0.1 localhost\n{identity.BEGIN}\n10.0.0.1\told\n{identity.END}\n10.0.0.9 printer\n"
-    assert identity.desired_hosts(text, HOSTS) == "127.0.0.1 localhost\n" + BLOCK + "10.0.0.9 printer\n"
-
-
-def test_a_block_without_its_end_is_mended() -> None:
-    text = f"127.0.0.1 localhost\n{identity.BEGIN}\n10.0.0.1\told\n"
-    assert identity.desired_hosts(text, HOSTS) == "127.0.0.1 localhost\n" + BLOCK
-
-
-def test_a_node_s_former_address_no_longer_outranks_the_inventory() -> None:
-    assert "192.168.1.5" not in identity.desired_hosts("127.0.0.1 localhost\n192.168.1.5 red2\n", HOSTS)
-
-
-def test_ipv6_addresses_and_other_machines_are_left_alone() -> None:
-    text = "127.0.0.1 localhost\nfd00::5 red1\n192.168.63.1 router red1-ilo\n# 127.0.1.1 red1\n"
-    assert identity.desired_hosts(text, HOSTS) == text + BLOCK
-
-
-def test_localhost_is_there_even_if_the_file_was_empty() -> None:
-    assert identity.desired_hosts("", HOSTS) == "127.0.0.1\tlocalhost\n" + BLOCK
-
-
-def test_the_template_says_that_nothing_is_replaced_in_it() -> None:
-    assert identity.cloud_template("127.0.0.1\tlocalhost\n") == "## template:basic\n127.0.0.1\tlocalhost\n"
 
 
 @pytest.mark.parametrize(("userland", "machine"), [("arm64", "aarch64"), ("amd64", "x86_64"), ("armhf", "armv7l")])
@@ -73,20 +28,73 @@ def test_armv6_is_refused_whatever_dpkg_calls_it() -> None:
     assert "armv6l board" in problem
 
 
+GOOD: dict[str, Any] = {
+    "hostname": "red1",
+    "hosts": {"red1": "192.168.63.11", "red2": "192.168.63.12"},
+    "timezone": "Europe/Berlin",
+    "locale": "de_DE.UTF-8",
+    "ntp_servers": ["192.168.63.1", "ntp.example.org"],
+}
+
+
 @pytest.mark.parametrize(
-    ("hostname", "hosts", "words"),
+    ("wrong", "words"),
     [
-        ("Red_1", {"Red_1": "10.0.0.1"}, "RFC 1123"),
-        ("red1.local", {"red1.local": "10.0.0.1"}, "RFC 1123"),
-        ("red1", {"red2": "10.0.0.1"}, "no entry for red1"),
-        ("red1", {"red1": "10.0.0.1", "red2": "10.0.0"}, "red2 the address '10.0.0'"),
+        ({"hostname": "Red_1", "hosts": {"Red_1": "10.0.0.1"}}, "RFC 1123"),
+        ({"hostname": "red1.local", "hosts": {"red1.local": "10.0.0.1"}}, "RFC 1123"),
+        ({"hosts": {"red2": "10.0.0.1"}}, "no entry for red1"),
+        ({"hosts": {"red1": "10.0.0.1", "red2": "10.0.0"}}, "red2 the address '10.0.0'"),
+        ({"timezone": "../../etc/shadow"}, "timezone is '../../etc/shadow'"),
+        ({"timezone": "Berlin time"}, "timezone is 'Berlin time'"),
+        ({"locale": "german"}, "locale is 'german'"),
+        ({"locale": "de_DE.UTF-8\nLC_ALL=C"}, "locale is"),
+        ({"ntp_servers": ["ntp.example.org; reboot"]}, "ntp_servers has 'ntp.example.org; reboot'"),
     ],
 )
-def test_bad_input_is_one_sentence(hostname: str, hosts: dict[str, str], words: str) -> None:
-    problem = identity.bad_input(hostname, hosts)
+def test_bad_input_is_one_sentence(wrong: dict[str, Any], words: str) -> None:
+    problem = identity.bad_input({**GOOD, **wrong})
     assert problem is not None
     assert words in problem
+    assert "\n" not in problem
 
 
 def test_good_input_has_no_problem() -> None:
-    assert identity.bad_input("red1", HOSTS) is None
+    assert identity.bad_input(GOOD) is None
+
+
+def test_the_mac_of_an_interface_that_is_not_there_is_empty() -> None:
+    assert identity.mac_of("lo") == "00:00:00:00:00:00"
+    assert identity.mac_of("nowhere0") == ""
+
+
+def test_the_clock_comes_before_all_that_a_wrong_one_would_spoil(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    class Part:
+        """Stands in for every part of the node."""
+
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_: done.append(name) or ""
+
+    for part in ("Clock", "MachineId", "Region", "TimeSync", "TextFiles"):
+        monkeypatch.setattr(identity, part, Part)
+    for name in ("set_hostname", "set_hosts"):
+        monkeypatch.setattr(identity.Node, name, lambda *_, name=name: done.append(name))
+    more = {"controller_time": 1.0, "taken_machine_id": "", "lock_timeout": 1}
+    identity.Node(MagicMock()).converge({**GOOD, **more})
+    assert done == ["set_right", "set_hostname", "set_hosts", "settle", "set_timezone", "set_locale", "converge"]
+
+
+def test_without_the_controller_s_time_no_clock_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(identity.Clock, "set_right", forbidden)
+    for name in ("set_hostname", "set_hosts"):
+        monkeypatch.setattr(identity.Node, name, lambda *_: None)
+    for part in ("MachineId", "Region", "TimeSync"):
+        monkeypatch.setattr(identity, part, MagicMock())
+    identity.Node(MagicMock()).converge({**GOOD, "controller_time": None, "taken_machine_id": "", "lock_timeout": 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def test_a_good_inventory_gives_the_nodes_and_the_architectures_of_each_layer(tm
     result = run(inventory(tmp_path / "red", {}), tmp_path)
     assert "failed" not in result
     assert result["nodes"] == {"red1": "192.168.63.11", "red2": "192.168.63.12", "red3": "192.168.63.13"}
+    assert json.loads(result["nodes_text"]) == result["nodes"]
     assert result["archs"] == {"k3s": ["arm64", "armhf"], "hadoop": ["arm64"]}
     assert result["changed"] is False
 

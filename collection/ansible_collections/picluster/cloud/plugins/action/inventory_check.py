@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,10 +124,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
                 "failed": True,
                 "msg": "\n".join([f"The inventory has {count}; no node was touched.", *found]),
             }
+        nodes = {node: _final(hostvars, node, raw, "node_address") for node, raw in inventory.variables.items()}
         return {
             **result,
             "changed": False,
-            "nodes": {node: _final(hostvars, node, raw, "node_address") for node, raw in inventory.variables.items()},
+            "nodes": nodes,
+            "nodes_text": json.dumps(nodes),
             "archs": {
                 layer: sorted(
                     {

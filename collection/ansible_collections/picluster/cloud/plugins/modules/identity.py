@@ -1,20 +1,27 @@
 #!/usr/bin/python
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Give a node its name, its knowledge of the other nodes' names, and keep cloud-init from taking either back."""
+"""Give a node what makes it itself: clock, name, peers' names, machine-id, time zone, locale."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: identity
-short_description: A node's name and its peers' names
+short_description: A node's clock, name, peers, machine-id, time zone and locale
 description:
+  - Sets the clock by the controller's, before all else, where it is more than a minute off and no time server keeps
+    it; has time synchronisation on, by the program that is there or by systemd-timesyncd.
   - Sets the hostname, at once and for every later boot.
   - Keeps one marked block with the names and addresses of all nodes in C(/etc/hosts). The node's own name leads
     to its real
     address; lines that lead it to a loopback address, or a node's name to another IPv4 address, lose that name.
   - Tells cloud-init, where it is installed, to leave both alone.
+  - Gives the node a machine-id of its own where it has none, or one that another node of the inventory has.
+  - Sets time zone and locale; a locale that is not there is generated.
   - Refuses a node whose userland is built for another architecture than the inventory says.
+  - Its action plugin hands over the controller's time, keeps each node's machine-id in C(seen.json) beside the
+    inventory, and has host keys replaced that C(known_hosts) beside the inventory shows under another node's name too
+    (see M(picluster.cloud.host_keys)).
 version_added: 0.1.0
 options:
   hostname:
@@ -30,6 +37,34 @@ options:
     type: str
     choices: [arm64, armhf, amd64]
     required: true
+  interface:
+    description: The network interface whose MAC tells this board from others.
+    type: str
+    default: eth0
+  timezone:
+    description: Name of the time zone in the tz database.
+    type: str
+    default: Etc/UTC
+  locale:
+    description: What LANG is for everybody who logs in.
+    type: str
+    default: C.UTF-8
+  ntp_servers:
+    description: Time servers for systemd-timesyncd; none leaves it those of the image.
+    type: list
+    elements: str
+    default: []
+  lock_timeout:
+    description: Seconds to wait for another program that holds the package database.
+    type: int
+    default: 600
+  controller_time:
+    description: The controller's time in seconds since 1970. The action plugin sets it; without it no clock is set.
+    type: float
+  taken_machine_id:
+    description: A machine-id that another node has. The action plugin sets it.
+    type: str
+    default: ""
 attributes:
   check_mode:
     support: full
@@ -49,6 +84,9 @@ EXAMPLES = r"""
     hostname: red1
     hosts: {red1: 192.168.63.11, red2: 192.168.63.12}
     arch: arm64
+    timezone: Europe/Berlin
+    locale: de_DE.UTF-8
+    ntp_servers: [192.168.63.1]
 """
 
 RETURN = r"""
@@ -62,6 +100,35 @@ arch:
   returned: success
   type: str
   sample: arm64
+clock_off:
+  description: How many seconds the clock was off, negative if it was behind; 0 if it was not by more than a minute.
+  returned: success
+  type: int
+  sample: -63158400
+clock_set:
+  description: Whether the clock was set, or would be.
+  returned: success
+  type: bool
+time_keeper:
+  description: The unit that keeps the clock right.
+  returned: success
+  type: str
+  sample: systemd-timesyncd.service
+machine_id:
+  description: The machine-id that the node has now.
+  returned: success
+  type: str
+  sample: 0f3b7a52c1d84f0e9a1b2c3d4e5f6071
+mac:
+  description: The MAC of the interface, empty if there is no such interface.
+  returned: success
+  type: str
+  sample: dc:a6:32:01:02:03
+new_host_keys:
+  description: The public host keys that were made because another node has the former ones.
+  returned: when they had to be
+  type: list
+  elements: str
 """
 
 import ipaddress
@@ -69,13 +136,17 @@ import os
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.picluster.cloud.plugins.module_utils._clock import Clock
 from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils._hosts_file import cloud_template, desired_hosts
+from ansible_collections.picluster.cloud.plugins.module_utils._machine_id import MachineId
+from ansible_collections.picluster.cloud.plugins.module_utils._region import Region, check_locale, check_timezone
+from ansible_collections.picluster.cloud.plugins.module_utils._time_sync import TimeSync, check_servers
 
-BEGIN = "# BEGIN picluster: the nodes, from the inventory"
-END = "# END picluster"
 HOSTS = "/etc/hosts"
 HOSTNAME = "/etc/hostname"
 CLOUD_DROPIN = "/etc/cloud/cloud.cfg.d/99-picluster.cfg"
@@ -88,64 +159,6 @@ CLOUD_DROPIN_TEXT = """\
 preserve_hostname: true
 manage_etc_hosts: false
 """
-
-
-def _leads_astray(address: str, wanted: str) -> bool:
-    """Whether a hosts line with `address` contradicts that its name lives at `wanted`."""
-    try:
-        found = ipaddress.ip_address(address.split("%", 1)[0])
-    except ValueError:
-        return False
-    return found.is_loopback or (isinstance(found, ipaddress.IPv4Address) and str(found) != wanted)
-
-
-def _without_names(line: str, hosts: dict[str, str]) -> str | None:
-    """Return a hosts line without the names of nodes that it leads astray, or None if no name is left."""
-    entry, mark, comment = line.partition("#")
-    address, *names = entry.split() or [""]
-    kept = [n for n in names if not (n.split(".", 1)[0] in hosts and _leads_astray(address, hosts[n.split(".", 1)[0]]))]
-    if kept == names:
-        return line
-    if not kept:
-        return None
-    return f"{address}\t{' '.join(kept)}" + (f" {mark}{comment}" if mark else "")
-
-
-def desired_hosts(current: str, hosts: dict[str, str]) -> str:
-    """Return the text that /etc/hosts must have.
-
-    Args:
-        current: its text now; lines that say nothing about a node stay as they are, where they are.
-        hosts: name to address of every node.
-    """
-    block = [BEGIN, *(f"{address}\t{name}" for name, address in hosts.items()), END]
-    result: list[str] = []
-    inside = placed = False
-    for line in current.splitlines():
-        if line.strip() == BEGIN:
-            inside = True
-            if not placed:
-                result += block
-                placed = True
-        elif inside:
-            # A block that lost its end (a run killed by an editor, say) ends where the file ends.
-            inside = line.strip() != END
-        elif (kept := _without_names(line, hosts)) is not None:
-            result.append(kept)
-    if not any("localhost" in line.split("#", 1)[0].split()[1:] and line.startswith("127.") for line in result):
-        result.insert(0, "127.0.0.1\tlocalhost")
-    if not placed:
-        result += block
-    return "\n".join(result) + "\n"
-
-
-def cloud_template(hosts_text: str) -> str:
-    """Return the cloud-init template that renders to exactly `hosts_text`.
-
-    `manage_etc_hosts: true` in user-data outranks every file in cloud.cfg.d, so that the template itself has to agree
-    (cloudinit/config/cc_update_etc_hosts.py; the first line selects the renderer, cloudinit/templater.py).
-    """
-    return "## template:basic\n" + hosts_text
 
 
 def arch_problem(hostname: str, wanted: str, userland: str, machine: str) -> str | None:
@@ -177,6 +190,26 @@ class Node:
     def __init__(self, module: AnsibleModule) -> None:
         self._module = module
         self.files = TextFiles(module)
+        self.clock = Clock(module, self.files)
+        self.machine_id = ""
+        self.keeper = ""
+
+    def converge(self, wanted: dict[str, Any]) -> None:
+        """Have all that the module's options want, the clock first: without it neither apt nor TLS works.
+
+        Raises:
+            ValueError: something cannot be had; the message is one sentence.
+            OSError: the card takes nothing.
+        """
+        if wanted["controller_time"] is not None:
+            self.clock.set_right(wanted["controller_time"])
+        self.set_hostname(wanted["hostname"])
+        self.set_hosts(wanted["hosts"])
+        self.machine_id = MachineId(self._module, self.files).settle(wanted["taken_machine_id"])
+        region = Region(self._module, self.files, wanted["lock_timeout"])
+        region.set_timezone(wanted["timezone"])
+        region.set_locale(wanted["locale"])
+        self.keeper = TimeSync(self._module, self.files, wanted["lock_timeout"]).converge(wanted["ntp_servers"])
 
     def userland(self) -> str:
         """Ask dpkg for the architecture that packages are installed for."""
@@ -214,8 +247,14 @@ class Node:
             self.files.put(CLOUD_TEMPLATE, cloud_template(text))
 
 
-def bad_input(hostname: str, hosts: dict[str, str]) -> str | None:
+def mac_of(interface: str) -> str:
+    """Return an interface's MAC, empty if there is no such interface."""
+    return (read_text(f"/sys/class/net/{interface}/address") or "").strip()
+
+
+def bad_input(wanted: dict[str, Any]) -> str | None:
     """Return one sentence about the options, or None if they can be worked with."""
+    hostname, hosts = wanted["hostname"], wanted["hosts"]
     if not LABEL.fullmatch(hostname):
         return (
             f"hostname is {hostname!r}, wanted is one RFC 1123 label: a-z, 0-9 and inner hyphens, at most 63 characters"
@@ -230,6 +269,12 @@ def bad_input(hostname: str, hosts: dict[str, str]) -> str | None:
             ipaddress.ip_address(str(address))
         except ValueError:
             return f"hosts gives {name} the address {address!r}, wanted is an IP address such as 192.168.1.11"
+    try:
+        check_timezone(wanted["timezone"])
+        check_locale(wanted["locale"])
+        check_servers(wanted["ntp_servers"])
+    except ValueError as error:
+        return str(error)
     return None
 
 
@@ -240,22 +285,40 @@ def main() -> None:
             "hostname": {"type": "str", "required": True},
             "hosts": {"type": "dict", "required": True},
             "arch": {"type": "str", "required": True, "choices": ["arm64", "armhf", "amd64"]},
+            "interface": {"type": "str", "default": "eth0"},
+            "timezone": {"type": "str", "default": "Etc/UTC"},
+            "locale": {"type": "str", "default": "C.UTF-8"},
+            "ntp_servers": {"type": "list", "elements": "str", "default": []},
+            "lock_timeout": {"type": "int", "default": 600},
+            "controller_time": {"type": "float"},
+            "taken_machine_id": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
-    hostname: str = module.params["hostname"]
-    hosts: dict[str, str] = module.params["hosts"]
+    wanted: dict[str, Any] = module.params
+    # First of all: the controller's time is as old as this.
     node = Node(module)
     userland = node.userland()
-    problem = bad_input(hostname, hosts) or arch_problem(hostname, module.params["arch"], userland, os.uname().machine)
+    problem = bad_input(wanted) or arch_problem(wanted["hostname"], wanted["arch"], userland, os.uname().machine)
     if problem:
         module.fail_json(msg=problem)
     try:
-        node.set_hostname(hostname)
-        node.set_hosts(hosts)
+        node.converge(wanted)
+    except ValueError as error:
+        module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=card_trouble(error))
-    module.exit_json(changed=node.files.changed, diff=node.files.diff, hostname=hostname, arch=userland)
+    module.exit_json(
+        changed=node.files.changed,
+        diff=node.files.diff,
+        hostname=wanted["hostname"],
+        arch=userland,
+        clock_off=node.clock.off,
+        clock_set=node.clock.was_set,
+        time_keeper=node.keeper,
+        machine_id=node.machine_id,
+        mac=mac_of(wanted["interface"]),
+    )
 
 
 if __name__ == "__main__":

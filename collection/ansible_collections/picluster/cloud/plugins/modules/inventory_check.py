@@ -56,6 +56,11 @@ nodes:
   returned: success
   type: dict
   sample: {red1: 192.168.63.11}
+nodes_text:
+  description: The same as JSON, for arguments that every node gets; a mapping is templated anew for each of them.
+  returned: success
+  type: str
+  sample: '{"red1": "192.168.63.11"}'
 archs:
   description: The architectures of the nodes of each layer that needs an artifact.
   returned: success

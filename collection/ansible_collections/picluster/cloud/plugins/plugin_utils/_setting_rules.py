@@ -7,6 +7,7 @@ The modules judge again on the node: who uses a role without the inventory's che
 
 from __future__ import annotations
 
+import zoneinfo
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils import (
@@ -15,12 +16,14 @@ from ansible_collections.picluster.cloud.plugins.module_utils import (
     _k3s,
     _raspberry,
     _reboot,
+    _region,
     _updates,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils._address import check_patience
 from ansible_collections.picluster.cloud.plugins.module_utils._operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils._rollback import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils._sshd import exempt_sources, merged_policy
+from ansible_collections.picluster.cloud.plugins.module_utils._time_sync import check_servers
 from ansible_collections.picluster.cloud.plugins.modules.hadoop_node import DEFAULT_MEMORY, read_settings
 from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec, is_decided_later, value_problems
@@ -96,6 +99,10 @@ def _leaves(value: object) -> Iterator[object]:
 
 
 _JUDGES: dict[str, Callable[[Any], object]] = {
+    # A controller without the tz database leaves it to the nodes.
+    "identity_timezone": lambda value: _region.check_timezone(value, zoneinfo.available_timezones()),
+    "identity_locale": _region.check_locale,
+    "identity_ntp_servers": lambda value: check_servers(_known(value)),
     "k3s_version": _k3s.kubernetes_version,
     "k3s_config": lambda value: _k3s_wish(config=value),
     "k3s_limit_nofile": lambda value: _k3s_wish(limit_nofile=value),

@@ -1,0 +1,118 @@
+# Copyright 2026 picluster contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The controller's half of picluster.cloud.identity: its own time, and whether two nodes say they are the same."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.picluster.cloud.plugins.plugin_utils._clones import KnownHosts, claim, foreign_keys
+from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
+
+MODULE = "picluster.cloud.identity"
+HOST_KEYS = "picluster.cloud.host_keys"
+# 2026-11-01: this collection is not older than that, so no clock is right that says so.
+NOT_BEFORE = 1793491200.0
+
+
+def own_time_problem(now: float) -> str:
+    """Return one sentence if the controller's clock cannot be right, else an empty text."""
+    if now >= NOT_BEFORE:
+        return ""
+    said, least = (time.strftime("%Y-%m-%d", time.gmtime(when)) for when in (now, NOT_BEFORE))
+    return (
+        f"the clock of this controller says {said}, before picluster was made ({least}), and is not spread to the "
+        "nodes: set the controller's clock right first"
+    )
+
+
+def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of two calls: what the second says, with what the first has changed."""
+    return {
+        **first,
+        **second,
+        "changed": bool(first.get("changed") or second.get("changed")),
+        "diff": [*first.get("diff", []), *second.get("diff", [])],
+        "warnings": [*first.get("warnings", []), *second.get("warnings", [])],
+    }
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-core
+    """The action behind picluster.cloud.identity."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what the module says, after what it takes to make a copied node one of its own."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        problem = own_time_problem(time.time())
+        if problem:
+            raise AnsibleActionFail(problem)
+        try:
+            return self._converge(variables)
+        except ValueError as error:
+            raise AnsibleActionFail(str(error)) from error
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)  # noqa: SLF001 - as ansible's own actions clean up
+
+    def _converge(self, variables: dict[str, Any]) -> dict[str, Any]:
+        result = self._ask(MODULE, variables, {**self._task.args, "controller_time": time.time()})
+        folder = variables.get("inventory_dir")
+        if result.get("failed") or not folder:
+            return result
+        node, peers = str(variables["inventory_hostname"]), [str(host) for host in variables["groups"]["all"]]
+        owner = self._claim(Path(folder), node, peers, result)
+        if owner:
+            again = {**self._task.args, "taken_machine_id": result["machine_id"]}
+            # The clock was looked at by the first call.
+            clock = {name: result[name] for name in ("clock_off", "clock_set")}
+            result = joined(result, self._ask(MODULE, variables, again)) | clock
+            if result.get("failed"):
+                return result
+            self._claim(Path(folder), node, peers, result)
+        return self._host_keys(KnownHosts(Path(folder)), node, peers, result, variables)
+
+    def _ask(self, module: str, variables: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = self._execute_module(module_name=module, module_args=arguments, task_vars=variables)
+        return answer
+
+    def _claim(self, folder: Path, node: str, peers: list[str], result: dict[str, Any]) -> str:
+        """Record the node's machine-id; return who else has it, empty if nobody has."""
+        machine_id, mac = result["machine_id"], result["mac"]
+        if self._task.check_mode:
+            return claim(Seen(folder).nodes(), node, peers, machine_id, mac)
+        try:
+            with Seen(folder).edit() as nodes:
+                return claim(nodes, node, peers, machine_id, mac)
+        except OSError as error:
+            words = f"what was seen of {node} cannot be kept beside the inventory: {error}"
+            result["warnings"] = [*result.get("warnings", []), words]
+            return ""
+
+    def _host_keys(
+        self, known: KnownHosts, node: str, peers: list[str], result: dict[str, Any], variables: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Have host keys of the node's own in force, so that at no moment the controller knows none of them."""
+        foreign = foreign_keys(known.text(), node, peers)
+        if not foreign:
+            return result
+        answer = self._ask(HOST_KEYS, variables, {"state": "prepared", "foreign": list(foreign)})
+        result = joined(result, answer)
+        new = result.pop("keys", [])
+        if answer.get("failed") or self._task.check_mode:
+            return result
+        try:
+            known.add(node, new)
+            answer = self._ask(HOST_KEYS, variables, {"state": "in_force"})
+            result = joined(result, answer)
+            if not answer.get("failed"):
+                known.forget(node, [key for key in foreign if key not in new])
+        except OSError as error:
+            return {**result, "failed": True, "msg": f"{known.path} cannot be written: {error.strerror}"}
+        return {**result, "changed": True, "new_host_keys": new}
