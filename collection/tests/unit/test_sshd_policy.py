@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _sshd
+from ansible_collections.picluster.cloud.plugins.module_utils import _sshd, _sshd_daemon
 from ansible_collections.picluster.cloud.plugins.module_utils._accounts import File
 from ansible_collections.picluster.cloud.plugins.module_utils._connection import Connection, parse_environ
 from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles
@@ -167,7 +167,7 @@ def test_weak_moduli_go_and_comments_stay() -> None:
 
 def test_the_places_of_authorized_keys_follow_sshd_s_tokens() -> None:
     patterns = [".ssh/authorized_keys /etc/ssh/keys/%u", "%h/k%%", "none"]
-    assert sshd_policy.key_files(patterns, "pi", "/home/pi") == [
+    assert _sshd_daemon.key_files(patterns, "pi", "/home/pi") == [
         "/home/pi/.ssh/authorized_keys",
         "/etc/ssh/keys/pi",
         "/home/pi/k%",
@@ -182,9 +182,9 @@ def test_a_key_file_that_others_may_write_is_found_out(tmp_path: Path) -> None:
     key.write_text(KEY, encoding="utf-8")
     key.chmod(0o600)
     uid = key.stat().st_uid
-    assert not sshd_policy.too_open(key, home, uid)
+    assert not _sshd_daemon.too_open(key, home, uid)
     home.chmod(0o775)
-    assert sshd_policy.too_open(key, home, uid)
+    assert _sshd_daemon.too_open(key, home, uid)
 
 
 def test_the_connection_is_read_from_a_process_s_environment() -> None:
@@ -203,8 +203,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def _sshd_with(monkeypatch: pytest.MonkeyPatch, effective: dict[str, list[str]] | None = None) -> sshd_policy.Sshd:
-    sshd = object.__new__(sshd_policy.Sshd)
+def _sshd_with(monkeypatch: pytest.MonkeyPatch, effective: dict[str, list[str]] | None = None) -> _sshd_daemon.Sshd:
+    sshd = object.__new__(_sshd_daemon.Sshd)
     sshd._user = "pi"
     found = {"authorizedkeysfile": [".ssh/authorized_keys"], **(effective or {})}
     monkeypatch.setattr(sshd, "ask", lambda *_: found)
