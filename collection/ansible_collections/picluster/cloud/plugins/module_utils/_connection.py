@@ -11,10 +11,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Connection:
-    """An ssh connection as the node sees it."""
+    """An ssh connection as the node sees it, with the port of its sshd."""
 
     client: str
     server: str
+    port: str = "22"
 
 
 def parse_environ(environ: bytes) -> Connection | None:
@@ -22,8 +23,8 @@ def parse_environ(environ: bytes) -> Connection | None:
     for item in environ.split(b"\0"):
         name, _, value = item.partition(b"=")
         if name == b"SSH_CONNECTION":
-            client, _port, server, *_rest = [*value.decode(errors="replace").split(), "", "", ""]
-            return Connection(client, server) if server else None
+            client, _port, server, port, *_rest = [*value.decode(errors="replace").split(), "", "", "", ""]
+            return Connection(client, server, port or "22") if server else None
     return None
 
 
