@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from ansible_collections.picluster.cloud.plugins.module_utils._connection import network_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -122,15 +124,12 @@ def parse_networks(values: Iterable[object], option: str) -> tuple[Network, ...]
 
 
 def parse_client(address: str) -> Network:
-    """Return the network of the one address that sshd says a login came from.
+    """Return what the address that sshd says a login came from stands for.
 
     Raises:
         ValueError: it is no address.
     """
-    # A link-local address comes with its interface (RFC 4007 section 11); an IPv4 one may come mapped into IPv6.
-    client = ipaddress.ip_address(address.partition("%")[0])
-    mapped = client.ipv4_mapped if isinstance(client, ipaddress.IPv6Address) else None
-    return ipaddress.ip_network(mapped or client)
+    return network_of(address)
 
 
 def check_ssh_port(port: int) -> int:
