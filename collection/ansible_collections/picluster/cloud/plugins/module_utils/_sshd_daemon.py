@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import stat
 import tempfile
@@ -17,6 +18,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._sshd import (
     ED25519_KEY,
     RSA_KEY,
     Release,
+    accepted_algorithms,
     overruled,
     parse_effective,
     parse_version,
@@ -46,6 +48,10 @@ def key_files(patterns: list[str], user: str, home: str) -> list[str]:
     return paths
 
 
+def _smallest_rsa(wanted: Mapping[str, list[str]]) -> int:
+    return int(wanted.get("requiredrsasize", ["0"])[0])
+
+
 def too_open(path: Path, home: Path, uid: int) -> bool:
     """Whether StrictModes makes sshd ignore a key file: others own or may write it or a directory up to the home."""
     for part in [path, *path.parents]:
@@ -56,6 +62,19 @@ def too_open(path: Path, home: Path, uid: int) -> bool:
         if part == home:
             break
     return False
+
+
+def _there(key: Path) -> bool:
+    """Whether there is a host key; of one that a power cut met before it was on the card only the name is left."""
+    return key.exists() and key.stat().st_size > 0
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class Sshd:
@@ -84,13 +103,15 @@ class Sshd:
         """Return the values that sshd would use for the user; raise ValueError with sshd's own words if it refuses."""
         connection = current_connection()
         address = connection.client if connection else "127.0.0.1"
-        criteria = f"user={self._user},host={address},addr={address}"
+        own, port = (connection.server, connection.port) if connection else ("127.0.0.1", "22")
+        # All of them: sshd refuses to judge a Match block by what it is not told.
+        criteria = f"user={self._user},host={address},addr={address},laddr={own},lport={port},rdomain="
         return parse_effective(self._run(SSHD, "-T", "-C", criteria, *arguments))
 
     def ask_alone(self, policy: Mapping[str, list[str]]) -> dict[str, list[str]]:
         """Return what sshd makes of the policy as its whole configuration; raise ValueError with its own words."""
         # A host key that is still to be made would be missed here, and only here.
-        there = {**policy, "HostKey": [key for key in policy.get("HostKey", []) if Path(key).exists()]}
+        there = {**policy, "HostKey": [key for key in policy.get("HostKey", []) if _there(Path(key))]}
         with tempfile.NamedTemporaryFile("w", suffix=".conf", encoding="utf-8") as candidate:
             candidate.write(render(there))
             candidate.flush()
@@ -136,15 +157,18 @@ class Sshd:
 
     def make_host_keys(self, policy: Mapping[str, list[str]]) -> list[str]:
         """Make the host keys that are missing, or in check mode only name them."""
-        missing = [key for key in policy.get("HostKey", []) if key in _MAKE_KEY and not Path(key).exists()]
+        missing = [key for key in policy.get("HostKey", []) if key in _MAKE_KEY and not _there(Path(key))]
         if not self._module.check_mode:
             for key in missing:
                 # Killed in between, it leaves nothing under the key's own name.
                 half = Path(f"{key}.picluster-new")
                 half.unlink(missing_ok=True)
                 self._run("ssh-keygen", "-q", "-N", "", "-f", str(half), *_MAKE_KEY[key])
+                for part in (Path(f"{half}.pub"), half):
+                    _sync(part)
                 Path(f"{half}.pub").replace(f"{key}.pub")
                 half.replace(key)
+                _sync(half.parent)
         return missing
 
     def lock_out(self, wanted: Mapping[str, list[str]], operators: Mapping[str, Operator], own: set[str]) -> str | None:
@@ -170,6 +194,13 @@ class Sshd:
             )
         if operators and user not in operators:
             return f"Ansible logs in as {user}, which is not among ssh_operators: add it there with its keys"
+        for operator in operators.values():
+            kinds = refusal(parse_keys(operator.text), accepted_algorithms(wanted), _smallest_rsa(wanted))
+            if kinds:
+                return (
+                    f"ssh_operators gives {operator.name} only keys that the policy refuses ({kinds}): add an ed25519 "
+                    "key, or set PubkeyAcceptedAlgorithms or RequiredRSASize in ssh_settings"
+                )
         try:
             effective = self.ask()
         except ValueError:
@@ -182,8 +213,9 @@ class Sshd:
         patterns = (wanted if "authorizedkeysfile" in own else effective).get("authorizedkeysfile", [])
         paths = key_files(patterns, user, account.pw_dir)
         texts = {path: read_text(path) or "" for path in paths}
-        if operators:
-            texts[f"{account.pw_dir}/.ssh/authorized_keys"] = operators[user].text
+        written = f"{account.pw_dir}/.ssh/authorized_keys"
+        if operators and written in texts:
+            texts[written] = operators[user].text
         return self._useless(texts, Path(account.pw_dir), account.pw_uid, wanted)
 
     def _useless(self, texts: Mapping[str, str], home: Path, uid: int, wanted: Mapping[str, list[str]]) -> str | None:
@@ -193,9 +225,7 @@ class Sshd:
             keys = parse_keys(text)
             if not keys:
                 continue
-            algorithms = wanted.get("pubkeyacceptedalgorithms", [""])[0]
-            smallest = int(wanted.get("requiredrsasize", ["0"])[0])
-            kinds = refusal(keys, algorithms, smallest)
+            kinds = refusal(keys, accepted_algorithms(wanted), _smallest_rsa(wanted))
             if kinds:
                 problem = (
                     f"{self._user} has only keys in {path} that the policy refuses ({kinds}): add an ed25519 key "

@@ -101,12 +101,19 @@ confirm:
   type: dict
 """
 
+import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._accounts import Accounts, File, make_key_folder
+from ansible_collections.picluster.cloud.plugins.module_utils._accounts import (
+    SUDOERS,
+    Accounts,
+    File,
+    foreign_folder,
+    make_key_folder,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils._connection import current_connection
 from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
 from ansible_collections.picluster.cloud.plugins.module_utils._operators import GROUP, parse_operators
@@ -118,6 +125,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._sshd import (
     exempt_sources,
     merged_policy,
     render,
+    spelt_for,
     strong_moduli,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils._sshd_daemon import DROPIN, RELOAD, Sshd
@@ -146,14 +154,16 @@ class Node:
         options = self._options
         connection = current_connection()
         sources = exempt_sources(connection.client if connection else None, options["exempt"])
-        policy = crypto(options["profile"], self._sshd.release()) | ({EXEMPT: sources} if sources else {})
+        release = self._sshd.release()
+        policy = crypto(options["profile"], release) | ({EXEMPT: sources} if sources else {})
         if self._operators:
             policy |= {"AllowGroups": [GROUP], "AuthorizedKeysFile": [".ssh/authorized_keys"]}
-        return merged_policy(options["settings"], policy)
+        return spelt_for(release, merged_policy(options["settings"], policy))
 
     def converge(self) -> dict[str, Any]:
         """Bring the node to the policy; return the module's result."""
         check_window(self._options["confirm_within"])
+        armed = self._finish()
         policy, wanted, left_out = self._sshd.known(self.policy(), self._options["settings"])
         problem = self._sshd.lock_out(wanted, self._operators, {keyword.lower() for keyword in policy})
         if problem:
@@ -161,22 +171,32 @@ class Node:
         new = self._accounts.missing()
         if not self._module.check_mode:
             self._accounts.create()
-        stale = [file for file in self._files(policy) if self._plan(file)]
+        files = self._files(policy)
+        stale = [file for file in files if self._plan(file)]
         new_keys = self._sshd.make_host_keys(policy)
         self._note("accounts", [], new)
         self._note("host keys", [], new_keys)
+        self._note("folders of others", [folder for folder in map(foreign_folder, files) if folder], [])
         if self._operators:
             self._note(f"members of {GROUP}", self._accounts.members() or [], sorted(self._operators))
         # Armed: a run was killed before its change was proven, so this one proves it.
-        changed = bool(self.planned.diff) or self._rollback.state() is not None
+        changed = bool(self.planned.diff) or armed
         result: dict[str, Any] = {"changed": changed, "reloaded": False, "left_out": left_out}
         if not changed:
             return result | {"effective": self._sshd.in_effect(policy, wanted)}
         if self._module.check_mode:
             return result
-        confirm = self._arm(stale)
-        effective = self._change(stale, policy, wanted)
+        confirm = self._arm(stale, again=armed)
+        effective = self._change(files, stale, policy, wanted)
         return result | {"reloaded": True, "effective": effective, "confirm": confirm}
+
+    def _finish(self) -> bool:
+        """Finish a way back that was cut off; say whether an earlier run's change still waits for a confirmation."""
+        found = self._rollback.state()
+        if found and found.restoring and not self._module.check_mode:
+            # What is to be done is planned after it, not from what was half way back.
+            self._rollback.undo()
+        return found is not None
 
     def _files(self, policy: Mapping[str, list[str]]) -> list[File]:
         wanted = [File(DROPIN, render(policy))]
@@ -202,9 +222,11 @@ class Node:
                 {"before_header": what, "after_header": what, "before": texts[0], "after": texts[1]}
             )
 
-    def _arm(self, stale: list[File]) -> dict[str, Any]:
+    def _arm(self, stale: list[File], *, again: bool) -> dict[str, Any]:
         members = self._accounts.members()
-        admission = [self._accounts.admission(members)] if self._operators and members is not None else []
+        # The members of an arming that is kept were noted by it; now they may be those that are to go.
+        noted = again or members is None or not self._operators
+        admission = [] if noted else [self._accounts.admission(members or [])]
         return self._rollback.arm(
             self._options["confirm_within"],
             self._options["confirm_token"],
@@ -214,18 +236,21 @@ class Node:
         )
 
     def _change(
-        self, stale: list[File], policy: Mapping[str, list[str]], wanted: Mapping[str, list[str]]
+        self,
+        files: list[File],
+        stale: list[File],
+        policy: Mapping[str, list[str]],
+        wanted: Mapping[str, list[str]],
     ) -> dict[str, list[str]]:
         """Do it; go back at once if it does not come out as wanted."""
-        files = TextFiles(self._module)
         try:
+            for file in files:
+                make_key_folder(file)
+            self._write([file for file in stale if file.path not in {DROPIN, MODULI}])
+            self._check_sudo(stale)
+            # Not before: by its membership a run that comes after a kill knows whose keys and sudo are to go.
             self._accounts.admit()
-            for file in stale:
-                if file.text is None:
-                    files.remove(file.path)
-                else:
-                    make_key_folder(file)
-                    files.put(file.path, file.text, file.mode, owner=file.owner)
+            self._write([file for file in stale if file.path in {DROPIN, MODULI}])
             effective = self._sshd.in_effect(policy, wanted)
             self._sshd.reload()
         except (ValueError, OSError) as error:
@@ -236,6 +261,23 @@ class Node:
                 raise ValueError(f"{problem}; {second}") from error
             raise ValueError(problem) from error
         return effective
+
+    def _write(self, stale: list[File]) -> None:
+        texts = TextFiles(self._module)
+        for file in stale:
+            if file.text is None:
+                texts.remove(file.path)
+            else:
+                texts.put(file.path, file.text, file.mode, owner=file.owner)
+
+    def _check_sudo(self, stale: list[File]) -> None:
+        """Raise ValueError if Ansible, which became root by sudo, could not do so again."""
+        user = self._options["user"]
+        gone = File(f"{SUDOERS}/picluster-{user}", None, 0o440) in stale
+        if gone and os.environ.get("SUDO_USER") == user and self._accounts.loses_sudo(user):
+            raise ValueError(
+                f"ssh_operators takes sudo from {user}, by which Ansible becomes root: give {user} sudo: true"
+            )
 
 
 def main() -> None:
