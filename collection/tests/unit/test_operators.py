@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils._accounts import Accounts, make_key_folder
+from ansible_collections.picluster.cloud.plugins.module_utils._accounts import (
+    Accounts,
+    File,
+    foreign_folder,
+    make_key_folder,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils._operators import (
     PublicKey,
     parse_key,
@@ -107,6 +112,16 @@ def test_operators_that_cannot_be_are_refused(value: dict[str, Any], words: str)
     assert words in str(caught.value)
 
 
+SECRET = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("value", [{"keys": [SECRET]}, SECRET, {"keys": [ED25519], "sudo": SECRET}])
+def test_a_private_key_in_place_of_the_public_one_is_not_shown(value: object) -> None:
+    with pytest.raises(ValueError, match="a private key, which belongs on no node") as caught:
+        parse_operators({"pi": value})
+    assert "b3Blbn" not in str(caught.value)
+
+
 class Node:
     """Accounts with homes in a folder."""
 
@@ -125,7 +140,8 @@ class Node:
     def _user(self, name: str) -> SimpleNamespace:
         if name not in self.users:
             raise KeyError(name)
-        return SimpleNamespace(pw_dir=str(self.root / name), pw_uid=1000, pw_gid=1001)
+        uid, shell = {"toor": (0, "/bin/sh"), "www-data": (33, "/usr/sbin/nologin")}.get(name, (1000, "/bin/bash"))
+        return SimpleNamespace(pw_dir=str(self.root / name), pw_uid=uid, pw_gid=1001, pw_shell=shell)
 
     def _group(self, name: str) -> SimpleNamespace:
         if self.members is None:
@@ -134,6 +150,8 @@ class Node:
 
     def run(self, command: list[str]) -> tuple[int, str, str]:
         self.calls.append(command)
+        if command[:2] == ["env", "LC_ALL=C"]:
+            return 1, f"User {command[-1]} is not allowed to run sudo on rv1.\n" if command[-1] == "poor" else "ALL", ""
         return (1, "", "no") if command[0] == "useradd" and command[-1] == "bad" else (0, "", "")
 
     def accounts(self, **users: dict[str, Any]) -> Accounts:
@@ -196,8 +214,46 @@ def test_the_key_folder_is_its_owner_s_alone(tmp_path: Path, monkeypatch: pytest
     owners: list[tuple[Any, ...]] = []
     monkeypatch.setattr("os.chown", lambda *args: owners.append(args))
     node = Node(tmp_path, monkeypatch, ["pi"], ["pi"])
+    # As useradd leaves it when it is killed before it makes the home.
+    (tmp_path / "pi").rmdir()
     file = node.accounts(pi={"keys": [ED25519]}).files()[0]
     make_key_folder(file)
-    make_key_folder(file)
     assert (tmp_path / "pi/.ssh").stat().st_mode & 0o7777 == 0o700
-    assert owners == [(tmp_path / "pi/.ssh", 1000, 1001)]
+    assert owners[:2] == [(tmp_path / "pi", 1000, 1001), (tmp_path / "pi/.ssh", 1000, 1001)]
+
+
+def test_a_key_folder_that_sshd_could_not_read_or_trust_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Made by a run that was killed before it gave it away, or by root's mkdir.
+    owners: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("os.chown", lambda *args: owners.append(args))
+    me = (tmp_path.stat().st_uid, tmp_path.stat().st_gid)
+    folder = tmp_path / ".ssh"
+    folder.mkdir(mode=0o700)
+    mine, others = (File(str(folder / "authorized_keys"), "", 0o600, owner) for owner in (me, (me[0] + 1, 1)))
+    assert foreign_folder(mine) is None
+    assert foreign_folder(others) == str(folder)
+    make_key_folder(others)
+    assert owners == [(folder, me[0] + 1, 1)]
+    folder.chmod(0o777)
+    assert foreign_folder(mine) == str(folder)
+    make_key_folder(mine)
+    assert folder.stat().st_mode & 0o7777 == 0o700
+    # Files that are nobody's keys have no such folder.
+    assert foreign_folder(File(str(tmp_path / "x"), "")) is None
+
+
+@pytest.mark.parametrize(("name", "words"), [("toor", "root by its user id 0"), ("www-data", "/usr/sbin/nologin")])
+def test_an_account_that_could_not_log_in_is_no_operator(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(tmp_path, monkeypatch, [name], [name])
+    with pytest.raises(ValueError, match=words):
+        node.accounts(**{name: {"keys": [ED25519]}}).files()
+
+
+def test_sudo_itself_says_who_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accounts = Node(tmp_path, monkeypatch, ["pi"], ["pi"]).accounts(pi={"keys": [ED25519]})
+    assert accounts.loses_sudo("poor")
+    assert not accounts.loses_sudo("pi")

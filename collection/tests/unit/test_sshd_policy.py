@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import pwd
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils import _sshd
 from ansible_collections.picluster.cloud.plugins.module_utils._accounts import File
-from ansible_collections.picluster.cloud.plugins.module_utils._connection import Connection, parse_environ
 from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles
 from ansible_collections.picluster.cloud.plugins.module_utils._operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils._sshd import Release
@@ -112,7 +110,10 @@ def test_another_ssh_is_refused() -> None:
         ("10.0.0.9", [], ["10.0.0.9"]),
         ("10.0.0.9", ["192.168.1.0/24", "10.1.1.1"], ["10.0.0.9,192.168.1.0/24,10.1.1.1"]),
         ("10.0.0.9", ["10.0.0.0/8"], ["10.0.0.0/8"]),
-        ("fd00::1", ["10.0.0.0/8"], ["fd00::1,10.0.0.0/8"]),
+        ("::ffff:10.0.0.9", [], ["10.0.0.9"]),
+        # Another address every day, in the same net: neither shut out then nor changed for that.
+        ("fd00::1", ["10.0.0.0/8"], ["fd00::/64,10.0.0.0/8"]),
+        ("fd00::1", ["fd00::/48"], ["fd00::/48"]),
         ("fe80::1%eth0", [], []),
         (None, [], []),
     ],
@@ -144,6 +145,45 @@ def test_a_value_that_another_file_overrules_is_named() -> None:
     assert problem.startswith("sshd would use PasswordAuthentication yes instead of no:")
 
 
+def test_nobody_but_the_operators_is_let_in_by_another_file_s_line() -> None:
+    # Seen on OpenSSH 10.0: AllowGroups gathers the values of all files.
+    ours = _sshd.parse_effective("allowgroups picluster-ssh\n")
+    policy = {"AllowGroups": ["picluster-ssh"]}
+    assert _sshd.overruled(policy, ours, ours) is None
+    more = _sshd.overruled(policy, ours, {"allowgroups": ["picluster-ssh", "otherteam"]})
+    assert more is not None
+    assert more.startswith("sshd would let in AllowGroups picluster-ssh otherteam instead of picluster-ssh:")
+    fewer = _sshd.overruled(policy, ours, {**ours, "allowusers": ["bob"]})
+    assert fewer is not None
+    assert fewer.startswith("sshd would let in only AllowUsers bob")
+    both = {**ours, "allowusers": ["bob"]}
+    assert _sshd.overruled({**policy, "AllowUsers": ["bob"]}, both, both) is None
+
+
+def test_older_releases_get_the_names_that_they_know() -> None:
+    # OpenSSH 8.4 stops at the new names, and its ChallengeResponseAuthentication turned keyboards on again.
+    policy = _sshd.merged_policy({}, _sshd.crypto("policy", BULLSEYE))
+    spelt = _sshd.spelt_for(BULLSEYE, policy)
+    assert len(spelt) == len(policy)
+    assert spelt["ChallengeResponseAuthentication"] == ["no"]
+    assert spelt["PubkeyAcceptedKeyTypes"] == policy["PubkeyAcceptedAlgorithms"]
+    assert "KbdInteractiveAuthentication" not in spelt
+    assert _sshd.spelt_for(BOOKWORM, policy) == policy
+    assert _sshd.accepted_algorithms({"pubkeyacceptedkeytypes": ["a"]}) == "a"
+    assert _sshd.accepted_algorithms({}) == ""
+
+
+def test_a_setting_by_its_former_name_replaces_ours() -> None:
+    merged = _sshd.merged_policy({"PubkeyAcceptedKeyTypes": "ssh-rsa"}, _sshd.crypto("pq", TRIXIE))
+    assert merged["PubkeyAcceptedAlgorithms"] == ["ssh-rsa"]
+    assert "PubkeyAcceptedKeyTypes" not in merged
+
+
+def test_a_release_that_reads_no_drop_in_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"OpenSSH 7\.9 .* wanted is 8\.2 or newer"):
+        _sshd.crypto("policy", Release((7, 9), BULLSEYE.exchanges))
+
+
 def test_a_keyword_that_gathers_values_may_have_more_of_them_from_other_files() -> None:
     wanted = _sshd.parse_effective("acceptenv LANG\n")
     effective = _sshd.parse_effective("acceptenv LANG\nacceptenv COLORTERM\n")
@@ -165,96 +205,6 @@ def test_weak_moduli_go_and_comments_stay() -> None:
     assert _sshd.strong_moduli(text) == "# comment\n" + line.format(3071) + line.format(8191)
 
 
-def test_the_places_of_authorized_keys_follow_sshd_s_tokens() -> None:
-    patterns = [".ssh/authorized_keys /etc/ssh/keys/%u", "%h/k%%", "none"]
-    assert sshd_policy.key_files(patterns, "pi", "/home/pi") == [
-        "/home/pi/.ssh/authorized_keys",
-        "/etc/ssh/keys/pi",
-        "/home/pi/k%",
-    ]
-
-
-def test_a_key_file_that_others_may_write_is_found_out(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    (home / ".ssh").mkdir(parents=True, mode=0o700)
-    home.chmod(0o755)
-    key = home / ".ssh" / "authorized_keys"
-    key.write_text(KEY, encoding="utf-8")
-    key.chmod(0o600)
-    uid = key.stat().st_uid
-    assert not sshd_policy.too_open(key, home, uid)
-    home.chmod(0o775)
-    assert sshd_policy.too_open(key, home, uid)
-
-
-def test_the_connection_is_read_from_a_process_s_environment() -> None:
-    assert parse_environ(b"A=1\0SSH_CONNECTION=10.0.0.9 50000 10.0.0.11 22\0B=2") == Connection("10.0.0.9", "10.0.0.11")
-    assert parse_environ(b"A=1\0") is None
-    assert parse_environ(b"SSH_CONNECTION=broken") is None
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "home"
-    (place / ".ssh").mkdir(parents=True, mode=0o700)
-    place.chmod(0o755)
-    account = SimpleNamespace(pw_dir=str(place), pw_uid=place.stat().st_uid or 4711, pw_gid=0)
-    monkeypatch.setattr(pwd, "getpwnam", lambda _: account)
-    return place
-
-
-def _sshd_with(monkeypatch: pytest.MonkeyPatch, effective: dict[str, list[str]] | None = None) -> sshd_policy.Sshd:
-    sshd = object.__new__(sshd_policy.Sshd)
-    sshd._user = "pi"
-    found = {"authorizedkeysfile": [".ssh/authorized_keys"], **(effective or {})}
-    monkeypatch.setattr(sshd, "ask", lambda *_: found)
-    return sshd
-
-
-def _wanted(**more: str) -> dict[str, list[str]]:
-    wanted = {"pubkeyacceptedalgorithms": _sshd._SIGNATURES, "requiredrsasize": "3072", "permitrootlogin": "no", **more}
-    return {keyword: [value] for keyword, value in wanted.items()}
-
-
-def test_who_has_a_key_that_sshd_takes_is_not_locked_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (home / ".ssh/authorized_keys").write_text(KEY + "\n")
-    assert _sshd_with(monkeypatch).lock_out(_wanted(), {}, set()) is None
-
-
-def test_who_has_no_key_is_told_before_anything_changes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = _sshd_with(monkeypatch).lock_out(_wanted(), {}, set())
-    assert problem is not None
-    assert f"pi has no authorized key on this node ({home}/.ssh/authorized_keys)" in problem
-
-
-@pytest.mark.parametrize(
-    ("wanted", "kinds"),
-    [({"pubkeyacceptedalgorithms": "rsa-sha2-512"}, "ssh-ed25519"), ({}, None)],
-)
-def test_a_key_of_a_kind_that_the_policy_refuses_is_named(
-    home: Path, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, str], kinds: str | None
-) -> None:
-    (home / ".ssh/authorized_keys").write_text(KEY + "\n")
-    problem = _sshd_with(monkeypatch).lock_out(_wanted(**wanted), {}, set())
-    assert (problem is None) if kinds is None else (problem is not None and f"refuses ({kinds})" in problem)
-
-
-def test_the_keys_that_count_are_those_that_will_be_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    operators = parse_operators({"pi": {"keys": [KEY]}})
-    assert _sshd_with(monkeypatch).lock_out(_wanted(), operators, set()) is None
-    (home / ".ssh/authorized_keys").write_text(KEY + "\n")
-    others = parse_operators({"alice": {"keys": [KEY]}})
-    problem = _sshd_with(monkeypatch).lock_out(_wanted(), others, set())
-    assert problem == "Ansible logs in as pi, which is not among ssh_operators: add it there with its keys"
-
-
-def test_a_node_that_takes_keys_from_elsewhere_is_left_to_the_new_login(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sshd = _sshd_with(monkeypatch, {"authorizedkeyscommand": ["/usr/bin/keys"]})
-    assert sshd.lock_out(_wanted(), {}, set()) is None
-
-
 class Fake:
     """A node whose sshd, accounts and rollback note what happens to them."""
 
@@ -267,7 +217,7 @@ class Fake:
         self.reload: Callable[[], None] = lambda: self.events.append("reload")
         node = object.__new__(sshd_policy.Node)
         node._module = SimpleNamespace(check_mode=check_mode)
-        node._options = {"confirm_within": 60, "confirm_token": None, "settings": {}, "operators": {}}
+        node._options = {"user": "pi", "confirm_within": 60, "confirm_token": None, "settings": {}, "operators": {}}
         node._operators = {}
         node.planned = TextFiles(SimpleNamespace(check_mode=True))  # type: ignore[arg-type]
         node._sshd = SimpleNamespace(
@@ -278,7 +228,13 @@ class Fake:
             reload=lambda: self.reload(),  # noqa: PLW0108 - a test puts another one there
         )
         node._accounts = SimpleNamespace(
-            missing=list, create=lambda: None, files=list, members=lambda: None, admit=lambda: None
+            missing=list,
+            create=lambda: None,
+            files=list,
+            members=lambda: None,
+            admit=lambda: None,
+            admission=lambda names: ["gpasswd", ",".join(names)],
+            loses_sudo=lambda _: True,
         )
         node._rollback = SimpleNamespace(
             state=lambda: self.armed, arm=self._arm, undo=lambda: self.events.append("undo")
@@ -321,10 +277,76 @@ def test_check_mode_shows_and_does_nothing(tmp_path: Path, monkeypatch: pytest.M
 def test_a_change_that_a_killed_run_left_unproven_is_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Fake(tmp_path, monkeypatch).node.converge()
     fake = Fake(tmp_path, monkeypatch)
-    fake.armed = object()
+    fake.armed = SimpleNamespace(restoring=False)
     result = fake.node.converge()
     assert fake.events == ["arm 0 try-reload-or-restart", "reload"]
     assert result["confirm"] == {"name": "sshd"}
+
+
+def test_what_was_half_way_back_is_back_before_anything_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Fake(tmp_path, monkeypatch).node.converge()
+    fake = Fake(tmp_path, monkeypatch)
+    fake.armed = SimpleNamespace(restoring=True)
+
+    def undo() -> None:
+        fake.events.append("undo")
+        fake.dropin.write_text("old\n")
+
+    fake.node._rollback.undo = undo  # type: ignore[method-assign]
+    fake.node.converge()
+    assert fake.events == ["undo", "arm 1 try-reload-or-restart", "reload"]
+    assert fake.dropin.read_text().endswith("UsePAM yes\n")
+
+
+@pytest.mark.parametrize(("armed", "noted"), [(None, 2), (SimpleNamespace(restoring=False), 1)])
+def test_the_members_that_come_back_are_those_from_before_the_first_arming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, armed: object, noted: int
+) -> None:
+    fake = Fake(tmp_path, monkeypatch)
+    fake.armed, fake.node._operators = armed, parse_operators({"pi": {"keys": [KEY]}})
+    fake.node._accounts.members = lambda: ["alice", "pi"]  # type: ignore[method-assign]
+    commands: list[list[str]] = []
+    fake.node._rollback.arm = lambda *arguments, **_: commands.extend(arguments[3])  # type: ignore[method-assign]
+    fake.node.converge()
+    assert len(commands) == noted
+    assert (["gpasswd", "alice,pi"] in commands) is (armed is None)
+
+
+def test_members_change_after_their_files_so_that_a_killed_run_is_carried_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = Fake(tmp_path, monkeypatch)
+    keys = tmp_path / "alice"
+    keys.write_text("her key\n")
+    fake.node._accounts.files = lambda: [File(str(keys), None)]  # type: ignore[method-assign]
+
+    def admit() -> None:
+        fake.events.append(f"admit {keys.exists()} {fake.dropin.exists()}")
+
+    fake.node._accounts.admit = admit  # type: ignore[method-assign]
+    fake.node.converge()
+    assert fake.events[1] == "admit False False"
+
+
+@pytest.mark.parametrize("sudo_user", ["pi", "another"])
+def test_ansible_does_not_lose_the_sudo_that_it_came_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sudo_user: str
+) -> None:
+    fake = Fake(tmp_path, monkeypatch)
+    monkeypatch.setenv("SUDO_USER", sudo_user)
+    monkeypatch.setattr(sshd_policy, "SUDOERS", str(tmp_path))
+    mine = tmp_path / "picluster-pi"
+    mine.write_text("ALL\n")
+    fake.node._accounts.files = lambda: [File(str(mine), None, 0o440)]  # type: ignore[method-assign]
+    if sudo_user == "pi":
+        with pytest.raises(ValueError, match="takes sudo from pi, by which Ansible becomes root"):
+            fake.node.converge()
+        assert fake.events[-1] == "undo"
+    else:
+        fake.node.converge()
+        assert fake.events[-1] == "reload"
 
 
 def test_a_failure_midway_goes_back_at_once_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     Run = Callable[[list[str]], tuple[int, str, str]]
 
 SUDOERS = "/etc/sudoers.d"
+_NO_SHELLS = {"nologin", "false", "sync"}
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,13 @@ class Accounts:
         """Return the files of the operators, and of those who are none any more.
 
         Raises:
-            ValueError: an operator's folder of keys is not a folder.
+            ValueError: an operator's account cannot log in, or its folder of keys is not a folder.
         """
         if not self._operators:
             return []
         wanted = []
         for operator in self._operators.values():
+            _refuse_who_cannot_log_in(operator.name)
             path, owner = _key_file(operator.name)
             wanted.append(File(path, operator.text, 0o600, owner))
             wanted.append(
@@ -96,17 +99,40 @@ class Accounts:
                 wanted += [File(_key_file(name)[0], None), File(f"{SUDOERS}/picluster-{name}", None)]
         return wanted
 
+    def loses_sudo(self, user: str) -> bool:
+        """Whether sudo itself says that a user may run nothing."""
+        _rc, out, err = self._run(["env", "LC_ALL=C", "sudo", "-n", "-l", "-U", user])
+        return f"User {user} is not allowed to run sudo" in out + err
+
     def _do(self, *command: str) -> None:
         rc, out, err = self._run(list(command))
         if rc != 0:
             raise ValueError(f"{' '.join(command)} failed: {' '.join((err or out).split())}")
 
 
-def make_key_folder(file: File) -> None:
-    """Have the folder of a key file, its owner's alone."""
+def foreign_folder(file: File) -> str | None:
+    """Return the folder of a key file if sshd, which reads it as the user, would not get or not trust what is in it."""
     folder = Path(file.path).parent
-    if file.owner and not folder.exists():
-        folder.mkdir(mode=0o700)
+    if not file.owner or not folder.is_dir():
+        return None
+    status = folder.stat()
+    readable = stat.S_IROTH | stat.S_IXOTH
+    root_s = status.st_uid == 0 and status.st_mode & readable == readable
+    fits = (status.st_uid == file.owner[0] or root_s) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return None if fits else str(folder)
+
+
+def make_key_folder(file: File) -> None:
+    """Have the folder of a key file, its owner's alone; a run, or useradd, may have been killed in the middle of it."""
+    folder = Path(file.path).parent
+    if not file.owner:
+        return
+    for place in (folder.parent, folder):
+        if not place.exists():
+            place.mkdir(mode=0o700, parents=True)
+            os.chown(place, *file.owner)
+    if foreign_folder(file):
+        folder.chmod(0o700)
         os.chown(folder, *file.owner)
 
 
@@ -116,6 +142,20 @@ def _exists(name: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _refuse_who_cannot_log_in(name: str) -> None:
+    try:
+        account = pwd.getpwnam(name)
+    except KeyError:
+        return
+    if account.pw_uid == 0:
+        raise ValueError(f"ssh_operators has {name}, which is root by its user id 0: name a user of its own")
+    if Path(account.pw_shell).name in _NO_SHELLS:
+        raise ValueError(
+            f"ssh_operators has {name}, whose shell {account.pw_shell} lets nobody log in: name another user, or give "
+            "it a shell with chsh"
+        )
 
 
 def _key_file(name: str) -> tuple[str, tuple[int, int] | None]:

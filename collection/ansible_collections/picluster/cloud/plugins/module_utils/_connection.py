@@ -4,9 +4,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # Not for the running program: Python 3.9 cannot join types so.
+    Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True)
@@ -46,3 +52,21 @@ def current_connection() -> Connection | None:
             return found
         pid = int(parent)
     return None
+
+
+def network_of(client: str) -> Network:
+    """Return what a client's address stands for, when it is to be let in the next time too.
+
+    A machine's IPv6 address is by default another one every day, in the same net of 64 bits (RFC 8981).
+
+    Raises:
+        ValueError: it is no address.
+    """
+    # A link-local address comes with its interface (RFC 4007 section 11); an IPv4 one may come mapped into IPv6.
+    address = ipaddress.ip_address(client.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped:
+            return ipaddress.ip_network(address.ipv4_mapped)
+        if not (address.is_link_local or address.is_loopback):
+            return ipaddress.ip_network(f"{address}/64", strict=False)
+    return ipaddress.ip_network(address)

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from ansible_collections.picluster.cloud.plugins.module_utils._connection import network_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+    # Not for the running program: Bullseye's Python 3.9 cannot join types so.
+    Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 TABLE = "inet picluster"
 RULES = "/etc/picluster/firewall.nft"
@@ -121,15 +124,12 @@ def parse_networks(values: Iterable[object], option: str) -> tuple[Network, ...]
 
 
 def parse_client(address: str) -> Network:
-    """Return the network of the one address that sshd says a login came from.
+    """Return what the address that sshd says a login came from stands for.
 
     Raises:
         ValueError: it is no address.
     """
-    # A link-local address comes with its interface (RFC 4007 section 11); an IPv4 one may come mapped into IPv6.
-    client = ipaddress.ip_address(address.partition("%")[0])
-    mapped = client.ipv4_mapped if isinstance(client, ipaddress.IPv6Address) else None
-    return ipaddress.ip_network(mapped or client)
+    return network_of(address)
 
 
 def check_ssh_port(port: int) -> int:
@@ -227,6 +227,11 @@ def _from(name: str, verdict: str) -> list[str]:
     return [f"    ip saddr @{name}4 {verdict}", f"    ip6 saddr @{name}6 {verdict}"]
 
 
+def _interfaces(direction: str, patterns: Iterable[str], verdict: str) -> list[str]:
+    """Return a rule for each interface, because nft 0.9.8 and 1.0.2 (Bullseye, Jammy) know no patterns in a set."""
+    return [f'    {direction} "{pattern}" {verdict}' for pattern in patterns]
+
+
 def _to(name: str, before: str = "") -> list[str]:
     """Return rules for what was addressed to a set's ports, before any translation of the address."""
     # nft 1.0.6 refuses `ct original proto-dst` without a protocol before it.
@@ -246,7 +251,7 @@ def rules_text(policy: Policy) -> str:
     Accepting is final only within a chain's own hook and table, dropping is final for the packet: so Docker's and
     kube-proxy's rules keep their say over what passes here.
     """
-    containers = ", ".join(f'"{pattern}"' for pattern in policy.containers)
+    from_containers = _interfaces("iifname", policy.containers, "accept")
     lines = [
         f"#!{NFT} -f",
         "# Written by picluster (role firewall), from the inventory. One table: a flush of the ruleset would take",
@@ -273,7 +278,7 @@ def rules_text(policy: Policy) -> str:
         "    ip daddr 224.0.0.251 udp dport 5353 accept",
         "    ip6 daddr ff02::fb udp dport 5353 accept",
         "    # Containers and pods of this node.",
-        *([f"    iifname {{ {containers} }} accept"] if containers else []),
+        *from_containers,
         *_from("management", "accept"),
         *_nodes_may(policy),
         *_from("controller", f"tcp dport {policy.ssh_port} accept"),
@@ -285,13 +290,13 @@ def rules_text(policy: Policy) -> str:
         "  chain forward {",
         "    type filter hook forward priority filter - 5; policy accept;",
         "    ct state { established, related } accept",
-        *([f"    iifname {{ {containers} }} accept"] if containers else []),
+        *from_containers,
         *_from("management", "accept"),
         *_nodes_may(policy, "ct status dnat "),
         *_to("public", "ct status dnat "),
         "    ct status dnat counter drop",
         "    # Who has a route to a container's own address needs no published port.",
-        *([f"    oifname {{ {containers} }} counter drop"] if containers else []),
+        *_interfaces("oifname", policy.containers, "counter drop"),
         "  }",
         "}",
     ]

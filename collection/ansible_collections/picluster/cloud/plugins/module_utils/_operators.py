@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 GROUP = "picluster-ssh"
 
 _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_LONGEST_SHOWN = 120
 # Key types of sshd(8), AUTHORIZED_KEYS FILE FORMAT; options may stand before them.
 _KEY = re.compile(r"(?:^|\s)((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+)\s+([A-Za-z0-9+/]{30,}={0,3})(?:\s|$)")
 
@@ -120,6 +121,14 @@ def refusal(keys: Iterable[PublicKey], algorithms: str, smallest_rsa: int) -> st
     return ", ".join(dict.fromkeys(reasons))
 
 
+def _shown(value: object) -> str:
+    """Return the user's value as a sentence may have it: a private key, pasted for the public one, stays unseen."""
+    said = repr(value)
+    if "private" in said.lower():
+        return "a private key, which belongs on no node"
+    return said if len(said) <= _LONGEST_SHOWN else f"{said[:_LONGEST_SHOWN]}..."
+
+
 def parse_operators(value: Mapping[str, Any]) -> dict[str, Operator]:
     """Return the operators by name.
 
@@ -134,8 +143,8 @@ def parse_operators(value: Mapping[str, Any]) -> dict[str, Operator]:
             )
         if not isinstance(entry, dict) or not set(entry) <= {"keys", "sudo"}:
             raise ValueError(
-                f"ssh_operators gives {name} {entry!r}, wanted is a mapping such as {{keys: [ssh-ed25519 AAAA...], "
-                "sudo: true}"
+                f"ssh_operators gives {name} {_shown(entry)}, wanted is a mapping such as {{keys: [ssh-ed25519 "
+                "AAAA...], sudo: true}}"
             )
         keys, sudo = entry.get("keys"), entry.get("sudo", False)
         if not isinstance(keys, list) or not keys:
@@ -143,9 +152,12 @@ def parse_operators(value: Mapping[str, Any]) -> dict[str, Operator]:
         for key in keys:
             if not isinstance(key, str) or "\n" in key.strip() or not parse_key(key):
                 raise ValueError(
-                    f"ssh_operators gives {name} the key {key!r}, wanted is a public key, the one line of a .pub file"
+                    f"ssh_operators gives {name} the key {_shown(key)}, wanted is a public key, the one line of a "
+                    ".pub file"
                 )
         if not isinstance(sudo, bool):
-            raise ValueError(f"ssh_operators gives {name} sudo: {sudo!r}, wanted is true or false")  # noqa: TRY004 - the user's
+            raise ValueError(  # noqa: TRY004 - the user's
+                f"ssh_operators gives {name} sudo: {_shown(sudo)}, wanted is true or false"
+            )
         operators[str(name)] = Operator(str(name), tuple(dict.fromkeys(key.strip() for key in keys)), sudo)
     return operators

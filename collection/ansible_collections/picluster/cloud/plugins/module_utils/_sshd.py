@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils._connection import network_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -73,6 +75,17 @@ _SIGNATURES = (
     "rsa-sha2-256-cert-v01@openssh.com,sk-ssh-ed25519@openssh.com,ssh-ed25519,rsa-sha2-512,rsa-sha2-256"
 )
 _FIRST_WITH_POLICY_PQ = (10, 0)
+_FIRST_WITH_INCLUDE = (8, 2)
+# The former names, and the first release with the new one. The former still mean the same.
+_RENAMED = {
+    "PubkeyAcceptedAlgorithms": ("PubkeyAcceptedKeyTypes", (8, 5)),
+    "HostbasedAcceptedAlgorithms": ("HostbasedAcceptedKeyTypes", (8, 5)),
+    # Until then it was a keyword beside the other one, and its yes turned the other one on again.
+    "KbdInteractiveAuthentication": ("ChallengeResponseAuthentication", (8, 7)),
+}
+_NEW_NAMES = {former.lower(): new for new, (former, _since) in _RENAMED.items()}
+# Keywords that gather all files' values, and let in whoever is in any of them.
+_LET_IN = ("allowgroups", "allowusers")
 
 ED25519_KEY = "/etc/ssh/ssh_host_ed25519_key"
 # A file of its own: Debian's ssh_host_rsa_key has 3072 bits, and somebody may have written down its fingerprint.
@@ -133,6 +146,12 @@ def crypto(profile: str, release: Release) -> dict[str, list[str]]:
     Raises:
         ValueError: the release knows no such key exchange.
     """
+    if release.version < _FIRST_WITH_INCLUDE:
+        major, minor = release.version
+        raise ValueError(
+            f"OpenSSH {major}.{minor} on this node reads no file but sshd_config itself, wanted is 8.2 or newer: use "
+            "a newer image"
+        )
     modern = release.version >= _FIRST_WITH_POLICY_PQ
     wanted = _POLICY_9 if profile == "policy" and not modern else _PQ
     exchanges = [name for name in wanted if name in release.exchanges]
@@ -175,12 +194,12 @@ def exempt_sources(controller: str | None, networks: Sequence[str]) -> list[str]
             raise ValueError(
                 f"ssh_exempt has {network!r}, wanted is an address or a network such as 192.168.63.0/24 ({error})"
             ) from error
-    if controller:
-        # A link-local address has its interface behind it, which sshd's list cannot hold.
-        alone = ipaddress.ip_address(controller.partition("%")[0])
+    # A link-local address has its interface behind it, which sshd's list cannot hold.
+    if controller and "%" not in controller:
+        own = network_of(controller)
         nets = [ipaddress.ip_network(source) for source in sources]
-        if "%" not in controller and not any(alone in net for net in nets):
-            sources.insert(0, str(alone))
+        if not any(own.network_address in net for net in nets):
+            sources.insert(0, str(own))
     return [",".join(source.removesuffix("/32").removesuffix("/128") for source in sources)] if sources else []
 
 
@@ -198,7 +217,8 @@ def merged_policy(settings: Mapping[str, Any], policy: Mapping[str, list[str]] |
                 f"ssh_settings has the keyword {keyword!r}, wanted is a keyword of sshd_config(5) other than "
                 "Match and Include"
             )
-        name = known.get(str(keyword).lower(), str(keyword))
+        name = _NEW_NAMES.get(str(keyword).lower(), str(keyword))
+        name = known.get(name.lower(), name)
         if value is None:
             merged.pop(name, None)
         else:
@@ -216,6 +236,19 @@ def _word(keyword: str, value: object) -> str:
             "sshd_config(5)"
         )
     return str(value).strip()
+
+
+def spelt_for(release: Release, policy: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return a policy with the names of keywords that a release knows."""
+    return {
+        _RENAMED[keyword][0] if release.version < _RENAMED.get(keyword, ("", (0, 0)))[1] else keyword: values
+        for keyword, values in policy.items()
+    }
+
+
+def accepted_algorithms(wanted: Mapping[str, list[str]]) -> str:
+    """Return which keys sshd says it takes of users, by the new name or the former; empty if it does not say."""
+    return wanted.get("pubkeyacceptedalgorithms", wanted.get("pubkeyacceptedkeytypes", [""]))[0]
 
 
 def render(policy: Mapping[str, list[str]]) -> str:
@@ -251,8 +284,20 @@ def overruled(policy: Iterable[str], wanted: Mapping[str, list[str]], effective:
         wanted: what sshd makes of the drop-in alone, so that both sides are spelt the same way.
         effective: what sshd makes of all its files for the user.
     """
+    own = {keyword.lower() for keyword in policy}
+    if "allowgroups" in own and "allowusers" in set(effective) - own:
+        return (
+            f"sshd would let in only AllowUsers {' '.join(effective['allowusers'])}, whoever is in ssh_operators: take "
+            "that line out of /etc/ssh/sshd_config or the files in /etc/ssh/sshd_config.d"
+        )
     for keyword in policy:
         name = keyword.lower()
+        if name in _LET_IN and effective.get(name) != wanted.get(name):
+            return (
+                f"sshd would let in {keyword} {' '.join(effective.get(name, ['(nobody)']))} instead of "
+                f"{' '.join(wanted.get(name, ['(nobody)']))}: /etc/ssh/sshd_config or another file in "
+                f"/etc/ssh/sshd_config.d has a line {keyword}, which adds to it or takes its place; take that out"
+            )
         # Keywords that gather values (AcceptEnv, HostKey) show other files' values after ours.
         if wanted.get(name) != effective.get(name, [])[: len(wanted.get(name, []))] and name in wanted:
             return (

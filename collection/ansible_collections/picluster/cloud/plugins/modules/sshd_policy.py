@@ -101,230 +101,39 @@ confirm:
   type: dict
 """
 
-import pwd
-import stat
-import tempfile
-from pathlib import Path
+import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._accounts import Accounts, File, make_key_folder
+from ansible_collections.picluster.cloud.plugins.module_utils._accounts import (
+    SUDOERS,
+    Accounts,
+    File,
+    foreign_folder,
+    make_key_folder,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils._connection import current_connection
 from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
-from ansible_collections.picluster.cloud.plugins.module_utils._operators import (
-    GROUP,
-    Operator,
-    parse_keys,
-    parse_operators,
-    refusal,
-)
+from ansible_collections.picluster.cloud.plugins.module_utils._operators import GROUP, parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils._rollback import ARGUMENTS, Rollback, check_window
 from ansible_collections.picluster.cloud.plugins.module_utils._sshd import (
-    ED25519_KEY,
     EXEMPT,
     PROFILES,
-    RSA_KEY,
-    Release,
     crypto,
     exempt_sources,
     merged_policy,
-    overruled,
-    parse_effective,
-    parse_version,
     render,
+    spelt_for,
     strong_moduli,
-    unknown_keywords,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils._sshd_daemon import DROPIN, RELOAD, Sshd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DROPIN = "/etc/ssh/sshd_config.d/00-picluster.conf"
 MODULI = "/etc/ssh/moduli"
-SSHD = "/usr/sbin/sshd"
-# A unit that does not run (socket activation) reads the file when it starts. ssh.service's ExecReload is `sshd -t` and
-# HUP, so that a configuration that is wrong leaves the old daemon running.
-RELOAD = ["systemctl", "try-reload-or-restart", "ssh.service"]
-_MAKE_KEY = {ED25519_KEY: ["-t", "ed25519"], RSA_KEY: ["-t", "rsa", "-b", "4096"]}
-
-
-def key_files(patterns: list[str], user: str, home: str) -> list[str]:
-    """Return the absolute paths that AuthorizedKeysFile's patterns mean for a user (sshd_config(5), TOKENS)."""
-    paths = []
-    for pattern in (p for entry in patterns for p in entry.split() if p != "none"):
-        path = pattern.replace("%%", "\0").replace("%h", home).replace("%u", user).replace("\0", "%")
-        paths.append(path if path.startswith("/") else f"{home}/{path}")
-    return paths
-
-
-def too_open(path: Path, home: Path, uid: int) -> bool:
-    """Whether StrictModes makes sshd ignore a key file: others own or may write it or a directory up to the home."""
-    for part in [path, *path.parents]:
-        if part.exists():
-            entry = part.stat()
-            if entry.st_uid not in {0, uid} or entry.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                return True
-        if part == home:
-            break
-    return False
-
-
-class Sshd:
-    """The node's sshd: its own opinion of its files, and the running daemon."""
-
-    def __init__(self, module: AnsibleModule, user: str) -> None:
-        self._module = module
-        self._user = user
-        if not Path(SSHD).exists():
-            raise ValueError(f"there is no {SSHD} on this node: install openssh-server")
-        # sshd -T wants it even where no sshd runs at the moment (socket activation); it lies in /run and sshd makes
-        # it too.
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-
-    def _run(self, *command: str) -> str:
-        rc, out, err = self._module.run_command(list(command))
-        if rc != 0:
-            raise ValueError(" ".join((err or out).split()))
-        return str(out or err)
-
-    def release(self) -> Release:
-        """Return what this OpenSSH can do."""
-        return Release(parse_version(self._run("ssh", "-V")), frozenset(self._run("ssh", "-Q", "kex").split()))
-
-    def ask(self, *arguments: str) -> dict[str, list[str]]:
-        """Return the values that sshd would use for the user; raise ValueError with sshd's own words if it refuses."""
-        connection = current_connection()
-        address = connection.client if connection else "127.0.0.1"
-        criteria = f"user={self._user},host={address},addr={address}"
-        return parse_effective(self._run(SSHD, "-T", "-C", criteria, *arguments))
-
-    def ask_alone(self, policy: Mapping[str, list[str]]) -> dict[str, list[str]]:
-        """Return what sshd makes of the policy as its whole configuration; raise ValueError with its own words."""
-        # A host key that is still to be made would be missed here, and only here.
-        there = {**policy, "HostKey": [key for key in policy.get("HostKey", []) if Path(key).exists()]}
-        with tempfile.NamedTemporaryFile("w", suffix=".conf", encoding="utf-8") as candidate:
-            candidate.write(render(there))
-            candidate.flush()
-            try:
-                found = self.ask("-f", candidate.name)
-            except ValueError as error:
-                words = str(error).replace(candidate.name, Path(DROPIN).name)
-                raise ValueError(f"sshd does not accept the policy with ssh_settings: {words}") from error
-        return found | ({"hostkey": policy["HostKey"]} if "HostKey" in policy else {})
-
-    def known(
-        self, policy: dict[str, list[str]], settings: Mapping[str, Any]
-    ) -> tuple[dict[str, list[str]], dict[str, list[str]], list[str]]:
-        """Return the policy without what this release need not know, what sshd makes of it, and what was left out."""
-        try:
-            return policy, self.ask_alone(policy), []
-        except ValueError as error:
-            unknown = unknown_keywords(str(error), settings)
-            if not unknown:
-                raise
-        known = {keyword: values for keyword, values in policy.items() if keyword.lower() not in unknown}
-        return known, self.ask_alone(known), sorted(unknown)
-
-    def in_effect(self, policy: Mapping[str, list[str]], wanted: Mapping[str, list[str]]) -> dict[str, list[str]]:
-        """Return what sshd would use with the files as they are; raise ValueError if that is not the policy."""
-        try:
-            effective = self.ask()
-        except ValueError as error:
-            raise ValueError(
-                f"sshd does not accept its configuration with {Path(DROPIN).name} in it: {error}"
-            ) from error
-        problem = overruled(policy, wanted, effective)
-        if problem:
-            raise ValueError(problem)
-        return {keyword.lower(): effective[keyword.lower()] for keyword in policy if keyword.lower() in effective}
-
-    def reload(self) -> None:
-        """Have the running sshd read its files."""
-        try:
-            self._run(*RELOAD)
-        except ValueError as error:
-            raise ValueError(f"systemctl reload ssh.service failed: {error}") from error
-
-    def make_host_keys(self, policy: Mapping[str, list[str]]) -> list[str]:
-        """Make the host keys that are missing, or in check mode only name them."""
-        missing = [key for key in policy.get("HostKey", []) if key in _MAKE_KEY and not Path(key).exists()]
-        if not self._module.check_mode:
-            for key in missing:
-                # Killed in between, it leaves nothing under the key's own name.
-                half = Path(f"{key}.picluster-new")
-                half.unlink(missing_ok=True)
-                self._run("ssh-keygen", "-q", "-N", "", "-f", str(half), *_MAKE_KEY[key])
-                Path(f"{half}.pub").replace(f"{key}.pub")
-                half.replace(key)
-        return missing
-
-    def lock_out(self, wanted: Mapping[str, list[str]], operators: Mapping[str, Operator], own: set[str]) -> str | None:
-        """Return one sentence if the policy would lock the user out, else None.
-
-        Args:
-            wanted: what sshd makes of the policy alone.
-            operators: who may log in, empty for all who can.
-            own: the policy's keywords in lower case.
-        """
-        user = self._user
-        try:
-            account = pwd.getpwnam(user)
-        except KeyError:
-            return (
-                f"there is no user {user} on this node, so that nobody could log in as it: set ansible_user to a "
-                "user that exists"
-            )
-        if account.pw_uid == 0 and wanted.get("permitrootlogin") == ["no"]:
-            return (
-                f"Ansible logs in as {user}, which the policy forbids: set ansible_user to another user, or "
-                "PermitRootLogin in ssh_settings"
-            )
-        if operators and user not in operators:
-            return f"Ansible logs in as {user}, which is not among ssh_operators: add it there with its keys"
-        try:
-            effective = self.ask()
-        except ValueError:
-            # A file that is wrong now can be the one that is about to be replaced.
-            effective = dict(wanted)
-        if effective.get("authorizedkeyscommand", ["none"]) != ["none"] or effective.get(
-            "trustedusercakeys", ["none"]
-        ) != ["none"]:
-            return None
-        patterns = (wanted if "authorizedkeysfile" in own else effective).get("authorizedkeysfile", [])
-        paths = key_files(patterns, user, account.pw_dir)
-        texts = {path: read_text(path) or "" for path in paths}
-        if operators:
-            texts[f"{account.pw_dir}/.ssh/authorized_keys"] = operators[user].text
-        return self._useless(texts, Path(account.pw_dir), account.pw_uid, wanted)
-
-    def _useless(self, texts: Mapping[str, str], home: Path, uid: int, wanted: Mapping[str, list[str]]) -> str | None:
-        """Return one sentence if none of the key files lets the user in."""
-        problem = None
-        for path, text in texts.items():
-            keys = parse_keys(text)
-            if not keys:
-                continue
-            algorithms = wanted.get("pubkeyacceptedalgorithms", [""])[0]
-            smallest = int(wanted.get("requiredrsasize", ["0"])[0])
-            kinds = refusal(keys, algorithms, smallest)
-            if kinds:
-                problem = (
-                    f"{self._user} has only keys in {path} that the policy refuses ({kinds}): add an ed25519 key "
-                    "there, or set PubkeyAcceptedAlgorithms or RequiredRSASize in ssh_settings"
-                )
-            elif wanted.get("strictmodes") != ["no"] and too_open(Path(path), home, uid):
-                problem = (
-                    f"sshd ignores {path}, because it or a directory above it is writable or owned by others: "
-                    f"chmod go-w {path} and the directories up to {home}"
-                )
-            else:
-                return None
-        return problem or (
-            f"{self._user} has no authorized key on this node ({' '.join(texts) or 'no AuthorizedKeysFile'}), so "
-            "that keys only would lock it out: put the public key there first, for example with ssh-copy-id"
-        )
 
 
 class Node:
@@ -345,14 +154,16 @@ class Node:
         options = self._options
         connection = current_connection()
         sources = exempt_sources(connection.client if connection else None, options["exempt"])
-        policy = crypto(options["profile"], self._sshd.release()) | ({EXEMPT: sources} if sources else {})
+        release = self._sshd.release()
+        policy = crypto(options["profile"], release) | ({EXEMPT: sources} if sources else {})
         if self._operators:
             policy |= {"AllowGroups": [GROUP], "AuthorizedKeysFile": [".ssh/authorized_keys"]}
-        return merged_policy(options["settings"], policy)
+        return spelt_for(release, merged_policy(options["settings"], policy))
 
     def converge(self) -> dict[str, Any]:
         """Bring the node to the policy; return the module's result."""
         check_window(self._options["confirm_within"])
+        armed = self._finish()
         policy, wanted, left_out = self._sshd.known(self.policy(), self._options["settings"])
         problem = self._sshd.lock_out(wanted, self._operators, {keyword.lower() for keyword in policy})
         if problem:
@@ -360,22 +171,32 @@ class Node:
         new = self._accounts.missing()
         if not self._module.check_mode:
             self._accounts.create()
-        stale = [file for file in self._files(policy) if self._plan(file)]
+        files = self._files(policy)
+        stale = [file for file in files if self._plan(file)]
         new_keys = self._sshd.make_host_keys(policy)
         self._note("accounts", [], new)
         self._note("host keys", [], new_keys)
+        self._note("folders of others", [folder for folder in map(foreign_folder, files) if folder], [])
         if self._operators:
             self._note(f"members of {GROUP}", self._accounts.members() or [], sorted(self._operators))
         # Armed: a run was killed before its change was proven, so this one proves it.
-        changed = bool(self.planned.diff) or self._rollback.state() is not None
+        changed = bool(self.planned.diff) or armed
         result: dict[str, Any] = {"changed": changed, "reloaded": False, "left_out": left_out}
         if not changed:
             return result | {"effective": self._sshd.in_effect(policy, wanted)}
         if self._module.check_mode:
             return result
-        confirm = self._arm(stale)
-        effective = self._change(stale, policy, wanted)
+        confirm = self._arm(stale, again=armed)
+        effective = self._change(files, stale, policy, wanted)
         return result | {"reloaded": True, "effective": effective, "confirm": confirm}
+
+    def _finish(self) -> bool:
+        """Finish a way back that was cut off; say whether an earlier run's change still waits for a confirmation."""
+        found = self._rollback.state()
+        if found and found.restoring and not self._module.check_mode:
+            # What is to be done is planned after it, not from what was half way back.
+            self._rollback.undo()
+        return found is not None
 
     def _files(self, policy: Mapping[str, list[str]]) -> list[File]:
         wanted = [File(DROPIN, render(policy))]
@@ -401,9 +222,11 @@ class Node:
                 {"before_header": what, "after_header": what, "before": texts[0], "after": texts[1]}
             )
 
-    def _arm(self, stale: list[File]) -> dict[str, Any]:
+    def _arm(self, stale: list[File], *, again: bool) -> dict[str, Any]:
         members = self._accounts.members()
-        admission = [self._accounts.admission(members)] if self._operators and members is not None else []
+        # The members of an arming that is kept were noted by it; now they may be those that are to go.
+        noted = again or members is None or not self._operators
+        admission = [] if noted else [self._accounts.admission(members or [])]
         return self._rollback.arm(
             self._options["confirm_within"],
             self._options["confirm_token"],
@@ -413,18 +236,21 @@ class Node:
         )
 
     def _change(
-        self, stale: list[File], policy: Mapping[str, list[str]], wanted: Mapping[str, list[str]]
+        self,
+        files: list[File],
+        stale: list[File],
+        policy: Mapping[str, list[str]],
+        wanted: Mapping[str, list[str]],
     ) -> dict[str, list[str]]:
         """Do it; go back at once if it does not come out as wanted."""
-        files = TextFiles(self._module)
         try:
+            for file in files:
+                make_key_folder(file)
+            self._write([file for file in stale if file.path not in {DROPIN, MODULI}])
+            self._check_sudo(stale)
+            # Not before: by its membership a run that comes after a kill knows whose keys and sudo are to go.
             self._accounts.admit()
-            for file in stale:
-                if file.text is None:
-                    files.remove(file.path)
-                else:
-                    make_key_folder(file)
-                    files.put(file.path, file.text, file.mode, owner=file.owner)
+            self._write([file for file in stale if file.path in {DROPIN, MODULI}])
             effective = self._sshd.in_effect(policy, wanted)
             self._sshd.reload()
         except (ValueError, OSError) as error:
@@ -435,6 +261,23 @@ class Node:
                 raise ValueError(f"{problem}; {second}") from error
             raise ValueError(problem) from error
         return effective
+
+    def _write(self, stale: list[File]) -> None:
+        texts = TextFiles(self._module)
+        for file in stale:
+            if file.text is None:
+                texts.remove(file.path)
+            else:
+                texts.put(file.path, file.text, file.mode, owner=file.owner)
+
+    def _check_sudo(self, stale: list[File]) -> None:
+        """Raise ValueError if Ansible, which became root by sudo, could not do so again."""
+        user = self._options["user"]
+        gone = File(f"{SUDOERS}/picluster-{user}", None, 0o440) in stale
+        if gone and os.environ.get("SUDO_USER") == user and self._accounts.loses_sudo(user):
+            raise ValueError(
+                f"ssh_operators takes sudo from {user}, by which Ansible becomes root: give {user} sudo: true"
+            )
 
 
 def main() -> None:

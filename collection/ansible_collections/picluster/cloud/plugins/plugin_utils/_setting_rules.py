@@ -26,6 +26,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._sshd import exemp
 from ansible_collections.picluster.cloud.plugins.module_utils._time_sync import check_servers
 from ansible_collections.picluster.cloud.plugins.modules.hadoop_node import DEFAULT_MEMORY, read_settings
 from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules import Inventory, Problem
+from ansible_collections.picluster.cloud.plugins.plugin_utils._jump_rules import jump_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec, is_decided_later, value_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils._vacate import parse_parking
 
@@ -158,6 +159,7 @@ def setting_problems(inventory: Inventory, roles: Mapping[str, Mapping[str, Spec
                     judged[memory] = _verdict(name, spec, variables[name])
                 if judged[memory]:
                     yield Problem(judged[memory], key=name, node=node)
+    yield from jump_problems(inventory)
 
 
 def fetch_problems(
