@@ -207,6 +207,16 @@ def test_a_record_that_cannot_be_kept_is_a_warning(monkeypatch: pytest.MonkeyPat
     assert "failed" not in result
 
 
+def test_what_is_recorded_already_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, node: Node) -> None:
+    alone(node).run()
+
+    def forbidden(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Seen, "edit", forbidden)
+    assert node.run()["changed"] is False
+
+
 def test_without_an_inventory_s_folder_nothing_is_compared(node: Node) -> None:
     node.folder = ""  # type: ignore[assignment]
     assert node.run()["changed"] is False

@@ -85,10 +85,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
     def _claim(self, folder: Path, node: str, peers: list[str], result: dict[str, Any]) -> str:
         """Record the node's machine-id; return who else has it, empty if nobody has."""
         machine_id, mac = result["machine_id"], result["mac"]
-        if self._task.check_mode:
-            return claim(Seen(folder).nodes(), node, peers, machine_id, mac)
+        record = Seen(folder)
+        known = record.nodes()
+        before = dict(known.get(node, {}))
+        owner = claim(known, node, peers, machine_id, mac)
+        # In an ordinary run it is recorded, and two hundred nodes need not wait for each other's lock.
+        if owner or self._task.check_mode or known[node] == before:
+            return owner
         try:
-            with Seen(folder).edit() as nodes:
+            with record.edit() as nodes:
                 return claim(nodes, node, peers, machine_id, mac)
         except OSError as error:
             words = f"what was seen of {node} cannot be kept beside the inventory: {error}"
