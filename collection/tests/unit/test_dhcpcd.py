@@ -81,5 +81,9 @@ def test_dhcpcd_starts_anew_for_a_change_and_for_its_way_back(tmp_path: Path, mo
 
     manager = _dhcpcd.Dhcpcd(wanted(), run)
     manager.apply(moving=True)
-    assert asked == [("systemctl", "restart", "dhcpcd.service")]
-    assert manager.back(manager.active()) == [list(asked[0])]
+    assert [" ".join(command) for command in asked] == [
+        "systemctl stop dhcpcd.service",
+        "ip -4 address flush dev eth0",
+        "systemctl start dhcpcd.service",
+    ]
+    assert manager.back(manager.active()) == [list(command) for command in asked]

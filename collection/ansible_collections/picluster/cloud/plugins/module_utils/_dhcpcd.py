@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CONF = "/etc/dhcpcd.conf"
 # k3s#2599: flannel.1 has incompatible addresses where dhcpcd touched it. Adds to a line that the user has.
 CONTAINERS = "denyinterfaces veth* docker* br-* cni* flannel* cali*"
-_RESTART = ("systemctl", "restart", "dhcpcd.service")
+_UNIT = "dhcpcd.service"
 _BEGIN, _END = "# BEGIN picluster (role network)", "# END picluster (role network)"
 _BLOCK = re.compile(rf"^{re.escape(_BEGIN)}\n.*?^{re.escape(_END)}\n", re.MULTILINE | re.DOTALL)
 
@@ -59,6 +59,7 @@ class Dhcpcd:
 
     def __init__(self, wanted: Wanted, run: Run) -> None:
         self._run = run
+        self._interface = wanted.interface
         self.text = conf_text(read_text(CONF) or "", wanted)
         status = Path(CONF).stat()
         # Raspbian's group netdev may write it.
@@ -78,12 +79,18 @@ class Dhcpcd:
         `dhcpcd -n` would do it for this interface alone, but 9.4.1 takes that only once ("cannot handle another
         client").
         """
-        self._run(*_RESTART)
+        for command in self._commands():
+            self._run(*command)
 
     def back(self, former: str) -> list[list[str]]:  # noqa: ARG002  # the interface of a manager
         """Do the same with the former file."""
-        return [[*_RESTART]]
+        return self._commands()
 
     def at_boot(self) -> list[list[str]]:
         """Nothing: dhcpcd reads its file when it starts."""
         return []
+
+    def _commands(self) -> list[list[str]]:
+        # The option `persistent`, which Raspbian sets, leaves the address of before on the interface.
+        flush = ["ip", "-4", "address", "flush", "dev", self._interface]
+        return [["systemctl", "stop", _UNIT], flush, ["systemctl", "start", _UNIT]]
