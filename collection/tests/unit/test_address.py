@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,8 @@ import yaml
 from ansible_collections.picluster.cloud.plugins.module_utils import _address, _managers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ansible_collections.picluster.cloud.plugins.module_utils._address import Wanted
 
 
@@ -179,6 +182,31 @@ def test_the_former_address_is_forgotten_in_every_form() -> None:
     assert script.endswith("; true")
 
 
+def _fake_ip(folder: Path, said: str) -> dict[str, str]:
+    (folder / "ip").write_text(f"#!/bin/sh\necho \"$*\" >>{folder}/log\ncase $2 in address) echo '{said}' ;; esac\n")
+    (folder / "ip").chmod(0o755)
+    (folder / "sleep").write_text("#!/bin/sh\n")
+    (folder / "sleep").chmod(0o755)
+    return {"PATH": f"{folder}:/usr/bin:/bin"}
+
+
+def test_the_makeshift_ends_once_the_former_address_is_back(tmp_path: Path) -> None:
+    environment = _fake_ip(tmp_path, "inet 192.168.63.150/24 brd 192.168.63.255 scope global eth0")
+    subprocess.run(_address.return_to_former(OLD), env=environment, check=True)
+    assert (tmp_path / "log").read_text().splitlines() == [
+        "-4 address show dev eth0",
+        "rule delete priority 4411",
+        "route flush table 4411",
+        "address delete 192.168.63.150/32 dev eth0",
+    ]
+
+
+def test_the_makeshift_stays_where_the_former_address_never_comes_back(tmp_path: Path) -> None:
+    environment = _fake_ip(tmp_path, "inet 192.168.63.150/32 scope global eth0")
+    subprocess.run(_address.return_to_former(OLD), env=environment, check=True)
+    assert set((tmp_path / "log").read_text().splitlines()) == {"-4 address show dev eth0"}
+
+
 @pytest.mark.parametrize(
     ("found", "kind"),
     [
@@ -186,6 +214,8 @@ def test_the_former_address_is_forgotten_in_every_form() -> None:
         (_managers.Found(netplan=False, nm_state="connected", networkd=False, dhcpcd=True), "nm"),
         (_managers.Found(netplan=True, nm_state="unmanaged", networkd=True, dhcpcd=False), "netplan-networkd"),
         (_managers.Found(netplan=True, nm_state="", networkd=True, dhcpcd=False), "netplan-networkd"),
+        (_managers.Found(netplan=False, nm_state="", networkd=False, dhcpcd=True), "dhcpcd"),
+        (_managers.Found(netplan=True, nm_state="unmanaged", networkd=False, dhcpcd=True), "dhcpcd"),
     ],
 )
 def test_whoever_has_the_interface_is_found(found: _managers.Found, kind: str) -> None:
@@ -195,7 +225,7 @@ def test_whoever_has_the_interface_is_found(found: _managers.Found, kind: str) -
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (_managers.Found(netplan=False, nm_state="", networkd=False, dhcpcd=True), "dhcpcd has a configuration"),
+        (_managers.Found(netplan=False, nm_state="", networkd=True, dhcpcd=True), "dhcpcd runs too"),
         (
             _managers.Found(netplan=False, nm_state="connected (externally)", networkd=False, dhcpcd=False),
             "connected (externally)",

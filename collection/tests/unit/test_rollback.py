@@ -154,6 +154,14 @@ def test_a_way_back_that_one_file_stopped_is_finished_later(node: Node) -> None:
     node.assert_old()
 
 
+def test_a_way_back_that_an_older_script_could_not_finish_is_finished(node: Node) -> None:
+    node.arm()
+    node.change()
+    (node.home / "restore").write_text("exit 1\n")
+    assert node.rollback.undo()
+    node.assert_old()
+
+
 def test_a_file_that_was_never_changed_needs_no_room(node: Node) -> None:
     node.arm()
     before = node.files["changed"].stat().st_ino

@@ -55,6 +55,8 @@ class FakeManager:
     name = "fake"
     has_nm = False
     text = "new\n"
+    mode = 0o600
+    owner: tuple[int, int] | None = None
 
     def __init__(self, path: str, outcome: str, log: list[str], live: Live) -> None:
         self.path = path
@@ -165,10 +167,11 @@ def test_a_move_asks_the_wire_first_and_keeps_the_former_address(
     assert board.node.confirm["host"] == "192.168.63.11"
     assert board.node.moved
     armed = board.rollback.armed
-    # Away with it before the former profile brings it back, and before the new address is permanent.
-    assert "192.168.63.150/32" in armed["restore"][0][2]
-    assert armed["restore"][1:] == [["back", "before"]]
-    assert armed["at_confirm"] == armed["restore"][:1]
+    # The makeshift ends when the former profile has brought the address back, or before the new one is permanent.
+    assert armed["restore"][0] == ["back", "before"]
+    assert "delete 192.168.63.150/32" in armed["restore"][1][2]
+    assert "delete 192.168.63.150/24" not in armed["restore"][1][2]
+    assert "delete 192.168.63.150/24" in armed["at_confirm"][0][2]
     assert armed["at_boot"] == [["generate"]]
     assert armed["files"][0] == str(board.path)
 
@@ -210,7 +213,7 @@ def test_what_does_not_work_is_undone_at_once(
 def test_a_card_that_fills_up_after_it_was_armed_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     board = Board(tmp_path, monkeypatch)
 
-    def full(path: str, *_: Any) -> bool:
+    def full(path: str, *_: Any, **__: Any) -> bool:
         raise OSError(errno.ENOSPC, "No space left on device", path)
 
     monkeypatch.setattr(board.node.files, "put", full)

@@ -258,6 +258,8 @@ def former_address(wanted: Wanted, live: list[Live], server: str) -> Live | None
 
 # A table and a rule of their own, by which answers from the former address take the former way.
 FORMER_WAY = "4411"
+_WAY_GONE = (f"ip rule delete priority {FORMER_WAY}", f"ip route flush table {FORMER_WAY}")
+BACK_WITHIN = 20  # seconds; dhcpcd probes an address for five before it has it
 
 
 def keep_former(former: Live, gateways: set[str]) -> list[list[str]]:
@@ -284,9 +286,18 @@ def keep_plainly(former: Live) -> list[str]:
 
 def forget_former(former: Live) -> list[str]:
     """Return the command that takes away whatever of these is there."""
-    parts = (
-        f"ip rule delete priority {FORMER_WAY}",
-        f"ip route flush table {FORMER_WAY}",
-        *(f"ip address delete {former.address}/{bits} dev {former.interface}" for bits in (SINGLE, former.prefix)),
-    )
+    bits = (SINGLE, former.prefix)
+    parts = (*_WAY_GONE, *(f"ip address delete {former.address}/{size} dev {former.interface}" for size in bits))
     return ["sh", "-c", "; ".join(f"{part} 2>/dev/null" for part in parts) + "; true"]
+
+
+def return_to_former(former: Live) -> list[str]:
+    """Return the command that ends the makeshift once the manager has given the former address back.
+
+    If it never does, the makeshift is all by which the node can be reached until a reboot.
+    """
+    there = f"ip -4 address show dev {former.interface} | grep -qF ' {former.address}/{former.prefix} '"
+    parts = (*_WAY_GONE, f"ip address delete {former.address}/{SINGLE} dev {former.interface}")
+    gone = "; ".join(f"{part} 2>/dev/null" for part in parts)
+    wait = f"tries=0; until {there}; do [ $tries = {BACK_WITHIN} ] && exit 0; tries=$((tries + 1)); sleep 1; done"
+    return ["sh", "-c", f"{wait}; {gone}; true"]

@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Who can have a network interface, behind one interface: netplan with either renderer, or NetworkManager alone."""
+"""Who can have a network interface, behind one interface: netplan with either renderer, NetworkManager, dhcpcd."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ansible_collections.picluster.cloud.plugins.module_utils import _dhcpcd
 from ansible_collections.picluster.cloud.plugins.module_utils._address import (
     NETPLAN_DROPIN,
     Wanted,
@@ -36,6 +37,9 @@ class Manager(Protocol):
     name: str
     path: str
     text: str
+    mode: int
+    # User and group id, None for root's.
+    owner: tuple[int, int] | None
     has_nm: bool
 
     def try_out(self) -> None:
@@ -62,7 +66,7 @@ class Found:
         netplan: netplan is installed and has files of its own.
         nm_state: NetworkManager's word for the interface's state, empty if it does not run.
         networkd: systemd-networkd runs.
-        dhcpcd: dhcpcd is configured.
+        dhcpcd: dhcpcd runs with a configuration.
     """
 
     netplan: bool
@@ -86,20 +90,23 @@ def known_managers(run: Run, interface: str) -> Found:
         state = parse_nm_state(run("nmcli", "-t", "-f", "DEVICE,STATE", "device"), interface)
     except ValueError:
         state = ""
-    try:
-        networkd = run("systemctl", "is-active", "systemd-networkd.service").strip() == "active"
-    except ValueError:
-        networkd = False
     return Found(
         netplan=shutil.which("netplan") is not None and any(Path("/etc/netplan").glob("*.yaml")),
         nm_state=state,
-        networkd=networkd,
-        dhcpcd=Path("/etc/dhcpcd.conf").exists(),
+        networkd=_is_active(run, "systemd-networkd.service"),
+        dhcpcd=Path(_dhcpcd.CONF).exists() and _is_active(run, "dhcpcd.service"),
     )
 
 
+def _is_active(run: Run, unit: str) -> bool:
+    try:
+        return run("systemctl", "is-active", unit).strip() == "active"
+    except ValueError:
+        return False
+
+
 def kind(found: Found, interface: str) -> str:
-    """Return which manager has the interface: netplan-nm, netplan-networkd or nm.
+    """Return which manager has the interface: netplan-nm, netplan-networkd, nm or dhcpcd.
 
     Raises:
         ValueError: none that is known; one sentence about what there is.
@@ -108,22 +115,25 @@ def kind(found: Found, interface: str) -> str:
         return "netplan-nm" if found.netplan else "nm"
     if found.networkd and found.netplan:
         return "netplan-networkd"
+    if found.dhcpcd and not found.networkd:
+        return "dhcpcd"
     there = [
         f"NetworkManager calls it {found.nm_state}" if found.nm_state else "",
         "systemd-networkd runs without netplan" if found.networkd else "",
-        "dhcpcd has a configuration" if found.dhcpcd else "",
+        "dhcpcd runs too" if found.dhcpcd else "",
     ]
     words = ", ".join(word for word in there if word) or "nothing that is known runs"
     raise ValueError(
-        f"{interface} is in the hands of neither NetworkManager nor netplan ({words}): use an image of "
-        "Raspberry Pi OS Bookworm or newer or of Ubuntu, "
-        "or let one of the two manage the interface"
+        f"{interface} is in the hands of neither NetworkManager nor netplan nor dhcpcd ({words}): use an image of "
+        "Raspberry Pi OS or Ubuntu, or let one of them manage the interface"
     )
 
 
 def choose(wanted: Wanted, found: Found, run: Run) -> Manager:
     """Return the manager that has the interface; raise ValueError where there is none that is known."""
     which = kind(found, wanted.interface)
+    if which == "dhcpcd":
+        return _dhcpcd.Dhcpcd(wanted, run)
     if which == "nm":
         return NetworkManager(wanted, run)
     return NetplanNM(wanted, run) if which == "netplan-nm" else NetplanNetworkd(wanted, run)
@@ -133,6 +143,8 @@ class NetworkManager:
     """NetworkManager alone: a profile of ours, which outranks the automatic one."""
 
     name = "NetworkManager"
+    mode = 0o600
+    owner: tuple[int, int] | None = None
     has_nm = True
 
     def __init__(self, wanted: Wanted, run: Run) -> None:
@@ -181,6 +193,8 @@ class NetworkManager:
 class _Netplan:
     """What both renderers share: the drop-in and its try-out."""
 
+    mode = 0o600
+    owner: tuple[int, int] | None = None
     has_nm = False
     renderer = ""
     path = NETPLAN_DROPIN

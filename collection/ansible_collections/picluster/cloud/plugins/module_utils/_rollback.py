@@ -337,6 +337,9 @@ class Rollback:
         present = self.state()
         if present is None or (token is not None and present.token != token and not present.restoring):
             return False
+        # A way back that an older script could not finish; on a full card the older one must do.
+        with contextlib.suppress(OSError):
+            self._install_script()
         command = ["/bin/sh", str(self._home / "restore"), self.name, *([token] if token else [])]
         rc, out, err = self._run(command)
         if rc != 0:
@@ -348,10 +351,7 @@ class Rollback:
         """Have program and boot unit on the node."""
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._home.chmod(0o700)
-        script = self._home / "restore"
-        if read_text(str(script)) != SCRIPT:
-            write_atomically(script, SCRIPT, 0o700)
-            _sync(self._home)
+        self._install_script()
         unit = self._root / UNIT_PATH.lstrip("/")
         wanted = unit.parent / "sysinit.target.wants" / UNIT
         if read_text(str(unit)) == UNIT_TEXT and wanted.is_symlink():
@@ -364,6 +364,12 @@ class Rollback:
             raise ValueError(f"systemctl enable {UNIT} failed, without which nothing is changed: {_words(out, err)}")
         if wanted.parent.is_dir():
             _sync(wanted.parent)
+
+    def _install_script(self) -> None:
+        script = self._home / "restore"
+        if read_text(str(script)) != SCRIPT:
+            write_atomically(script, SCRIPT, 0o700)
+            _sync(self._home)
 
     def _manifest(self, token: str, old: str, files: Sequence[str], commands: Sequence[str]) -> list[str]:
         """Save what is not saved yet; return the manifest's lines."""

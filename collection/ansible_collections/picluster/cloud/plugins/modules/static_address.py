@@ -12,7 +12,7 @@ description:
   - Gives a node its static address, at once and at every later boot, and moves it there from any other one, in the
     same subnet or in another.
   - Writes a netplan drop-in where netplan is in use (Raspberry Pi OS Trixie, Ubuntu), a NetworkManager profile
-    where there is none (Raspberry Pi OS Bookworm).
+    where there is none (Raspberry Pi OS Bookworm), a marked block of /etc/dhcpcd.conf where dhcpcd runs (Bullseye).
     The drop-in is tried out in a copy of all of netplan's files before it is written.
   - Nothing is changed if another machine has the address, or if the router does not answer; both are asked by ARP.
   - The former address stays usable beside the new one until the controller has logged in at the new one, which the
@@ -80,7 +80,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 manager:
-  description: Who has the interface - netplan and its renderer, or NetworkManager alone.
+  description: Who has the interface - netplan and its renderer, NetworkManager alone, or dhcpcd.
   returned: success
   type: str
   sample: netplan with NetworkManager
@@ -118,6 +118,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._address import (
     make_wanted,
     parse_addresses,
     parse_gateways,
+    return_to_former,
     wrong_interface,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils._arp import (
@@ -196,7 +197,7 @@ class Node:
             self._replace(manager, live, gateways)
         else:
             # Its mode.
-            self.files.put(manager.path, manager.text, 0o600)
+            self.files.put(manager.path, manager.text, manager.mode, owner=manager.owner)
             self._silence_cloud_init()
         return manager.name
 
@@ -261,7 +262,7 @@ class Node:
         self.moved = former is not None
 
     def _write(self, manager: Manager) -> None:
-        self.files.put(manager.path, manager.text, 0o600)
+        self.files.put(manager.path, manager.text, manager.mode, owner=manager.owner)
         self._silence_cloud_init()
 
     def _ask_the_wire(self, live: list[Live], gateways: set[str]) -> None:
@@ -274,14 +275,13 @@ class Node:
             find_router(wire, interface, router, address)
 
     def _arm(self, manager: Manager, former: Live | None) -> None:
-        forget = [forget_former(former)] if former else []
         confirm = self._rollback.arm(
             self._module.params["confirm_within"],
             self._module.params["confirm_token"],
             [manager.path, *([CLOUD_CONF] if Path("/etc/cloud").is_dir() else [])],
-            [*forget, *manager.back(manager.active())],
+            [*manager.back(manager.active()), *([return_to_former(former)] if former else [])],
             at_boot=manager.at_boot(),
-            at_confirm=forget,
+            at_confirm=[forget_former(former)] if former else [],
         )
         self.confirm = confirm | ({"host": str(self._wanted.address.ip)} if former else {})
 
