@@ -139,6 +139,23 @@ def test_a_node_killed_at_the_end_of_the_window_still_goes_back(node: Node) -> N
     node.assert_old()
 
 
+def test_a_confirmation_that_another_run_has_overtaken_is_not_called_a_way_back(node: Node) -> None:
+    node.arm()
+    node.arm(OTHER)
+    assert node.rollback.confirm(OTHER)
+    with pytest.raises(ValueError, match="another run has changed sshd and confirmed that"):
+        node.rollback.confirm(TOKEN)
+
+
+def test_an_older_confirmation_does_not_hide_a_way_back(node: Node) -> None:
+    node.arm()
+    assert node.rollback.confirm(TOKEN)
+    node.arm(OTHER)
+    assert node.restore("sshd", OTHER).returncode == 0
+    with pytest.raises(ValueError, match="came too late, the node has gone back"):
+        node.rollback.confirm(OTHER)
+
+
 def test_a_way_back_that_one_file_stopped_is_finished_later(node: Node) -> None:
     link = node.root / "etc/link"
     link.symlink_to("changed")

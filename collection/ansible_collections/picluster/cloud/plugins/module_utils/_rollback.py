@@ -212,6 +212,7 @@ class Rollback:
         self._root = root
         self._home = root / FOLDER.lstrip("/")
         self._folder = self._home / name
+        self._done = self._home / f"{name}.confirmed"
         self._marker = root / MARKERS.lstrip("/") / name
 
     def state(self) -> State | None:
@@ -285,6 +286,8 @@ class Rollback:
             self._marker.parent.mkdir(mode=0o700, exist_ok=True)
             self._marker.touch()
             write_atomically(self._folder / "manifest", "".join(f"{line}\n" for line in lines), 0o600)
+            # Of an older change; from now on it would say that this one was confirmed by somebody.
+            self._done.unlink(missing_ok=True)
             _sync(self._folder)
             _sync(self._home)
         if old is not None:
@@ -297,15 +300,20 @@ class Rollback:
         Raises:
             ValueError: it is too late, or another run has armed since; one sentence.
         """
-        done = self._home / f"{self.name}.confirmed"
         if not self._home.is_dir():
             raise ValueError(f"nothing waits for a confirmation under the name {self.name}: run the playbook again")
         with self._locked():
             present = self.state()
             if present is None or present.restoring:
                 # An answer that was lost on its way, and is asked for again.
-                if not present and token == _token(read_text(str(done)) or ""):
+                last = read_text(str(self._done))
+                if not present and token == _token(last or ""):
                     return False
+                if not present and last is not None:
+                    raise ValueError(
+                        f"another run has changed {self.name} and confirmed that: run the playbook again, which looks "
+                        "where the node is now"
+                    )
                 raise ValueError(
                     f"the confirmation of {self.name} came too late, the node has gone back to what it was before: "
                     "run the playbook again"
@@ -318,7 +326,7 @@ class Rollback:
                 word, _, command = line.partition(" ")
                 if word == "confirm":
                     self._run(["/bin/sh", "-c", command])
-            (self._folder / "manifest").replace(done)
+            (self._folder / "manifest").replace(self._done)
             _sync(self._home)
             self._marker.unlink(missing_ok=True)
             shutil.rmtree(self._folder, ignore_errors=True)
