@@ -92,14 +92,14 @@ def parser() -> argparse.ArgumentParser:
     knock.set_defaults(run=_knock)
 
     inside = command("exec", "Run a command as root on a node, or on the gateway: faults come from there.")
-    inside.add_argument("place", metavar="NODE", help="the node, such as red2, or gateway")
-    inside.add_argument("--name", default="red", help="the lab's name (default: %(default)s)")
+    inside.add_argument("node", metavar="NODE", help="the node, such as red2, or gateway")
+    inside.add_argument("--name", help="the lab's name (default: the node's name without its number)")
     inside.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command and its arguments")
     inside.set_defaults(run=_exec)
 
     interrupt = command("interrupt", "Start a run, and end it once a node waits for its confirmation.")
     interrupt.add_argument("node", metavar="NODE", help="the node, such as red2")
-    interrupt.add_argument("--name", default="red", help="the lab's name (default: %(default)s)")
+    interrupt.add_argument("--name", help="the lab's name (default: the node's name without its number)")
     interrupt.add_argument("--armed", required=True, metavar="WHAT", help="what waits: sshd, firewall or network")
     interrupt.add_argument("--restart", action="store_true", help="cut the node's power instead of killing the run")
     interrupt.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the run")
@@ -197,13 +197,13 @@ def _knock(options: argparse.Namespace, report: Reporter) -> None:
 
 
 def _exec(options: argparse.Namespace, report: Reporter) -> int:
-    code, said = Lab(options.name, report).execute(options.place, _words(options))
+    code, said = _of_node(options, report).execute(options.node, _words(options))
     sys.stdout.write(said)
     return code
 
 
 def _interrupt(options: argparse.Namespace, report: Reporter) -> int:
-    lab = Lab(options.name, report)
+    lab = _of_node(options, report)
     code, said = lab.interrupt(options.node, options.armed, _words(options), restart=options.restart)
     sys.stdout.write(said)
     # A run that was killed as it should be is no failure.

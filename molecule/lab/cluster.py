@@ -286,7 +286,7 @@ class Lab:
         return self._engine.execute(self._boards.container(name), command)
 
     def interrupt(self, name: str, armed: str, command: Sequence[str], *, restart: bool) -> tuple[int, str]:
-        """Start a command; when it has made a node arm its rollback, kill it, or cut the node's power.
+        """Start a command; once it has changed a node, and nothing is confirmed, kill it or cut the node's power.
 
         Args:
             name: the node.

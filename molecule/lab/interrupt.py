@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 # Where a node keeps what it goes back to unless somebody confirms.
 MANIFEST = "/var/lib/picluster/rollback/{name}/manifest"
 MARK = "PICLUSTER_LAB_RUN"
-LOOK = "until test -e $0; do sleep 0.02; done"
+# The change is under way from the manifest on, and made when the module that armed has ended; Ansible starts one with
+# these words. The next one would be the one that confirms.
+LOOK = "until test -e $0 && ! pgrep -f '[B]ECOME-SUCCESS' >/dev/null; do sleep 0.02; done"
 LOOK_FOR = "2"  # seconds, after which the run itself is looked after
 SETTLED = 600.0
 
 
 class Interrupted:
-    """A command on the controller, stopped at the moment in which a node has armed its rollback.
+    """A command on the controller, stopped at the moment in which a node's change waits for its confirmation.
 
     Attributes:
         said: what the command said until its end.
@@ -87,7 +89,7 @@ class Interrupted:
         return code
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait until the node has armed; it stays so until the controller's new login."""
+        """Wait until the node has changed and waits itself, for the controller's new login."""
         look = ["timeout", LOOK_FOR, "sh", "-c", LOOK, MANIFEST.format(name=self._rollback)]
         while self._engine.execute(self._container, look)[0] != 0:
             if process.poll() is not None:
