@@ -1,4 +1,4 @@
-"""A run of the product that is interrupted between its change and the confirmation: where a cluster must not be lost."""
+"""A run that is interrupted between its change and the confirmation, where a node must not be lost."""
 
 from __future__ import annotations
 
