@@ -149,13 +149,13 @@ class Stranger:
                 ("ipv6", {node.name: node.link_local for node in nodes}, ["-6"]),
             ):
                 tcp = ports_that({"open"}, self._nmap("-sS", ports, addresses.values(), more))
-                answers = (
-                    ports_that({"open", "closed"}, self._nmap("-sU", udp, addresses.values(), more)) if udp else {}
-                )
                 for name, address in addresses.items():
                     found[name][family] = tcp.get(address, [])
-                    if udp:
-                        found[name][f"udp_{family}"] = answers.get(address, [])
+                if not udp:
+                    continue
+                answers = ports_that({"open", "closed"}, self._nmap("-sU", udp, addresses.values(), more))
+                for name, address in addresses.items():
+                    found[name][f"udp_{family}"] = answers.get(address, [])
         return found
 
     @contextmanager
