@@ -57,6 +57,13 @@ def test_what_is_networkmanager_s_own_is_kept_from_networkd() -> None:
     assert "nameservers" not in eth0
 
 
+def test_short_names_are_looked_up_in_the_search_domains() -> None:
+    wish = wanted(search=["home.arpa", "lab.example"])
+    servers = yaml.safe_load(_address.netplan_text(wish, "networkd"))["network"]["ethernets"]["eth0"]["nameservers"]
+    assert servers["search"] == ["home.arpa", "lab.example"]
+    assert "\ndns-search=home.arpa;lab.example;\n\n[ipv6]" in _address.keyfile_text(wish)
+
+
 def test_the_profile_has_address_router_and_a_uuid_that_never_changes() -> None:
     text = _address.keyfile_text(wanted())
     assert "address1=192.168.63.11/24,192.168.63.1\ndns=192.168.63.1;\n" in text
@@ -74,6 +81,10 @@ def test_the_profile_has_address_router_and_a_uuid_that_never_changes() -> None:
         ({"gateway": "10.0.0.1"}, "node_gateway 10.0.0.1 is not another address in 192.168.63.0/24"),
         ({"gateway": "192.168.63.11"}, "not another address"),
         ({"dns": ["fritz.box"]}, "node_dns has fritz.box"),
+        ({"address": "192.168.63.255"}, "192.168.63.0/24 itself or its broadcast address"),
+        ({"address": "192.168.63.16", "prefix": 28}, "192.168.63.16/28 itself"),
+        ({"search": ["home.arpa; rm"]}, "node_search has 'home.arpa; rm'"),
+        ({"search": [""]}, "node_search has ''"),
     ],
 )
 def test_bad_input_is_one_sentence(change: dict[str, object], words: str) -> None:
@@ -105,21 +116,67 @@ def test_only_routers_of_the_interface_count() -> None:
     assert _address.parse_gateways("", "eth0") == set()
 
 
-def test_a_node_at_another_address_is_not_moved() -> None:
+def test_a_node_at_another_address_may_move() -> None:
     live = _address.parse_addresses(links(local="192.168.63.150", prefixlen=24, dynamic=True))
-    problem = _address.elsewhere(wanted(), live, ["eth0", "lo"])
-    assert problem is not None
-    assert "eth0 has 192.168.63.150, but node_address is 192.168.63.11" in problem
-
-
-def test_a_node_that_has_its_address_may_go_on() -> None:
-    assert _address.elsewhere(wanted(), _address.parse_addresses(DHCP), ["eth0", "lo"]) is None
+    assert _address.wrong_interface(wanted(), live, ["eth0", "lo"]) is None
 
 
 def test_a_wrong_interface_is_named_with_the_right_one() -> None:
     live = _address.parse_addresses(DHCP)
-    assert "it has end0, eth0:" in str(_address.elsewhere(wanted(interface="eth1"), live, ["end0", "eth0", "lo"]))
-    assert "set node_interface: eth0" in str(_address.elsewhere(wanted(interface="end0"), live, ["end0", "eth0", "lo"]))
+    assert "it has end0, eth0:" in str(_address.wrong_interface(wanted(interface="eth1"), live, ["end0", "eth0", "lo"]))
+    assert "set node_interface: eth0" in str(
+        _address.wrong_interface(wanted(interface="end0"), live, ["end0", "eth0", "lo"])
+    )
+
+
+OLD = _address.Live("eth0", "192.168.63.150", 24, static=False)
+OWN = _address.Live("eth0", "192.168.63.11", 24, static=True)
+VIRTUAL = _address.Live("eth0", "192.168.63.9", 32, static=True)
+WLAN = _address.Live("wlan0", "192.168.63.151", 24, static=False)
+
+
+@pytest.mark.parametrize(
+    ("live", "server", "former"),
+    [
+        ([OLD], "192.168.63.150", OLD),
+        ([OLD], "", OLD),
+        # A run that came to the old address while the node had both.
+        ([OWN, OLD], "192.168.63.150", OLD),
+        ([OWN], "192.168.63.11", None),
+        ([OWN, OLD], "192.168.63.11", None),
+        # An address that some program moves from node to node is nobody's to leave.
+        ([VIRTUAL], "192.168.63.9", None),
+        ([WLAN], "192.168.63.151", None),
+        ([WLAN, OLD], "192.168.63.151", OLD),
+    ],
+)
+def test_the_address_that_is_left_is_the_one_the_controller_came_to(
+    live: list[_address.Live], server: str, former: _address.Live | None
+) -> None:
+    assert _address.former_address(wanted(), live, server) == former
+
+
+def test_the_former_address_answers_by_its_own_router_and_the_wanted_one_never_does() -> None:
+    commands = [" ".join(command) for command in _address.keep_former(OLD, {"192.168.63.254", "10.0.0.1"})]
+    assert commands == [
+        "ip address replace 192.168.63.150/32 dev eth0",
+        "ip route replace 192.168.63.0/24 src 192.168.63.150 dev eth0 table 4411",
+        "ip route replace default via 192.168.63.254 dev eth0 table 4411 onlink",
+        "ip rule add from 192.168.63.150 priority 4411 lookup 4411",
+    ]
+
+
+def test_a_former_address_without_a_router_is_kept_too() -> None:
+    assert not any("default" in command for command in _address.keep_former(OLD, set()))
+
+
+def test_the_former_address_is_forgotten_in_every_form() -> None:
+    assert "192.168.63.150/24" in _address.keep_plainly(OLD)
+    script = _address.forget_former(OLD)[2]
+    for part in ("priority 4411", "flush table 4411", "192.168.63.150/32 dev eth0", "192.168.63.150/24 dev eth0"):
+        assert part in script
+    # Whatever of it is not there.
+    assert script.endswith("; true")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from ansible_collections.picluster.cloud.plugins.modules import docker_engine, i
 if TYPE_CHECKING:
     from types import ModuleType
 
-ADDRESS = {"interface": "eth0", "address": "10.0.0.2", "prefix": 24, "gateway": "10.0.0.1", "dns": [], "timeout": 1}
+ADDRESS = {"interface": "eth0", "address": "10.0.0.2", "prefix": 24, "gateway": "10.0.0.1", "dns": [], "search": []}
 
 
 class FailedError(Exception):

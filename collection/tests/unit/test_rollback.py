@@ -114,6 +114,62 @@ def test_what_is_confirmed_stays_and_leaves_no_copies(node: Node) -> None:
     assert node.calls[-1] == ["systemctl", "stop", f"picluster-rollback-sshd-{TOKEN[:16]}.timer"]
 
 
+def test_what_was_only_for_the_window_ends_with_the_confirmation(node: Node) -> None:
+    node.arm(at_confirm=[["touch", str(node.root / "ended")]])
+    assert not (node.root / "ended").exists()
+    assert node.rollback.confirm(TOKEN)
+    assert (node.root / "ended").exists()
+    assert node.commands == []
+
+
+def test_a_way_back_does_not_end_what_was_only_for_the_window(node: Node) -> None:
+    node.arm(at_confirm=[["touch", str(node.root / "ended")]])
+    assert node.restore("sshd", TOKEN).returncode == 0
+    assert not (node.root / "ended").exists()
+    node.assert_old()
+
+
+def test_a_node_killed_at_the_end_of_the_window_still_goes_back(node: Node) -> None:
+    node.arm(at_confirm=[["killed"]])
+    node.change()
+    node.run = lambda _: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        Rollback(node.run, "sshd", node.root).confirm(TOKEN)
+    assert node.restore("sshd", TOKEN).returncode == 0
+    node.assert_old()
+
+
+def test_a_way_back_that_one_file_stopped_is_finished_later(node: Node) -> None:
+    link = node.root / "etc/link"
+    link.symlink_to("changed")
+    node.rollback.arm(60, TOKEN, ["/etc/changed", "/etc/link", "/etc/made"], [RELOAD])
+    node.change()
+    link.unlink()
+    node.files["made"].unlink()
+    node.files["made"].mkdir()
+    assert node.restore("sshd", TOKEN).returncode == 1
+    node.files["made"].rmdir()
+    assert node.restore("sshd", TOKEN).returncode == 0
+    assert link.readlink().name == "changed"
+    node.assert_old()
+
+
+def test_a_way_back_that_an_older_script_could_not_finish_is_finished(node: Node) -> None:
+    node.arm()
+    node.change()
+    (node.home / "restore").write_text("exit 1\n")
+    assert node.rollback.undo()
+    node.assert_old()
+
+
+def test_a_file_that_was_never_changed_needs_no_room(node: Node) -> None:
+    node.arm()
+    before = node.files["changed"].stat().st_ino
+    assert node.restore("sshd", TOKEN).returncode == 0
+    assert node.files["changed"].stat().st_ino == before
+    node.assert_old()
+
+
 def test_a_confirmation_asked_for_twice_is_no_error(node: Node) -> None:
     node.arm()
     assert node.rollback.confirm(TOKEN)

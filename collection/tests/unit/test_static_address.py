@@ -1,21 +1,52 @@
-"""Putting an address in force: what happens to the files when it does not work."""
+"""Putting an address in force: what is asked first, what is armed, what happens when it does not work."""
 
 from __future__ import annotations
 
+import errno
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ansible_collections.picluster.cloud.plugins.action.static_address import ActionModule
 from ansible_collections.picluster.cloud.plugins.module_utils._address import Live, make_wanted
+from ansible_collections.picluster.cloud.plugins.module_utils._rollback import State
 from ansible_collections.picluster.cloud.plugins.modules import static_address
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 WANTED = make_wanted("eth0", "192.168.63.11", 24, "192.168.63.1", [])
 LEASE = Live("eth0", "192.168.63.11", 24, static=False)
 OWN = Live("eth0", "192.168.63.11", 24, static=True)
+ELSEWHERE = Live("eth0", "192.168.63.150", 24, static=True)
+
+
+class FakeRollback:
+    """Notes what is armed and undone."""
+
+    def __init__(self, log: list[str], found: State | None) -> None:
+        self.log = log
+        self.found = found
+        self.armed: dict[str, Any] = {}
+        self.stuck = False
+
+    def state(self) -> State | None:
+        return self.found
+
+    def undo(self) -> bool:
+        self.log.append("undo")
+        if self.stuck:
+            raise ValueError("the node could not go back to what it was")
+        return True
+
+    def arm(
+        self, seconds: int, token: str, files: Sequence[str], restore: list[list[str]], **more: list[list[str]]
+    ) -> dict[str, Any]:
+        self.log.append("arm")
+        self.armed = {"files": list(files), "restore": restore, **more}
+        return {"name": "address", "token": token, "within": seconds}
 
 
 class FakeManager:
@@ -25,11 +56,11 @@ class FakeManager:
     has_nm = False
     text = "new\n"
 
-    def __init__(self, path: str, outcome: str) -> None:
+    def __init__(self, path: str, outcome: str, log: list[str], live: Live) -> None:
         self.path = path
         self.outcome = outcome
-        self.calls: list[str] = []
-        self.live = LEASE
+        self.log = log
+        self.live = live
 
     def try_out(self) -> None:
         if self.outcome == "refused":
@@ -38,136 +69,259 @@ class FakeManager:
     def active(self) -> str:
         return "before"
 
-    def apply(self) -> None:
-        self.calls.append("apply")
+    def apply(self, *, moving: bool) -> None:
+        self.log.append("move" if moving else "apply")
         if self.outcome == "error":
             raise ValueError("nmcli failed")
         if self.outcome == "works":
             self.live = OWN
 
-    def back(self, former: str) -> None:
-        self.calls.append(f"back to {former}")
+    def back(self, former: str) -> list[list[str]]:
+        return [["back", former]]
+
+    def at_boot(self) -> list[list[str]]:
+        return [["generate"]]
 
 
-def make_node(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str, *, check_mode: bool = False
-) -> tuple[static_address.Node, FakeManager]:
-    monkeypatch.setattr(static_address, "PENDING", str(tmp_path / "pending"))
-    monkeypatch.setattr(static_address, "NM_PENDING", str(tmp_path / "nm-pending"))
-    monkeypatch.setattr(static_address, "NM_CONF", str(tmp_path / "nm.conf"))
-    monkeypatch.setattr(static_address, "CLOUD_CONF", str(tmp_path / "cloud.cfg"))
-    node = static_address.Node(SimpleNamespace(check_mode=check_mode), WANTED)
-    manager = FakeManager(str(tmp_path / "60-picluster.yaml"), outcome)
-    monkeypatch.setattr(node, "manager", lambda: manager)
-    monkeypatch.setattr(node, "live", lambda: ([manager.live], {"192.168.63.1"}))
-    return node, manager
+class Board:
+    """A node in a folder, and everything that was done to it in order."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str = "works", **more: Any) -> None:
+        self.log: list[str] = []
+        self.path = tmp_path / "60-picluster.yaml"
+        for name in ("NM_PENDING", "NM_CONF", "CLOUD_CONF"):
+            monkeypatch.setattr(static_address, name, str(tmp_path / name))
+        params = {"confirm_within": 60, "confirm_token": "a" * 32, "wait_for_address": 15, "timeout": 0}
+        module = SimpleNamespace(
+            check_mode=more.get("check_mode", False), params=params | more.get("params", {}), run_command=None
+        )
+        self.node = static_address.Node(module, WANTED, more.get("server", "192.168.63.11"))
+        self.manager = FakeManager(str(self.path), outcome, self.log, more.get("live", LEASE))
+        self.rollback = FakeRollback(self.log, more.get("found"))
+        self.gateways = more.get("gateways", {"192.168.63.1"})
+        monkeypatch.setattr(self.node, "_rollback", self.rollback)
+        monkeypatch.setattr(self.node, "manager", lambda: self.manager)
+        monkeypatch.setattr(self.node, "live", self._live)
+        monkeypatch.setattr(self.node, "run", self._run)
+        monkeypatch.setattr(static_address, "Socket", lambda _: "wire")
+        monkeypatch.setattr(static_address, "announce", lambda *_: self.log.append("announce"))
+        self.wire: dict[str, str] = more.get("wire", {})
+        for name in ("wait_until_free", "find_router"):
+            monkeypatch.setattr(static_address, name, self._asker(name))
+        self.broken: str = more.get("broken", "nothing")
+
+    def _live(self) -> tuple[list[Live], set[str]]:
+        return [self.manager.live], {"192.168.63.1"} if "arm" in self.log else self.gateways
+
+    def _asker(self, name: str) -> Any:
+        def ask(*_: Any) -> None:
+            self.log.append(name)
+            if name in self.wire:
+                raise ValueError(self.wire[name])
+
+        return ask
+
+    def _run(self, *command: str) -> str:
+        said = " ".join(command)
+        self.log.append(said)
+        if self.broken in said:
+            raise ValueError(f"{said} failed")
+        return ""
+
+    def converged(self) -> Board:
+        self.path.write_text("new\n", encoding="utf-8")
+        self.path.chmod(0o600)
+        self.manager.live = OWN
+        return self
 
 
-def test_a_first_call_changes_and_a_second_one_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    node, manager = make_node(tmp_path, monkeypatch, "works")
-    node.converge(0)
-    assert node.files.changed
-    assert (tmp_path / "60-picluster.yaml").stat().st_mode & 0o777 == 0o600
-    again, second = make_node(tmp_path, monkeypatch, "works")
-    second.live = manager.live
-    again.converge(0)
-    assert not again.files.changed
-    assert second.calls == []
+def test_a_lease_becomes_static_under_a_rollback_and_a_second_call_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = Board(tmp_path, monkeypatch)
+    board.node.converge()
+    assert board.node.files.changed
+    assert board.path.stat().st_mode & 0o777 == 0o600
+    # The node lives with address and router already, so nobody is asked.
+    assert board.log == ["arm", "apply", "announce"]
+    # It is to be reached where it was.
+    assert board.node.confirm == {"name": "address", "token": "a" * 32, "within": 60}
+    assert not board.node.moved
+    again = Board(tmp_path, monkeypatch).converged()
+    again.node.converge()
+    assert not again.node.files.changed
+    assert again.log == []
+    assert again.node.confirm is None
+
+
+def test_a_move_asks_the_wire_first_and_keeps_the_former_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = Board(tmp_path, monkeypatch, live=ELSEWHERE, server=ELSEWHERE.address, gateways={"192.168.63.254"})
+    board.node.converge()
+    assert board.log[:4] == ["wait_until_free", "find_router", "arm", "move"]
+    assert board.log[4] == "ip address replace 192.168.63.150/32 dev eth0"
+    assert board.node.confirm is not None
+    assert board.node.confirm["host"] == "192.168.63.11"
+    assert board.node.moved
+    armed = board.rollback.armed
+    # Away with it before the former profile brings it back, and before the new address is permanent.
+    assert "192.168.63.150/32" in armed["restore"][0][2]
+    assert armed["restore"][1:] == [["back", "before"]]
+    assert armed["at_confirm"] == armed["restore"][:1]
+    assert armed["at_boot"] == [["generate"]]
+    assert armed["files"][0] == str(board.path)
+
+
+def test_a_kernel_without_policy_routing_keeps_the_former_address_plainly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = Board(tmp_path, monkeypatch, live=ELSEWHERE, server=ELSEWHERE.address, broken="ip rule")
+    board.node.converge()
+    assert "ip address replace 192.168.63.150/24 dev eth0" in board.log
+    assert board.node.moved
+
+
+@pytest.mark.parametrize("question", ["wait_until_free", "find_router"])
+def test_nothing_is_touched_where_the_wire_says_no(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    board = Board(tmp_path, monkeypatch, live=ELSEWHERE, gateways=set(), wire={question: "is taken"})
+    with pytest.raises(ValueError, match="is taken"):
+        board.node.converge()
+    assert "arm" not in board.log
+    assert not board.path.exists()
+    assert not board.node.moved
 
 
 @pytest.mark.parametrize(
     ("outcome", "words"), [("hangs", "did not get 192.168.63.11/24 static"), ("error", "nmcli failed")]
 )
-def test_what_does_not_work_is_put_back(
+def test_what_does_not_work_is_undone_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str, words: str
 ) -> None:
-    (tmp_path / "60-picluster.yaml").write_text("old\n", encoding="utf-8")
-    node, manager = make_node(tmp_path, monkeypatch, outcome)
+    board = Board(tmp_path, monkeypatch, outcome)
     with pytest.raises(ValueError, match="put back as it was") as caught:
-        node.converge(0)
+        board.node.converge()
     assert words in str(caught.value)
-    assert (tmp_path / "60-picluster.yaml").read_text(encoding="utf-8") == "old\n"
-    assert manager.calls[-1] == "back to before"
-    assert not (tmp_path / "pending").exists()
-    assert not (tmp_path / "cloud.cfg").exists()
+    assert board.log[-1] == "undo"
 
 
-def test_a_file_that_was_not_there_is_taken_away_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    node, _manager = make_node(tmp_path, monkeypatch, "hangs")
-    with pytest.raises(ValueError, match="put back"):
-        node.converge(0)
-    assert not (tmp_path / "60-picluster.yaml").exists()
+def test_a_card_that_fills_up_after_it_was_armed_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(tmp_path, monkeypatch)
+
+    def full(path: str, *_: Any) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr(board.node.files, "put", full)
+    with pytest.raises(ValueError, match=r"No space left on device; check the card.*put back as it was"):
+        board.node.converge()
+    assert board.log == ["arm", "undo"]
+
+
+def test_a_way_back_that_fails_does_not_hide_why_it_was_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(tmp_path, monkeypatch, "error")
+    board.rollback.stuck = True
+    with pytest.raises(ValueError, match="nmcli failed; the node could not go back"):
+        board.node.converge()
 
 
 def test_what_netplan_refuses_is_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    node, manager = make_node(tmp_path, monkeypatch, "refused")
+    board = Board(tmp_path, monkeypatch, "refused")
     with pytest.raises(ValueError, match="does not accept"):
-        node.converge(0)
-    assert not (tmp_path / "60-picluster.yaml").exists()
-    assert manager.calls == []
+        board.node.converge()
+    assert not board.path.exists()
+    assert board.log == []
 
 
 def test_check_mode_tells_and_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    node, manager = make_node(tmp_path, monkeypatch, "works", check_mode=True)
-    node.converge(0)
-    assert [entry["after_header"] for entry in node.files.diff][:2] == [manager.path, "kernel"]
-    assert manager.calls == []
+    board = Board(tmp_path, monkeypatch, check_mode=True, live=ELSEWHERE)
+    board.node.converge()
+    assert [entry["after_header"] for entry in board.node.files.diff][:2] == ["kernel", f"{board.path}"]
+    assert "192.168.63.150/24 static" in board.node.files.diff[0]["before"]
+    assert board.log == []
     assert list(tmp_path.iterdir()) == []
+    assert not board.node.moved
 
 
-def test_a_run_that_was_killed_before_it_applied_is_mended_by_the_next(
+def test_a_run_that_came_to_the_new_address_goes_on_where_a_killed_one_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "60-picluster.yaml").write_text("new\n", encoding="utf-8")
-    (tmp_path / "60-picluster.yaml").chmod(0o600)
-    (tmp_path / "pending").touch()
-    node, manager = make_node(tmp_path, monkeypatch, "works")
-    node.converge(0)
-    assert manager.calls == ["apply"]
-    assert not (tmp_path / "pending").exists()
+    board = Board(tmp_path, monkeypatch, found=State("b" * 32, ())).converged()
+    board.node.converge()
+    assert board.log == ["arm", "apply", "announce"]
+    assert board.node.confirm is not None
 
 
-def nm_node(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, check_mode: bool = False, reload_fails: bool = False
-) -> tuple[static_address.Node, list[str]]:
-    """A node whose address is its own already, and what is asked of its NetworkManager."""
-    node, manager = make_node(tmp_path, monkeypatch, "works", check_mode=check_mode)
-    (tmp_path / "60-picluster.yaml").write_text("new\n", encoding="utf-8")
-    (tmp_path / "60-picluster.yaml").chmod(0o600)
-    manager.has_nm, manager.live = True, OWN
-    asked: list[str] = []
+@pytest.mark.parametrize(
+    ("server", "found"),
+    [("192.168.63.150", State("b" * 32, ())), ("192.168.63.11", State("b" * 32, (), restoring=True))],
+)
+def test_a_run_that_came_to_the_former_address_first_lets_the_node_go_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str, found: State
+) -> None:
+    board = Board(tmp_path, monkeypatch, found=found, server=server, live=ELSEWHERE)
+    board.node.converge()
+    assert board.log[0] == "undo"
+    assert "arm" in board.log
 
-    def ask(*command: str) -> str:
-        asked.append(" ".join(command))
-        if reload_fails:
-            raise ValueError("killed")
-        return ""
 
-    monkeypatch.setattr(node, "run", ask)
-    return node, asked
+@pytest.mark.parametrize("seconds", [9, 3601])
+def test_a_window_without_sense_is_refused_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    board = Board(tmp_path, monkeypatch, params={"confirm_within": seconds})
+    with pytest.raises(ValueError, match="10 to 3600"):
+        board.node.converge()
+    assert board.log == []
+
+
+def nm_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Board:
+    """A node whose address is its own already, under NetworkManager."""
+    board = Board(tmp_path, monkeypatch, **more).converged()
+    board.manager.has_nm = True
+    return board
 
 
 def test_networkmanager_reads_its_new_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    node, asked = nm_node(tmp_path, monkeypatch)
-    node.converge(0)
-    node.converge(0)
-    assert asked == ["nmcli general reload conf"]
+    board = nm_board(tmp_path, monkeypatch)
+    board.node.converge()
+    board.node.converge()
+    assert board.log == ["nmcli general reload conf"]
 
 
 def test_networkmanager_reads_a_file_that_a_killed_run_left_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed, _asked = nm_node(tmp_path, monkeypatch, reload_fails=True)
-    with pytest.raises(ValueError, match="killed"):
-        killed.converge(0)
-    node, asked = nm_node(tmp_path, monkeypatch)
-    node.converge(0)
-    assert asked == ["nmcli general reload conf"]
-    assert not (tmp_path / "nm-pending").exists()
+    with pytest.raises(ValueError, match="failed"):
+        nm_board(tmp_path, monkeypatch, broken="nmcli general").node.converge()
+    board = nm_board(tmp_path, monkeypatch)
+    board.node.converge()
+    assert board.log == ["nmcli general reload conf"]
+    assert not (tmp_path / "NM_PENDING").exists()
 
 
 def test_check_mode_reloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    node, asked = nm_node(tmp_path, monkeypatch, check_mode=True)
-    node.converge(0)
-    assert asked == []
-    assert not (tmp_path / "nm.conf").exists()
+    board = nm_board(tmp_path, monkeypatch, check_mode=True)
+    board.node.converge()
+    assert board.log == []
+    assert not (tmp_path / "NM_CONF").exists()
+
+
+def action(host: str) -> ActionModule:
+    made = ActionModule.__new__(ActionModule)
+    made._play_context = SimpleNamespace(remote_addr=host)
+    made._connection = SimpleNamespace(get_option=lambda _: host)
+    return made
+
+
+def test_an_answer_that_the_move_has_cut_off_is_asked_for_at_the_new_address() -> None:
+    arguments = {"address": "192.168.63.11", "confirm_token": "a" * 32, "confirm_within": "90"}
+    assert action("192.168.63.150").lost_answer(arguments) == {
+        "name": "address",
+        "token": "a" * 32,
+        "within": 90,
+        "host": "192.168.63.11",
+    }
+
+
+def test_a_node_that_was_to_stay_and_does_not_answer_is_unreachable() -> None:
+    assert action("192.168.63.11").lost_answer({"address": "192.168.63.11", "confirm_token": "a" * 32}) is None

@@ -6,13 +6,22 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import uuid
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NETPLAN_DROPIN = "/etc/netplan/60-picluster.yaml"
 # ip-address(8) prints this where an address has no end.
 FOREVER = 4294967295
+# /31 and /32 have neither a number of the net nor a broadcast address.
+LONGEST_PREFIX = 30
+SINGLE = 32
+LONGEST_WAIT = 3600
+DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _NAMESPACE = uuid.UUID("6f0a8a3e-3c52-5c0b-9d8e-2f6f3a0c7b11")
 
 # Interfaces of Docker and of the cluster's pods: NetworkManager would give them addresses and routes of its own
@@ -40,15 +49,19 @@ class Wanted:
         address: the node's IPv4 address with the bits of its net.
         gateway: the router.
         dns: name servers.
+        search: domains in which short names are looked up.
     """
 
     interface: str
     address: ipaddress.IPv4Interface
     gateway: ipaddress.IPv4Address
     dns: tuple[str, ...]
+    search: tuple[str, ...] = ()
 
 
-def make_wanted(interface: str, address: str, prefix: int, gateway: str, dns: list[str]) -> Wanted:
+def make_wanted(  # noqa: PLR0913, PLR0917 - one argument an option
+    interface: str, address: str, prefix: int, gateway: str, dns: Sequence[str], search: Sequence[str] = ()
+) -> Wanted:
     """Return the wanted address from a module's options.
 
     Raises:
@@ -61,13 +74,19 @@ def make_wanted(interface: str, address: str, prefix: int, gateway: str, dns: li
             f"node_address {address} with node_prefix {prefix} is no IPv4 address in a net, wanted is for "
             "example 192.168.1.11 and 24"
         ) from error
+    net = own.network
+    if net.prefixlen <= LONGEST_PREFIX and own.ip in {net.network_address, net.broadcast_address}:
+        raise ValueError(
+            f"node_address {address} is the net {net} itself or its broadcast address: correct node_address "
+            "or node_prefix"
+        )
     try:
         router = ipaddress.IPv4Address(gateway)
     except ValueError as error:
         raise ValueError(f"node_gateway is {gateway}, wanted is the router's IPv4 address") from error
-    if router not in own.network or router == own.ip:
+    if router not in net or router == own.ip:
         raise ValueError(
-            f"node_gateway {router} is not another address in {own.network}, the net of node_address "
+            f"node_gateway {router} is not another address in {net}, the net of node_address "
             f"{address}: correct one of them"
         )
     for server in dns:
@@ -75,7 +94,20 @@ def make_wanted(interface: str, address: str, prefix: int, gateway: str, dns: li
             ipaddress.ip_address(server)
         except ValueError as error:
             raise ValueError(f"node_dns has {server}, wanted are IP addresses of name servers") from error
-    return Wanted(interface, own, router, tuple(dns))
+    for domain in search:
+        if not DOMAIN.fullmatch(domain):
+            raise ValueError(f"node_search has {domain!r}, wanted are domains such as home.arpa")
+    return Wanted(interface, own, router, tuple(dns), tuple(search))
+
+
+def check_patience(seconds: int) -> int:
+    """Return `seconds`; raise ValueError if it is no sensible time to wait for an address."""
+    if not 0 <= seconds <= LONGEST_WAIT:
+        raise ValueError(
+            f"wait_for_address is {seconds}, wanted are 0 to {LONGEST_WAIT} seconds in which another machine may leave "
+            "the address"
+        )
+    return seconds
 
 
 def netplan_text(wanted: Wanted, renderer: str) -> str:
@@ -97,8 +129,10 @@ def netplan_text(wanted: Wanted, renderer: str) -> str:
         f"      addresses: [{wanted.address.with_prefixlen}]",
         f"      routes: [{{to: default, via: {wanted.gateway}}}]",
     ]
-    if wanted.dns:
-        lines.append(f"      nameservers: {{addresses: [{', '.join(json.dumps(server) for server in wanted.dns)}]}}")
+    servers = {"addresses": wanted.dns, "search": wanted.search}
+    names = ", ".join(f"{key}: {json.dumps(list(values))}" for key, values in servers.items() if values)
+    if names:
+        lines.append(f"      nameservers: {{{names}}}")
     if renderer == "NetworkManager":
         # Wins at boot over a profile that somebody made with nmcli.
         lines.append('      networkmanager: {passthrough: {connection.autoconnect-priority: "100"}}')
@@ -133,6 +167,7 @@ def keyfile_text(wanted: Wanted) -> str:
         "method=manual",
         f"address1={wanted.address.with_prefixlen},{wanted.gateway}",
         *([f"dns={';'.join(dns4)};"] if dns4 else []),
+        *([f"dns-search={';'.join(wanted.search)};"] if wanted.search else []),
         "",
         "[ipv6]",
         "method=auto",
@@ -189,11 +224,8 @@ def describe(wanted: Wanted, live: list[Live], gateways: set[str]) -> str:
     return f"{', '.join(own) or 'no address'} via {', '.join(sorted(gateways)) or 'no router'}"
 
 
-def elsewhere(wanted: Wanted, live: list[Live], interfaces: list[str]) -> str | None:
-    """Return one sentence if the node would have to move to another address or interface, else None.
-
-    Moving a node under a living connection is not this module's business: it would need a way back.
-    """
+def wrong_interface(wanted: Wanted, live: list[Live], interfaces: list[str]) -> str | None:
+    """Return one sentence if the address cannot be on this interface, else None."""
     name, address = wanted.interface, str(wanted.address.ip)
     if name not in interfaces:
         return (
@@ -201,14 +233,60 @@ def elsewhere(wanted: Wanted, live: list[Live], interfaces: list[str]) -> str | 
             "set node_interface to the right one"
         )
     holders = [one.interface for one in live if one.address == address]
-    if name in holders:
-        return None
-    if holders:
+    if holders and name not in holders:
         return f"{address} (node_address) is on {holders[0]}, not on {name}: set node_interface: {holders[0]}"
-    own = ", ".join(one.address for one in live if one.interface == name) or "no address"
-    return (
-        f"{name} has {own}, but node_address is {address}: this role makes the reserved address permanent and "
-        "does not move a node yet; "
-        "let the DHCP server give the node its reserved address (reservations.dnsmasq) and reboot it, or "
-        "correct node_address"
+    return None
+
+
+def former_address(wanted: Wanted, live: list[Live], server: str) -> Live | None:
+    """Return the address that the node is about to leave, None if it has the wanted one only.
+
+    Args:
+        wanted: the wanted address.
+        live: what the kernel has.
+        server: the address that the controller came to, empty if that is not known.
+    """
+    own = str(wanted.address.ip)
+    # A /32 is somebody's virtual address, which comes and goes by itself.
+    others = [one for one in live if one.interface == wanted.interface and one.address != own and one.prefix != SINGLE]
+    by_server = [one for one in others if one.address == server]
+    if by_server:
+        return by_server[0]
+    has_wanted = any(one.address == own for one in live)
+    return None if has_wanted or not others else others[0]
+
+
+# A table and a rule of their own, by which answers from the former address take the former way.
+FORMER_WAY = "4411"
+
+
+def keep_former(former: Live, gateways: set[str]) -> list[list[str]]:
+    """Return the commands that leave the former address usable beside the wanted one, in the kernel alone.
+
+    As a /32 and with routes of its own: had it its net, answers from the wanted address would take that way too, and a
+    login at the wanted address would prove less than it must.
+    """
+    net = ipaddress.IPv4Interface(f"{former.address}/{former.prefix}").network
+    on = ["dev", former.interface, "table", FORMER_WAY]
+    routers = sorted(router for router in gateways if ipaddress.IPv4Address(router) in net)
+    return [
+        ["ip", "address", "replace", f"{former.address}/{SINGLE}", "dev", former.interface],
+        ["ip", "route", "replace", str(net), "src", former.address, *on],
+        *(["ip", "route", "replace", "default", "via", router, *on, "onlink"] for router in routers[:1]),
+        ["ip", "rule", "add", "from", former.address, "priority", FORMER_WAY, "lookup", FORMER_WAY],
+    ]
+
+
+def keep_plainly(former: Live) -> list[str]:
+    """Return the command that does so on a kernel without policy routing, as well as that can be."""
+    return ["ip", "address", "replace", f"{former.address}/{former.prefix}", "dev", former.interface]
+
+
+def forget_former(former: Live) -> list[str]:
+    """Return the command that takes away whatever of these is there."""
+    parts = (
+        f"ip rule delete priority {FORMER_WAY}",
+        f"ip route flush table {FORMER_WAY}",
+        *(f"ip address delete {former.address}/{bits} dev {former.interface}" for bits in (SINGLE, former.prefix)),
     )
+    return ["sh", "-c", "; ".join(f"{part} 2>/dev/null" for part in parts) + "; true"]

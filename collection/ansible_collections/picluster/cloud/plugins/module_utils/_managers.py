@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Run = Callable[..., str]
 
+# The program behind `netplan generate`, newer place first; the command itself would talk to systemd.
+_GENERATORS = ("/usr/libexec/netplan/generate", "/lib/netplan/generate")
 # netplan reads these in this order (netplan-generate(8)).
 _NETPLAN_FOLDERS = ("lib/netplan", "etc/netplan", "run/netplan")
 
@@ -42,11 +44,14 @@ class Manager(Protocol):
     def active(self) -> str:
         """Return what is in force on the interface now, for `back`."""
 
-    def apply(self) -> None:
-        """Put the file as it is now in force, keeping the address on the interface."""
+    def apply(self, *, moving: bool) -> None:
+        """Put the file as it is now in force; an address that stays the same (not `moving`) stays on the interface."""
 
-    def back(self, former: str) -> None:
-        """Put in force what was before, after the file was put back."""
+    def back(self, former: str) -> list[list[str]]:
+        """Return the commands that put in force what was before, after the file was put back."""
+
+    def at_boot(self) -> list[list[str]]:
+        """Return the commands for the same at boot, when the manager has not started yet."""
 
 
 @dataclass(frozen=True)
@@ -144,23 +149,33 @@ class NetworkManager:
         """Return the profile that is active on the interface."""
         return self._run("nmcli", "-g", "GENERAL.CONNECTION", "device", "show", self._interface).strip()
 
-    def apply(self) -> None:
-        """Let NetworkManager read its profiles again and use ours, which keeps an address that stays the same."""
+    def apply(self, *, moving: bool) -> None:
+        """Let NetworkManager read its profiles again and use ours.
+
+        Not by a reapply where the node moves: that takes addresses which are not in the profile off the interface, and
+        may do so after it has returned (seen with 1.42 and a changed search domain).
+        """
         self._run("nmcli", "connection", "reload")
-        if self.active() == self.profile:
+        if not moving and self.active() == self.profile:
             try:
                 self._run("nmcli", "device", "reapply", self._interface)
             except ValueError:
                 # Not every change of a profile can be applied to a device that is up.
-                self._run("nmcli", "--wait", "30", "connection", "up", self.profile, "ifname", self._interface)
+                self._up()
         else:
-            self._run("nmcli", "--wait", "30", "connection", "up", self.profile, "ifname", self._interface)
+            self._up()
 
-    def back(self, former: str) -> None:
+    def _up(self) -> None:
+        self._run("nmcli", "--wait", "30", "connection", "up", self.profile, "ifname", self._interface)
+
+    def back(self, former: str) -> list[list[str]]:
         """Use the former profile again."""
-        self._run("nmcli", "connection", "reload")
-        if former:
-            self._run("nmcli", "--wait", "30", "connection", "up", former, "ifname", self._interface)
+        up = ["nmcli", "--wait", "30", "connection", "up", former, "ifname", self._interface]
+        return [["nmcli", "connection", "reload"], *([up] if former else [])]
+
+    def at_boot(self) -> list[list[str]]:
+        """NetworkManager reads its profiles when it starts."""
+        return []
 
 
 class _Netplan:
@@ -176,6 +191,10 @@ class _Netplan:
         self._interface = wanted.interface
         self.text = netplan_text(wanted, self.renderer)
         self.name = f"netplan with {self.renderer}"
+
+    def at_boot(self) -> list[list[str]]:
+        """Generate anew: systemd's generators have run before, with the file that was not confirmed."""
+        return [[next((path for path in _GENERATORS if Path(path).exists()), _GENERATORS[0])]]
 
     def _rendered(self) -> str:
         """Return the path below /run of what netplan makes for the interface."""
@@ -220,15 +239,17 @@ class NetplanNetworkd(_Netplan):
         """Nothing needs to be remembered: networkd follows its files."""
         return ""
 
-    def apply(self) -> None:
+    def apply(self, *, moving: bool) -> None:  # noqa: ARG002  # the interface of a manager
         """Let networkd read its files again for this interface alone."""
-        self._run("netplan", "generate")
-        self._run("networkctl", "reload")
-        self._run("networkctl", "reconfigure", self._interface)
+        for command in self._commands():
+            self._run(*command)
 
-    def back(self, former: str) -> None:  # noqa: ARG002  # the interface of a manager
+    def back(self, former: str) -> list[list[str]]:  # noqa: ARG002  # the interface of a manager
         """Do the same with the former files."""
-        self.apply()
+        return self._commands()
+
+    def _commands(self) -> list[list[str]]:
+        return [["netplan", "generate"], ["networkctl", "reload"], ["networkctl", "reconfigure", self._interface]]
 
 
 class NetplanNM(_Netplan):
@@ -249,12 +270,11 @@ class NetplanNM(_Netplan):
         """Return the profile that is active on the interface."""
         return self._nm.active()
 
-    def apply(self) -> None:
+    def apply(self, *, moving: bool) -> None:
         """Make NetworkManager's profile anew and use it; `netplan apply` would restart NetworkManager as a whole."""
         self._run("netplan", "generate")
-        self._nm.apply()
+        self._nm.apply(moving=moving)
 
-    def back(self, former: str) -> None:
+    def back(self, former: str) -> list[list[str]]:
         """Make the former profile anew and use it."""
-        self._run("netplan", "generate")
-        self._nm.back(former)
+        return [["netplan", "generate"], *self._nm.back(former)]

@@ -58,9 +58,19 @@ LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 status=0
 
+same() { # same SAVED PATH
+    if [ -h "$1" ] || [ -h "$2" ]; then
+        [ -h "$1" ] && [ -h "$2" ] && [ "$(readlink "$1")" = "$(readlink "$2")" ]
+    else
+        cmp -s "$1" "$2" && [ "$(stat -c %a:%u:%g "$1")" = "$(stat -c %a:%u:%g "$2")" ]
+    fi
+}
+
 back() { # back SAVED PATH: by a link, which a full card does not refuse
     temporary=$(dirname "$2")/.$(basename "$2").picluster-back
     mkdir -p "$(dirname "$2")" && rm -f "$temporary" || return 1
+    # Never changed, or back by an earlier try: mv refuses two links of one file.
+    if same "$1" "$2"; then return 0; fi
     ln -P "$1" "$temporary" 2>/dev/null || cp -Pp "$1" "$temporary" || return 1
     mv -fT "$temporary" "$2" && sync "$(dirname "$2")"
 }
@@ -212,13 +222,15 @@ class Rollback:
                 return _state(text, restoring=part == "restoring")
         return None
 
-    def arm(
+    def arm(  # noqa: PLR0913 - when which commands run, by name
         self,
         seconds: int,
         token: str | None,
         files: Sequence[str],
         restore: Sequence[Sequence[str]],
+        *,
         at_boot: Sequence[Sequence[str]] = (),
+        at_confirm: Sequence[Sequence[str]] = (),
     ) -> dict[str, Any]:
         """Keep `files` as they are and let them come back after `seconds`; nothing may have been changed before.
 
@@ -231,6 +243,8 @@ class Rollback:
             restore: commands that put the files in force, after they are back.
             at_boot: commands for the same at boot, before network and sshd start; most changes need none then. They
                 must not talk to services.
+            at_confirm: commands that end what was only meant for the window, such as a second address. They run before
+                it is permanent, so a node that is killed between goes back.
 
         Returns:
             What the module hands to its action plugin as `confirm`: name, token, within.
@@ -241,20 +255,18 @@ class Rollback:
         """
         check_window(seconds)
         try:
-            return self._arm(seconds, token or secrets.token_hex(16), files, restore, at_boot)
+            commands = [
+                f"{word} {shlex.join(command)}"
+                for word, group in (("run", restore), ("boot", at_boot), ("confirm", at_confirm))
+                for command in group
+            ]
+            return self._arm(seconds, token or secrets.token_hex(16), files, commands)
         except OSError as error:
             # A write that fails does not say where.
             error.filename = error.filename or str(self._folder)
             raise
 
-    def _arm(
-        self,
-        seconds: int,
-        token: str,
-        files: Sequence[str],
-        restore: Sequence[Sequence[str]],
-        at_boot: Sequence[Sequence[str]],
-    ) -> dict[str, Any]:
+    def _arm(self, seconds: int, token: str, files: Sequence[str], commands: Sequence[str]) -> dict[str, Any]:
         if not _TOKEN.fullmatch(token):
             raise ValueError(f"confirm_token is {token!r}, wanted are 16 to 64 hexadecimal digits")
         self._install()
@@ -267,7 +279,7 @@ class Rollback:
             if old is None:
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._folder.mkdir(mode=0o700)
-            lines = self._manifest(token, old or "", files, restore, at_boot)
+            lines = self._manifest(token, old or "", files, commands)
             _sync(self._folder)
             self._start_timer(seconds, token)
             self._marker.parent.mkdir(mode=0o700, exist_ok=True)
@@ -302,6 +314,10 @@ class Rollback:
                 raise ValueError(
                     f"another run has changed {self.name} since: let it finish, then run the playbook again"
                 )
+            for line in (self._folder / "manifest").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+                word, _, command = line.partition(" ")
+                if word == "confirm":
+                    self._run(["/bin/sh", "-c", command])
             (self._folder / "manifest").replace(done)
             _sync(self._home)
             self._marker.unlink(missing_ok=True)
@@ -321,6 +337,9 @@ class Rollback:
         present = self.state()
         if present is None or (token is not None and present.token != token and not present.restoring):
             return False
+        # A way back that an older script could not finish; on a full card the older one must do.
+        with contextlib.suppress(OSError):
+            self._install_script()
         command = ["/bin/sh", str(self._home / "restore"), self.name, *([token] if token else [])]
         rc, out, err = self._run(command)
         if rc != 0:
@@ -332,10 +351,7 @@ class Rollback:
         """Have program and boot unit on the node."""
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._home.chmod(0o700)
-        script = self._home / "restore"
-        if read_text(str(script)) != SCRIPT:
-            write_atomically(script, SCRIPT, 0o700)
-            _sync(self._home)
+        self._install_script()
         unit = self._root / UNIT_PATH.lstrip("/")
         wanted = unit.parent / "sysinit.target.wants" / UNIT
         if read_text(str(unit)) == UNIT_TEXT and wanted.is_symlink():
@@ -349,14 +365,13 @@ class Rollback:
         if wanted.parent.is_dir():
             _sync(wanted.parent)
 
-    def _manifest(
-        self,
-        token: str,
-        old: str,
-        files: Sequence[str],
-        restore: Sequence[Sequence[str]],
-        at_boot: Sequence[Sequence[str]],
-    ) -> list[str]:
+    def _install_script(self) -> None:
+        script = self._home / "restore"
+        if read_text(str(script)) != SCRIPT:
+            write_atomically(script, SCRIPT, 0o700)
+            _sync(self._home)
+
+    def _manifest(self, token: str, old: str, files: Sequence[str], commands: Sequence[str]) -> list[str]:
         """Save what is not saved yet; return the manifest's lines."""
         entries = [line for line in old.splitlines() if line.partition(" ")[0] not in {"token", "marker"}]
         known = set(_state(old).files) if old else set()
@@ -366,8 +381,6 @@ class Rollback:
                 raise ValueError(f"{path!r} cannot be kept: wanted is an absolute path without line breaks")
             if str(place) not in known:
                 entries.append(self._save(place, f"{token}-{number}"))
-        commands = [f"run {shlex.join(command)}" for command in restore]
-        commands += [f"boot {shlex.join(command)}" for command in at_boot]
         entries += [command for command in dict.fromkeys(commands) if command not in entries]
         if any("\n" in entry for entry in entries):
             raise ValueError("a command of a rollback has a line break in it")

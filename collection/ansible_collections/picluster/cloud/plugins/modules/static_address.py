@@ -1,21 +1,22 @@
 #!/usr/bin/python
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Make a node's reserved address its own, for good, without losing the connection."""
+"""Give a node its static address, also another one than it has, without ever losing it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: static_address
-short_description: A static IPv4 address equal to the reserved one
+short_description: A node's static IPv4 address
 description:
-  - Makes the address that a node already has by DHCP a static one, at once and at every later boot, without
-    losing the connection.
+  - Gives a node its static address, at once and at every later boot, and moves it there from any other one, in the
+    same subnet or in another.
   - Writes a netplan drop-in where netplan is in use (Raspberry Pi OS Trixie, Ubuntu), a NetworkManager profile
     where there is none (Raspberry Pi OS Bookworm).
     The drop-in is tried out in a copy of all of netplan's files before it is written.
-  - If the kernel does not have the static address within O(timeout), everything is put back as it was.
-  - Refuses to move a node to another address than it has.
+  - Nothing is changed if another machine has the address, or if the router does not answer; both are asked by ARP.
+  - The former address stays usable beside the new one until the controller has logged in at the new one, which the
+    action plugin of the same name does. Without that login, and after a power cut before it, everything is as it was.
   - Takes the interfaces of Docker and of pods out of NetworkManager's hands, and cloud-init's hands off the network.
 version_added: 0.1.0
 options:
@@ -40,14 +41,24 @@ options:
     type: list
     elements: str
     default: []
+  search:
+    description: Domains in which short names are looked up.
+    type: list
+    elements: str
+    default: []
+  wait_for_address:
+    description: Seconds to wait for another machine that has the address and is just leaving it.
+    type: int
+    default: 15
   timeout:
     description: Seconds until the kernel must have the address.
     type: int
     default: 30
+extends_documentation_fragment: [picluster.cloud.confirmed]
 attributes:
   check_mode:
     support: full
-    description: Tries the files out, says what would change and changes nothing.
+    description: Tries the files out, says what would change and changes nothing. Asks nobody on the network.
   diff_mode:
     support: full
     description: Shows the files and the kernel's address before and after.
@@ -58,7 +69,7 @@ author: The picluster authors
 """
 
 EXAMPLES = r"""
-- name: Make the reserved address permanent
+- name: Give the node its address
   picluster.cloud.static_address:
     interface: eth0
     address: 192.168.63.11
@@ -73,11 +84,22 @@ manager:
   returned: success
   type: str
   sample: netplan with NetworkManager
+address:
+  description: The node's address.
+  returned: success
+  type: str
+  sample: 192.168.63.11
+moved:
+  description: Whether the node has left the address that this call came to. From now on it is reached at RV(address).
+  returned: success
+  type: bool
 """
 
 import os
+import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -86,19 +108,33 @@ from ansible_collections.picluster.cloud.plugins.module_utils._address import (
     NM_UNMANAGED,
     Live,
     Wanted,
+    check_patience,
     describe,
-    elsewhere,
+    forget_former,
+    former_address,
     is_there,
+    keep_former,
+    keep_plainly,
     make_wanted,
     parse_addresses,
     parse_gateways,
+    wrong_interface,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils._arp import (
+    Socket,
+    announce,
+    find_router,
+    wait_until_free,
+)
+from ansible_collections.picluster.cloud.plugins.module_utils._connection import current_connection
 from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
 from ansible_collections.picluster.cloud.plugins.module_utils._managers import Manager, choose, known_managers
+from ansible_collections.picluster.cloud.plugins.module_utils._rollback import ARGUMENTS, Rollback, check_window
 
+NAME = "address"
+WISH = ("interface", "address", "prefix", "gateway", "dns", "search")
 NM_CONF = "/etc/NetworkManager/conf.d/90-picluster-containers.conf"
-# Lies in /run, so that it is gone after a reboot, which puts the files in force anyway.
-PENDING = "/run/picluster-network-apply"
+# Lies in /run, so that it is gone after a reboot, which puts the file in force anyway.
 NM_PENDING = "/run/picluster-networkmanager-reload"
 CLOUD_CONF = "/etc/cloud/cloud.cfg.d/99-disable-network-config.cfg"
 
@@ -106,10 +142,14 @@ CLOUD_CONF = "/etc/cloud/cloud.cfg.d/99-disable-network-config.cfg"
 class Node:
     """The node's network, as far as this module touches it."""
 
-    def __init__(self, module: AnsibleModule, wanted: Wanted) -> None:
+    def __init__(self, module: AnsibleModule, wanted: Wanted, server: str = "") -> None:
         self._module = module
         self._wanted = wanted
+        self._server = server
+        self._rollback = Rollback(module.run_command, NAME)
         self.files = TextFiles(module)
+        self.moved = False
+        self.confirm: dict[str, Any] | None = None
 
     def run(self, *command: str) -> str:
         """Return what a command prints; raise ValueError with its own words if it fails."""
@@ -132,8 +172,7 @@ class Node:
             ValueError: the interface cannot be handled; the message is one sentence.
         """
         interfaces = sorted(os.listdir("/sys/class/net"))  # noqa: PTH208  # names only, and Path.iterdir gives paths
-        live, _gateways = self.live()
-        problem = elsewhere(self._wanted, live, interfaces)
+        problem = wrong_interface(self._wanted, self.live()[0], interfaces)
         if problem:
             raise ValueError(problem)
         if (Path("/sys/class/net") / self._wanted.interface / "wireless").exists():
@@ -143,33 +182,37 @@ class Node:
             )
         return choose(self._wanted, known_managers(self.run, self._wanted.interface), self.run)
 
-    def converge(self, timeout: int) -> str:
+    def converge(self) -> str:
         """Bring files and kernel to the wanted address; return who manages it."""
+        check_window(self._module.params["confirm_within"])
+        check_patience(self._module.params["wait_for_address"])
+        unconfirmed = self._finish()
         manager = self.manager()
         live, gateways = self.live()
         manager.try_out()
-        before = read_text(manager.path)
         if manager.has_nm:
             self._leave_containers_alone()
-        if before != manager.text and not self._module.check_mode:
-            # A run that is killed between here and the end of _apply leaves this behind, and the next run applies.
-            Path(PENDING).touch()
-        self.files.put(manager.path, manager.text, 0o600)
-        if before != manager.text or Path(PENDING).exists() or not is_there(self._wanted, live, gateways):
-            now, then = (
-                describe(self._wanted, live, gateways),
-                f"{self._wanted.address.with_prefixlen} static via {self._wanted.gateway}",
-            )
-            if now != then:
-                self.files.diff.append(
-                    {"before_header": "kernel", "after_header": "kernel", "before": now + "\n", "after": then + "\n"}
-                )
-            if not self._module.check_mode:
-                self._apply(manager, before, timeout)
-        # Only now: as long as the address is not the node's own, cloud-init may still be needed.
-        if Path("/etc/cloud").is_dir():
-            self.files.put(CLOUD_CONF, CLOUD_NETWORK_OFF)
+        if unconfirmed or read_text(manager.path) != manager.text or not is_there(self._wanted, live, gateways):
+            self._replace(manager, live, gateways)
+        else:
+            # Its mode.
+            self.files.put(manager.path, manager.text, 0o600)
+            self._silence_cloud_init()
         return manager.name
+
+    def _finish(self) -> bool:
+        """Finish what an earlier run has begun; say whether an address still waits for its confirmation.
+
+        Where the controller came to the former address, the node goes back to that first: two addresses to leave would
+        be one too many.
+        """
+        found = self._rollback.state()
+        if found is None or self._module.check_mode:
+            return found is not None
+        if found.restoring or self._server != str(self._wanted.address.ip):
+            self._rollback.undo()
+            return False
+        return True
 
     def _leave_containers_alone(self) -> None:
         """Take the interfaces of Docker and of pods out of NetworkManager's hands."""
@@ -184,28 +227,71 @@ class Node:
             self.run("nmcli", "general", "reload", "conf")
             Path(NM_PENDING).unlink()
 
-    def _apply(self, manager: Manager, before: str | None, timeout: int) -> None:
-        former = manager.active()
+    def _silence_cloud_init(self) -> None:
+        if Path("/etc/cloud").is_dir():
+            self.files.put(CLOUD_CONF, CLOUD_NETWORK_OFF)
+
+    def _replace(self, manager: Manager, live: list[Live], gateways: set[str]) -> None:
+        """Put the address in force, until it is confirmed or the node goes back."""
+        now = describe(self._wanted, live, gateways)
+        then = f"{self._wanted.address.with_prefixlen} static via {self._wanted.gateway}"
+        if now != then:
+            headers = {"before_header": "kernel", "after_header": "kernel"}
+            self.files.diff.append({**headers, "before": now + "\n", "after": then + "\n"})
+        if self._module.check_mode:
+            self._write(manager)
+            return
+        former = former_address(self._wanted, live, self._server)
+        self._ask_the_wire(live, gateways)
+        self._arm(manager, former)
         try:
-            manager.apply()
-            self._wait(timeout)
-        except ValueError as error:
+            self._write(manager)
+            manager.apply(moving=former is not None)
+            if former:
+                self._keep(former, gateways)
+            self._wait(self._module.params["timeout"])
+            announce(Socket(self._wanted.interface), self._wanted.address.ip)
+        except (ValueError, OSError) as error:
+            what = card_trouble(error) if isinstance(error, OSError) else str(error)
             try:
-                if before is None:
-                    self.files.remove(manager.path)
-                else:
-                    self.files.put(manager.path, before, 0o600)
-            except OSError as second:
-                raise ValueError(f"{error}; the files could not be put back: {card_trouble(second)}") from error
-            try:
-                manager.back(former)
+                self._rollback.undo()
             except ValueError as second:
-                raise ValueError(
-                    f"{error}; the files were put back, but not in force: {second}; a reboot does that"
-                ) from error
-            Path(PENDING).unlink(missing_ok=True)
-            raise ValueError(f"{error}; everything was put back as it was") from error
-        Path(PENDING).unlink(missing_ok=True)
+                raise ValueError(f"{what}; {second}") from error
+            raise ValueError(f"{what}; everything was put back as it was") from error
+        self.moved = former is not None
+
+    def _write(self, manager: Manager) -> None:
+        self.files.put(manager.path, manager.text, 0o600)
+        self._silence_cloud_init()
+
+    def _ask_the_wire(self, live: list[Live], gateways: set[str]) -> None:
+        """Make sure that nobody has the address, and that the router is there, unless the node lives with both."""
+        interface, address, router = self._wanted.interface, self._wanted.address.ip, self._wanted.gateway
+        wire = Socket(interface)
+        if not any(one.address == str(address) for one in live):
+            wait_until_free(wire, interface, address, self._module.params["wait_for_address"])
+        if str(router) not in gateways:
+            find_router(wire, interface, router, address)
+
+    def _arm(self, manager: Manager, former: Live | None) -> None:
+        forget = [forget_former(former)] if former else []
+        confirm = self._rollback.arm(
+            self._module.params["confirm_within"],
+            self._module.params["confirm_token"],
+            [manager.path, *([CLOUD_CONF] if Path("/etc/cloud").is_dir() else [])],
+            [*forget, *manager.back(manager.active())],
+            at_boot=manager.at_boot(),
+            at_confirm=forget,
+        )
+        self.confirm = confirm | ({"host": str(self._wanted.address.ip)} if former else {})
+
+    def _keep(self, former: Live, gateways: set[str]) -> None:
+        """Leave the former address usable: the answer of this very call goes out from it."""
+        try:
+            for command in keep_former(former, gateways):
+                self.run(*command)
+        except ValueError:
+            self.run(*keep_plainly(former))
 
     def _wait(self, timeout: int) -> None:
         deadline = time.monotonic() + timeout
@@ -231,22 +317,28 @@ def main() -> None:
             "prefix": {"type": "int", "required": True},
             "gateway": {"type": "str", "required": True},
             "dns": {"type": "list", "elements": "str", "default": []},
+            "search": {"type": "list", "elements": "str", "default": []},
+            "wait_for_address": {"type": "int", "default": 15},
             "timeout": {"type": "int", "default": 30},
+            **ARGUMENTS,
         },
         supports_check_mode=True,
     )
-    options = module.params
+    # The connection may hang up while the address changes; what is begun is ended all the same.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    connection = current_connection()
     try:
-        wanted = make_wanted(
-            options["interface"], options["address"], options["prefix"], options["gateway"], options["dns"]
-        )
-        node = Node(module, wanted)
-        name = node.converge(options["timeout"])
+        wanted = make_wanted(**{key: module.params[key] for key in WISH})
+        node = Node(module, wanted, connection.server if connection else "")
+        name = node.converge()
     except ValueError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=card_trouble(error))
-    module.exit_json(changed=node.files.changed, diff=node.files.diff, manager=name)
+    result: dict[str, Any] = {"manager": name, "address": str(wanted.address.ip), "moved": node.moved}
+    if node.confirm:
+        result["confirm"] = node.confirm
+    module.exit_json(changed=node.files.changed, diff=node.files.diff, **result)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils._address import DOMAIN
 from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import (
     Spec,
     is_decided_later,
@@ -18,7 +19,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 LAYER_GROUPS = ("docker", "k3s_server", "k3s_agent", "hadoop_master", "hadoop_worker")
 # RFC 1123 section 2.1, and RFC 1035 section 2.3.4 for the length. Kubernetes takes no capitals.
@@ -45,6 +46,7 @@ CLUSTER_SPEC: dict[str, Spec] = {
     "node_prefix": {"type": "int", "required": True, "example": "24"},
     "node_gateway": {"type": "str", "required": True, "example": "192.168.63.1"},
     "node_dns": {"type": "list", "elements": "str", "required": True, "example": "[192.168.63.1]"},
+    "node_search": {"type": "list", "elements": "str"},
     "node_arch": {"type": "str", "choices": ["arm64", "armhf", "amd64"], "required": True, "example": "arm64"},
 }
 
@@ -218,11 +220,20 @@ def address_problems(inventory: Inventory) -> Iterator[Problem]:
             else:
                 taken[str(address)] = node
         yield from _net_problems(node, address, gateway, prefix)
-        for server in variables.get("node_dns") or [] if isinstance(variables.get("node_dns"), list) else []:
-            if isinstance(server, str) and not is_decided_later(server) and _ip(server) is None:
-                yield Problem(
-                    f"node_dns has {shown(server)}, wanted are IP addresses of name servers", key="node_dns", node=node
-                )
+        yield from _name_problems(node, variables)
+
+
+def _name_problems(node: str, variables: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with how a node looks names up."""
+    rules: tuple[tuple[str, Callable[[str], object], str], ...] = (
+        ("node_dns", _ip, "IP addresses of name servers"),
+        ("node_search", DOMAIN.fullmatch, "domains such as home.arpa"),
+    )
+    for key, judge, wanted in rules:
+        values = variables.get(key)
+        for value in values if isinstance(values, list) else []:
+            if isinstance(value, str) and not is_decided_later(value) and judge(value) is None:
+                yield Problem(f"{key} has {shown(value)}, wanted are {wanted}", key=key, node=node)
 
 
 def _net_problems(

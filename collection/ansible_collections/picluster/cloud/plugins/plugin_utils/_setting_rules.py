@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils import _firewall, _hadoop_config, _k3s
+from ansible_collections.picluster.cloud.plugins.module_utils._address import check_patience
 from ansible_collections.picluster.cloud.plugins.module_utils._operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils._rollback import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils._sshd import exempt_sources, merged_policy
@@ -91,6 +92,8 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     "firewall_management": lambda value: _firewall.parse_networks(_known(value), "management"),
     "firewall_confirm_within": check_window,
     "firewall_container_interfaces": lambda value: _firewall.check_containers(_known(value), ""),
+    "network_confirm_within": check_window,
+    "network_wait_for_address": check_patience,
     "ssh_exempt": _judge_exempt,
     "ssh_operators": _judge_operators,
     "ssh_confirm_within": check_window,

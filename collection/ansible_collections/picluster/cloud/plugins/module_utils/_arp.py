@@ -1,0 +1,163 @@
+# Copyright: the picluster authors
+# SPDX-License-Identifier: Apache-2.0
+"""Questions that a node asks on its wire before it takes an address: who has it already, and is the router there.
+
+By ARP and not by ping: a router may ignore pings, no machine on an Ethernet can ignore ARP. Frames after RFC 826,
+probes after RFC 5227.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ETHERNET_ARP = 0x0806
+REQUEST, REPLY = 1, 2
+NOBODY = ipaddress.IPv4Address(0)
+_BROADCAST, _UNKNOWN = b"\xff" * 6, b"\0" * 6
+# Destination, source, type; hardware Ethernet, protocol IPv4, their lengths, operation; sender, target.
+_FRAME = struct.Struct("!6s6sH HHBBH 6s4s6s4s")
+_HEAD = (1, 0x0800, 6, 4)
+
+QUESTIONS = 3
+PATIENCE = 0.5  # seconds for each; on a wire an answer takes a millisecond
+PAUSE = 0.5  # seconds until a machine that has the address is asked again
+
+
+@dataclass(frozen=True)
+class Arp:
+    """One ARP packet, as far as it matters here."""
+
+    operation: int
+    mac: str
+    sender: ipaddress.IPv4Address
+    target: ipaddress.IPv4Address
+
+
+def request(mac: bytes, sender: ipaddress.IPv4Address, target: ipaddress.IPv4Address) -> bytes:
+    """Return the frame that asks everybody for `target`; from NOBODY it is a probe, for itself an announcement."""
+    head = (_BROADCAST, mac, ETHERNET_ARP, *_HEAD, REQUEST)
+    return _FRAME.pack(*head, mac, sender.packed, _UNKNOWN, target.packed)
+
+
+def parse(frame: bytes) -> Arp | None:
+    """Return what a frame says, None if it is no ARP for IPv4 over Ethernet."""
+    if len(frame) < _FRAME.size:
+        return None
+    _to, _by, kind, *rest = _FRAME.unpack(frame[: _FRAME.size])
+    head, (operation, mac, sender, _whom, target) = tuple(rest[:4]), rest[4:]
+    if kind != ETHERNET_ARP or head != _HEAD:
+        return None
+    return Arp(operation, mac.hex(":"), ipaddress.IPv4Address(sender), ipaddress.IPv4Address(target))
+
+
+def has_it(arp: Arp, address: ipaddress.IPv4Address) -> bool:
+    """Whether who sent this has `address`."""
+    return arp.sender == address
+
+
+def wants_it(arp: Arp, address: ipaddress.IPv4Address) -> bool:
+    """Whether who sent this has `address`, or is about to take it (RFC 5227, 2.1.1)."""
+    probes = arp.operation == REQUEST and arp.sender == NOBODY and arp.target == address
+    return has_it(arp, address) or probes
+
+
+class Wire(Protocol):
+    """An interface that speaks ARP."""
+
+    mac: bytes
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame."""
+
+    def receive(self, seconds: float) -> bytes | None:
+        """Return the next ARP frame, None if there is none in time."""
+
+
+class Socket:
+    """The wire behind an interface; needs root."""
+
+    def __init__(self, interface: str) -> None:
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERNET_ARP))
+        self._socket.bind((interface, ETHERNET_ARP))
+        self.mac: bytes = self._socket.getsockname()[4]
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame."""
+        self._socket.send(frame)
+
+    def receive(self, seconds: float) -> bytes | None:
+        """Return the next ARP frame, None if there is none in time."""
+        self._socket.settimeout(max(seconds, 0.001))
+        try:
+            return self._socket.recv(2048)
+        except TimeoutError:
+            return None
+
+
+def ask(
+    wire: Wire, frame: bytes, counts: Callable[[Arp], bool], *, questions: int = QUESTIONS, patience: float = PATIENCE
+) -> str | None:
+    """Send `frame` up to `questions` times; return the MAC of the first other machine whose packet counts, or None."""
+    own = wire.mac.hex(":")
+    for _ in range(questions):
+        wire.send(frame)
+        end = time.monotonic() + patience
+        while (left := end - time.monotonic()) > 0:
+            heard = wire.receive(left)
+            arp = parse(heard) if heard else None
+            if arp and arp.mac != own and counts(arp):
+                return arp.mac
+    return None
+
+
+def announce(wire: Wire, address: ipaddress.IPv4Address) -> None:
+    """Tell everybody who has `address` now, so that nobody sends to its former owner (RFC 5227, 2.3)."""
+    wire.send(request(wire.mac, address, address))
+
+
+def wait_until_free(wire: Wire, interface: str, address: ipaddress.IPv4Address, seconds: float) -> None:
+    """Make sure that nobody else has `address`.
+
+    Args:
+        wire: behind the interface.
+        interface: its name.
+        address: what is about to be taken.
+        seconds: how long a machine may have it that is just leaving it.
+
+    Raises:
+        ValueError: another machine has it; one sentence with its MAC.
+    """
+    end = time.monotonic() + seconds
+    while (mac := ask(wire, request(wire.mac, NOBODY, address), lambda arp: wants_it(arp, address))) is not None:
+        if time.monotonic() >= end:
+            raise ValueError(
+                f"node_address {address} is taken: {mac} answers for it on {interface}; correct node_address, or take "
+                "the address from that machine"
+            )
+        time.sleep(PAUSE)
+
+
+def find_router(wire: Wire, interface: str, router: ipaddress.IPv4Address, address: ipaddress.IPv4Address) -> None:
+    """Make sure that a router is on the wire.
+
+    Args:
+        wire: behind the interface.
+        interface: its name.
+        router: who must answer.
+        address: the node's, which is free or its own already: some routers answer nobody outside of their nets.
+
+    Raises:
+        ValueError: it does not answer; one sentence.
+    """
+    if ask(wire, request(wire.mac, address, router), lambda arp: has_it(arp, router)) is None:
+        raise ValueError(
+            f"node_gateway {router} does not answer on {interface}: correct node_gateway, or switch the router on"
+        )
