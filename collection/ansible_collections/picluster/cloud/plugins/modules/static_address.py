@@ -332,7 +332,8 @@ def main() -> None:
     try:
         wanted = make_wanted(**{key: module.params[key] for key in WISH})
         node = Node(module, wanted, connection.server if connection else "")
-        name = node.converge()
+        with Rollback(module.run_command, NAME).alone():
+            name = node.converge()
     except ValueError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
