@@ -100,6 +100,21 @@ def test_netplan_makes_the_former_profile_anew_before_it_is_used(
     manager = kind(WANTED, node.run)
     assert manager.checkpoint() == ""
     assert manager.back("netplan-eth0", "")[0] == ["netplan", "generate"]
-    assert manager.at_boot()[0][0].endswith("/netplan/generate")
     manager.apply(moving=True)
     assert node.asked[0] == "netplan generate"
+
+
+def test_netplan_s_generator_is_asked_itself_because_netplan_has_systemd_read_all_its_units_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node()
+    manager = _managers.NetplanNM(WANTED, node.run)
+    generator = tmp_path / "generate"
+    monkeypatch.setattr(_managers, "_GENERATORS", (str(tmp_path / "none"), str(generator)))
+    assert manager.at_boot() == [["netplan", "generate"]]
+    generator.touch()
+    assert manager.at_boot() == [[str(generator)]]
+    # Nothing comes out of this generator.
+    with pytest.raises(ValueError, match="netplan would not give eth0 its address"):
+        manager.try_out()
+    assert node.asked[-1].startswith(f"{generator} --root-dir ")

@@ -221,6 +221,10 @@ class NetworkManager:
         return []
 
 
+def _generator() -> list[str]:
+    return next(([path] for path in _GENERATORS if Path(path).exists()), ["netplan", "generate"])
+
+
 class _Netplan:
     """What both renderers share: the drop-in and its try-out."""
 
@@ -247,7 +251,7 @@ class _Netplan:
 
     def at_boot(self) -> list[list[str]]:
         """Generate anew: systemd's generators have run before, with the file that was not confirmed."""
-        return [[next((path for path in _GENERATORS if Path(path).exists()), _GENERATORS[0])]]
+        return [_generator()]
 
     def _rendered(self) -> str:
         """Return the path below /run of what netplan makes for the interface."""
@@ -265,7 +269,8 @@ class _Netplan:
             target.touch(mode=0o600)
             target.write_text(self.text, encoding="utf-8")
             try:
-                self._run("netplan", "generate", "--root-dir", folder)
+                # `netplan generate` would have systemd read all its units again, at each run.
+                self._run(*_generator(), "--root-dir", folder)
             except ValueError as error:
                 words = str(error).replace(folder, "").partition("failed: ")[2]
                 raise ValueError(f"netplan does not accept its files together with {self.path}: {words}") from error
