@@ -131,7 +131,7 @@ def test_a_right_clock_is_not_set_back_by_the_time_that_the_question_took(node: 
 def test_a_wrong_clock_is_set_to_half_the_way_at_most(node: Node, off: float) -> None:
     alone(node).way, node.off = 20.0, off
     result = node.run()
-    assert abs(node.off) <= 20.0  # noqa: PLR2004 - seconds
+    assert abs(node.off) <= 20.0
     assert result["clock_set"]
     node.calls.clear()
     node.run()

@@ -247,6 +247,20 @@ def test_too_little_gpu_memory_for_the_firmware_at_hand_is_left_out(node: Node) 
     assert "lacks start4cd.elf and fixup4cd.dat" in module.warnings[0]
 
 
+def test_a_pi_5_is_not_restarted_for_what_it_ignores(node: Node) -> None:
+    node.boots("one", memory=True)
+    node.write("sys/firmware/devicetree/base/model", "Raspberry Pi 5 Model B Rev 1.0\0")
+    assert not node.converge().pending
+    assert node.read("boot/firmware/config.txt") == CONFIG
+
+
+def test_a_pi_5_gets_the_config_back_that_it_had_in_a_pi_4(node: Node) -> None:
+    node.converge()
+    node.write("sys/firmware/devicetree/base/model", "Raspberry Pi 5 Model B Rev 1.0\0")
+    node.converge(**IMAGE)
+    assert node.read("boot/firmware/config.txt") == CONFIG
+
+
 def test_ubuntu_s_and_bullseye_s_files_are_found(node: Node) -> None:
     node.write("boot/firmware/current/cmdline.txt", CMDLINE)
     node.converge()
