@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from boots.tests.conftest import Workshop
 
 NODE = "clock1"
-# Nobody waits for a cloud: the owner's key is on the card, and sshd is on, with the one key that is quick to make. Of the
-# devices only the network's are asked for: udev's round of all of them is half of such a board's start.
+# Nobody waits for a cloud: the owner's key is on the card, and sshd is on, with the one key that is quick to make. Only
+# the network's devices are asked for: udev's round of all of them is half of such a board's start.
 FILES = {
     "etc/fstab": "",
     "etc/systemd/system/systemd-udev-trigger.service.d/net.conf": (
