@@ -58,8 +58,8 @@ boots: setup ## First boots: burnt cards of each generation, started by a real k
 	pytest --durations=5 molecule/boots/tests
 
 .PHONY: scenarios
-scenarios: setup ## Molecule: three nodes, all layers, faults included
-	molecule/run-scenarios cluster
+scenarios: setup ## Molecule: base under judges and faults; three nodes with all layers
+	molecule/run-scenarios base cluster
 
 .PHONY: test
 test: lint unit boots scenarios ## Everything that a contributor must pass

@@ -1,4 +1,4 @@
-"""The lab's command line: ``python -m lab up|down|status|unplug|plug|restart|attend|scan|verify-pool|demo|...``."""
+"""The lab's command line: ``python -m lab up|down|status|unplug|plug|restart|exec|...``; ``--help`` has them all."""
 
 from __future__ import annotations
 
@@ -81,11 +81,33 @@ def parser() -> argparse.ArgumentParser:
     pool.add_argument("--suite", default=SUITES[0], choices=SUITES, help="the card's suite (default: %(default)s)")
     pool.set_defaults(run=_verify_pool)
 
-    scan = command("scan", "Show which TCP ports of the nodes a stranger on their network finds open.")
+    scan = command("scan", "Show which ports of the nodes a stranger on their network finds open.")
     scan.add_argument("--name", default="red", help="the lab's name (default: %(default)s)")
-    scan.add_argument("--ports", default="1-65535", help="as nmap takes them (default: %(default)s)")
+    scan.add_argument("--ports", default="1-65535", help="TCP, as nmap takes them (default: %(default)s)")
+    scan.add_argument("--udp", default="", metavar="PORTS", help="UDP likewise: which of them answer (default: none)")
     scan.add_argument("--json", action="store_true", help="for programs")
     scan.set_defaults(run=_scan)
+
+    knock = command("knock", "Let a stranger try to log in with nobody's key, and show what became of it.")
+    knock.add_argument("--name", default="red", help="the lab's name (default: %(default)s)")
+    knock.add_argument("--user", default="pi", help="who to log in as (default: %(default)s)")
+    knock.add_argument("--times", type=int, default=10, help="attempts on each node (default: %(default)s)")
+    knock.add_argument("--json", action="store_true", help="for programs")
+    knock.set_defaults(run=_knock)
+
+    inside = command("exec", "Run a command as root on a node, or on the gateway: faults come from there.")
+    inside.add_argument("node", metavar="NODE", help="the node, such as red2, or gateway")
+    inside.add_argument("--name", help="the lab's name (default: the node's name without its number)")
+    inside.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command and its arguments")
+    inside.set_defaults(run=_exec)
+
+    interrupt = command("interrupt", "Start a run, and end it once a node waits for its confirmation.")
+    interrupt.add_argument("node", metavar="NODE", help="the node, such as red2")
+    interrupt.add_argument("--name", help="the lab's name (default: the node's name without its number)")
+    interrupt.add_argument("--armed", required=True, metavar="WHAT", help="what waits: sshd, firewall or network")
+    interrupt.add_argument("--restart", action="store_true", help="cut the node's power instead of killing the run")
+    interrupt.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the run")
+    interrupt.set_defaults(run=_interrupt)
 
     demo = command("demo", "Have a lab running, then run site.yml on it.")
     _wish_options(demo)
@@ -162,13 +184,45 @@ def _verify_pool(options: argparse.Namespace, report: Reporter) -> None:
 
 
 def _scan(options: argparse.Namespace, report: Reporter) -> None:
-    found = Lab(options.name, report).scan(options.ports)
+    found = Lab(options.name, report).scan(options.ports, options.udp)
     if options.json:
         sys.stdout.write(json.dumps(found) + "\n")
         return
     for node, families in found.items():
         for family, ports in families.items():
             report.line(f"{node} {family}: {', '.join(map(str, ports)) or 'nothing'}")
+
+
+def _knock(options: argparse.Namespace, report: Reporter) -> None:
+    if options.times < 1:
+        raise LabError(f"--times takes a number from 1 on, not {options.times}.")
+    found = Lab(options.name, report).knock(options.user, options.times)
+    if options.json:
+        sys.stdout.write(json.dumps(found) + "\n")
+        return
+    for node, verdicts in found.items():
+        report.line(f"{node}: {', '.join(verdicts)}")
+
+
+def _exec(options: argparse.Namespace, report: Reporter) -> int:
+    code, said = _of_node(options, report).execute(options.node, _words(options))
+    sys.stdout.write(said)
+    return code
+
+
+def _interrupt(options: argparse.Namespace, report: Reporter) -> int:
+    lab = _of_node(options, report)
+    code, said = lab.interrupt(options.node, options.armed, _words(options), restart=options.restart)
+    sys.stdout.write(said)
+    # A run that was killed as it should be is no failure.
+    return code if options.restart else 0
+
+
+def _words(options: argparse.Namespace) -> list[str]:
+    words = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not words:
+        raise LabError("Say which command, after `--`.")
+    return list(words)
 
 
 def _demo(options: argparse.Namespace, report: Reporter) -> int:

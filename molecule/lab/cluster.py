@@ -16,6 +16,7 @@ from lab.engine import Container, Docker
 from lab.errors import LabError
 from lab.extras import take_over
 from lab.image import Builder
+from lab.interrupt import Interrupted
 from lab.login import first_login
 from lab.network import RESERVATIONS, Network
 from lab.nodes import Boards, Node
@@ -266,16 +267,57 @@ class Lab:
         self._report.line(f"A stock {suite} card got {address}, one of the pool's")
         return address
 
-    def scan(self, ports: str) -> Mapping[str, Mapping[str, list[int]]]:
-        """Open TCP ports by node and family (ipv4, ipv6), as a stranger on the nodes' network sees them.
+    def scan(self, ports: str, udp: str = "") -> Mapping[str, Mapping[str, list[int]]]:
+        """What a stranger on the nodes' network sees of their ports, by node and family.
+
+        Args:
+            ports: TCP ports to look for open ones in (ipv4, ipv6).
+            udp: UDP ports to look for ones that answer in (udp_ipv4, udp_ipv6).
 
         Raises:
             LabError: the ports make no sense, or a node does not run.
         """
         state = self._state()
-        targets = [Target(node.name, self._boards.container(node.name), node.address) for node in state.nodes]
         with Stranger(self._engine, self._network(state), self.cluster, state.gateway) as stranger:
-            return stranger.scan(targets, ports)
+            return stranger.scan(self._targets(state), ports, udp)
+
+    def knock(self, user: str, times: int) -> Mapping[str, list[str]]:
+        """What became of a stranger's attempts to log in with nobody's key, by node.
+
+        Raises:
+            LabError: an attempt failed for another reason than the key.
+        """
+        state = self._state()
+        # A card has an ssh client, the gateway has none.
+        with Stranger(self._engine, self._network(state), self.cluster, min(state.images.values())) as stranger:
+            return stranger.knock(self._targets(state), user, times)
+
+    def _targets(self, state: State) -> list[Target]:
+        return [Target(node.name, self._boards.container(node.name), node.address) for node in state.nodes]
+
+    def execute(self, place: str, command: Sequence[str]) -> tuple[int, str]:
+        """Run a command as root on a node, or on the gateway; return its code and what it said."""
+        name = place if place == "gateway" else self._state().node(place).name
+        return self._engine.execute(self._boards.container(name), command)
+
+    def interrupt(self, name: str, armed: str, command: Sequence[str], *, restart: bool) -> tuple[int, str]:
+        """Start a command; once it has changed a node, and nothing is confirmed, kill it or cut the node's power.
+
+        Args:
+            name: the node.
+            armed: the rollback's name, such as firewall.
+            command: what to start.
+            restart: cut the node's power and let the command go on, instead of killing it.
+
+        Returns:
+            The command's exit code and what it said.
+
+        Raises:
+            LabError: that moment never came.
+        """
+        node = self._state().node(name)
+        run = Interrupted(self._engine, self._boards.container(node.name), armed, command)
+        return run.run((lambda: self.restart(node.name)) if restart else None), run.said
 
     def status(self) -> list[tuple[str, str, str, str]]:
         """Node, suite, address and what its container does."""

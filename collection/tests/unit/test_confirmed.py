@@ -179,7 +179,7 @@ def test_a_refused_key_is_told_soon_and_the_node_goes_back_at_once(monkeypatch: 
     assert controller.run() == {
         "failed": True,
         "changed": False,
-        "msg": "no new login was possible after the change: pi@red1: Permission denied (publickey); "
+        "msg": "no new login was possible after the change of sshd: pi@red1: Permission denied (publickey); "
         "the node has gone back to what it was before",
     }
     assert controller.path[-1] == ("confirm", "former", "undone")
@@ -218,6 +218,31 @@ def test_a_confirmation_that_the_node_refuses_is_the_node_s_own_sentence(monkeyp
 
     controller = Controller(monkeypatch, _changing(confirm))
     assert controller.run()["msg"] == "too late; the node has gone back to what it was before"
+
+
+def test_what_kept_the_logins_from_succeeding_is_told_with_a_confirmation_that_came_too_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def confirm(controller: Controller, _: Connection, args: dict[str, Any]) -> dict[str, Any]:
+        if "state" in args:
+            return {"changed": False}
+        controller.now += 20
+        if controller.now < 50:
+            raise SILENT
+        return {"failed": True, "msg": "too late"}
+
+    message = Controller(monkeypatch, _changing(confirm)).run()["msg"]
+    assert message.startswith("too late; no new login was possible after the change of sshd: ")
+    assert "Connection timed out" in message
+
+
+def test_a_change_that_another_run_made_since_is_not_called_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def confirm(_: Controller, __: Connection, args: dict[str, Any]) -> dict[str, Any]:
+        overtaken = {"changed": False, "overtaken": True}
+        return overtaken if "state" in args else {"failed": True, "msg": "another run has changed sshd since"}
+
+    message = Controller(monkeypatch, _changing(confirm)).run()["msg"]
+    assert message == "another run has changed sshd since; another run has made its own change since, which decides"
 
 
 def test_lost_sudo_is_waited_out_until_the_node_is_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,4 +86,4 @@ def test_dhcpcd_starts_anew_for_a_change_and_for_its_way_back(tmp_path: Path, mo
         "ip -4 address flush dev eth0",
         "systemctl start dhcpcd.service",
     ]
-    assert manager.back(manager.active()) == [list(command) for command in asked]
+    assert manager.back(manager.active(), manager.checkpoint()) == [list(command) for command in asked]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ansible_collections.picluster.cloud.plugins.module_utils._rollback import Rollback
 from ansible_collections.picluster.cloud.plugins.modules import (
     docker_engine,
     identity,
@@ -69,10 +71,12 @@ def test_a_read_only_card_is_one_sentence(
     class FakeModule:
         def __init__(self, **_options: object) -> None:
             self.params = params
+            self.run_command = None
 
         def fail_json(self, msg: str) -> None:
             raise FailedError(msg)
 
+    monkeypatch.setattr(Rollback, "alone", lambda _self: contextlib.nullcontext())
     monkeypatch.setattr(module, "AnsibleModule", FakeModule)
     monkeypatch.setattr(module, node, Full)
     with pytest.raises(

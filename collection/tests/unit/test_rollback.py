@@ -139,6 +139,23 @@ def test_a_node_killed_at_the_end_of_the_window_still_goes_back(node: Node) -> N
     node.assert_old()
 
 
+def test_a_confirmation_that_another_run_has_overtaken_is_not_called_a_way_back(node: Node) -> None:
+    node.arm()
+    node.arm(OTHER)
+    assert node.rollback.confirm(OTHER)
+    with pytest.raises(ValueError, match="another run has changed sshd and confirmed that"):
+        node.rollback.confirm(TOKEN)
+
+
+def test_an_older_confirmation_does_not_hide_a_way_back(node: Node) -> None:
+    node.arm()
+    assert node.rollback.confirm(TOKEN)
+    node.arm(OTHER)
+    assert node.restore("sshd", OTHER).returncode == 0
+    with pytest.raises(ValueError, match="came too late, the node has gone back"):
+        node.rollback.confirm(OTHER)
+
+
 def test_a_way_back_that_one_file_stopped_is_finished_later(node: Node) -> None:
     link = node.root / "etc/link"
     link.symlink_to("changed")
@@ -396,3 +413,37 @@ def test_the_script_is_plain_shell(tmp_path: Path) -> None:
         if shutil.which(judge[0]):
             done = subprocess.run([*judge, str(script)], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout
+
+
+def test_a_way_back_that_is_cut_off_while_a_run_arms_keeps_what_it_saved(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.arm()
+    node.change()
+    manifest = node.home / "sshd/manifest"
+    # The timer's script begins, and is killed, after the run has looked and before it has the lock.
+    real = Rollback.state
+
+    def look(rollback: Rollback) -> _rollback.State | None:
+        found = real(rollback)
+        manifest.replace(manifest.with_name("restoring"))
+        return found
+
+    monkeypatch.setattr(Rollback, "state", look)
+    with pytest.raises(ValueError, match="was cut off: run the playbook again"):
+        node.arm(OTHER)
+    monkeypatch.undo()
+    assert node.restore("sshd").returncode == 0
+    node.assert_old()
+
+
+def test_two_calls_on_a_node_do_not_change_the_same_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rollback, "PATIENCE", 0.3)
+    with node.rollback.alone():
+        other = Rollback(node.run, "sshd", node.root).alone()
+        with pytest.raises(ValueError, match="another run is still changing sshd"):
+            other.__enter__()
+        with Rollback(node.run, "firewall", node.root).alone():
+            pass
+    with Rollback(node.run, "sshd", node.root).alone():
+        pass

@@ -78,8 +78,14 @@ class FakeManager:
         if self.outcome == "works":
             self.live = OWN
 
-    def back(self, former: str) -> list[list[str]]:
-        return [["back", former]]
+    def checkpoint(self) -> str:
+        return "cp1"
+
+    def back(self, former: str, checkpoint: str) -> list[list[str]]:
+        return [["back", former, checkpoint]]
+
+    def at_confirm(self, checkpoint: str) -> list[list[str]]:
+        return [["destroy", checkpoint]]
 
     def at_boot(self) -> list[list[str]]:
         return [["generate"]]
@@ -168,10 +174,10 @@ def test_a_move_asks_the_wire_first_and_keeps_the_former_address(
     assert board.node.moved
     armed = board.rollback.armed
     # The makeshift ends when the former profile has brought the address back, or before the new one is permanent.
-    assert armed["restore"][0] == ["back", "before"]
+    assert armed["restore"][0] == ["back", "before", "cp1"]
     assert "delete 192.168.63.150/32" in armed["restore"][1][2]
     assert "delete 192.168.63.150/24" not in armed["restore"][1][2]
-    assert "delete 192.168.63.150/24" in armed["at_confirm"][0][2]
+    assert "delete 192.168.63.150/24" in armed["at_confirm"][1][2]
     assert armed["at_boot"] == [["generate"]]
     assert armed["files"][0] == str(board.path)
 
@@ -254,6 +260,8 @@ def test_a_run_that_came_to_the_new_address_goes_on_where_a_killed_one_was(
     board.node.converge()
     assert board.log == ["arm", "apply", "announce"]
     assert board.node.confirm is not None
+    # A checkpoint of now would bring back what nobody has confirmed.
+    assert board.rollback.armed["restore"] == [["back", "before", ""]]
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,15 @@ def test_a_node_that_restarts_itself_is_switched_on_again_and_gets_its_cable(
     assert plugged == ["red2"]
 
 
+def test_a_command_runs_on_a_node_or_on_the_gateway_and_nowhere_else(lab: Lab, wish: Wish, engine: FakeEngine) -> None:
+    saved(lab, wish)
+    engine.answer = lambda name, _words: (3, name)
+    assert lab.execute("red2", ["true"]) == (3, "red-red2")
+    assert lab.execute("gateway", ["true"]) == (3, "red-gateway")
+    with pytest.raises(LabError, match="no node 'red9'"):
+        lab.execute("red9", ["true"])
+
+
 def test_the_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     public = make_key(tmp_path / "id_ed25519")
     first = public.read_text("ascii")
@@ -165,6 +174,10 @@ def test_half_a_key_pair_is_made_anew(tmp_path: Path) -> None:
         (["up", "--suite", "trixie,stretch"], "not 'stretch'"),
         (["up", "--name", "../x"], "lower-case"),
         (["unplug", "green1"], "There is no lab 'green'"),
+        (["exec", "green1", "true"], "There is no lab 'green'"),
+        (["exec", "--name", "red", "red1"], "which command"),
+        (["interrupt", "--name", "red", "--armed", "sshd", "red1", "--"], "which command"),
+        (["knock", "--times", "0"], "not 0"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

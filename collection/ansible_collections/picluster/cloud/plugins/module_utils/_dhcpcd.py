@@ -82,7 +82,15 @@ class Dhcpcd:
         for command in self._commands():
             self._run(*command)
 
-    def back(self, former: str) -> list[list[str]]:  # noqa: ARG002  # the interface of a manager
+    def checkpoint(self) -> str:
+        """None: dhcpcd has nothing but its file."""
+        return ""
+
+    def at_confirm(self, checkpoint: str) -> list[list[str]]:  # noqa: ARG002  # the interface of a manager
+        """Nothing."""
+        return []
+
+    def back(self, former: str, checkpoint: str) -> list[list[str]]:  # noqa: ARG002  # the interface of a manager
         """Do the same with the former file."""
         return self._commands()
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     Run = Callable[..., str]
 
+_NM = "org.freedesktop.NetworkManager"
+_NM_BUS = ("busctl", "call", _NM, "/org/freedesktop/NetworkManager", _NM)
+_ALLOW_OVERLAPPING = "8"
 # The program behind `netplan generate`, newer place first; the command itself would talk to systemd.
 _GENERATORS = ("/usr/libexec/netplan/generate", "/lib/netplan/generate")
 # netplan reads these in this order (netplan-generate(8)).
@@ -51,8 +55,14 @@ class Manager(Protocol):
     def apply(self, *, moving: bool) -> None:
         """Put the file as it is now in force; an address that stays the same (not `moving`) stays on the interface."""
 
-    def back(self, former: str) -> list[list[str]]:
+    def checkpoint(self) -> str:
+        """Let the manager itself remember the interface as it is; return the name of that, empty if it cannot."""
+
+    def back(self, former: str, checkpoint: str) -> list[list[str]]:
         """Return the commands that put in force what was before, after the file was put back."""
+
+    def at_confirm(self, checkpoint: str) -> list[list[str]]:
+        """Return the commands that let the manager forget the checkpoint."""
 
     def at_boot(self) -> list[list[str]]:
         """Return the commands for the same at boot, when the manager has not started yet."""
@@ -180,10 +190,31 @@ class NetworkManager:
     def _up(self) -> None:
         self._run("nmcli", "--wait", "30", "connection", "up", self.profile, "ifname", self._interface)
 
-    def back(self, former: str) -> list[list[str]]:
-        """Use the former profile again."""
+    def checkpoint(self) -> str:
+        """Make a checkpoint of the device.
+
+        It knows what no file says, such as a profile in memory. Without a time-out: the rollback's timer is the one
+        that counts, and after a power cut its unit. May overlap with others', which are not ours to destroy.
+        """
+        try:
+            device = self._run("nmcli", "-g", "GENERAL.DBUS-PATH", "device", "show", self._interface).strip()
+            said = self._run(*_NM_BUS, "CheckpointCreate", "aouu", "1", device, "0", _ALLOW_OVERLAPPING)
+        except ValueError:
+            return ""
+        return said.partition('"')[2].partition('"')[0]
+
+    def back(self, former: str, checkpoint: str) -> list[list[str]]:
+        """Go back to the checkpoint, or to the former profile."""
         up = ["nmcli", "--wait", "30", "connection", "up", former, "ifname", self._interface]
+        if checkpoint:
+            # It answers with a number for the device; 0 is success.
+            rolled = f"{shlex.join([*_NM_BUS, 'CheckpointRollback', 'o', checkpoint])} | grep -q ' 0$'"
+            up = ["sh", "-c", f"{rolled} || {shlex.join(up)}"]
         return [["nmcli", "connection", "reload"], *([up] if former else [])]
+
+    def at_confirm(self, checkpoint: str) -> list[list[str]]:
+        """Destroy the checkpoint."""
+        return [[*_NM_BUS, "CheckpointDestroy", "o", checkpoint]] if checkpoint else []
 
     def at_boot(self) -> list[list[str]]:
         """NetworkManager reads its profiles when it starts."""
@@ -205,6 +236,14 @@ class _Netplan:
         self._interface = wanted.interface
         self.text = netplan_text(wanted, self.renderer)
         self.name = f"netplan with {self.renderer}"
+
+    def checkpoint(self) -> str:
+        """None: its profiles are netplan's, and a checkpoint would bring one back behind netplan's back."""
+        return ""
+
+    def at_confirm(self, checkpoint: str) -> list[list[str]]:  # noqa: ARG002  # the interface of a manager
+        """Nothing."""
+        return []
 
     def at_boot(self) -> list[list[str]]:
         """Generate anew: systemd's generators have run before, with the file that was not confirmed."""
@@ -258,7 +297,7 @@ class NetplanNetworkd(_Netplan):
         for command in self._commands():
             self._run(*command)
 
-    def back(self, former: str) -> list[list[str]]:  # noqa: ARG002  # the interface of a manager
+    def back(self, former: str, checkpoint: str) -> list[list[str]]:  # noqa: ARG002  # the interface of a manager
         """Do the same with the former files."""
         return self._commands()
 
@@ -289,6 +328,6 @@ class NetplanNM(_Netplan):
         self._run("netplan", "generate")
         self._nm.apply(moving=moving)
 
-    def back(self, former: str) -> list[list[str]]:
+    def back(self, former: str, checkpoint: str) -> list[list[str]]:
         """Make the former profile anew and use it."""
-        return [["netplan", "generate"], *self._nm.back(former)]
+        return [["netplan", "generate"], *self._nm.back(former, checkpoint)]

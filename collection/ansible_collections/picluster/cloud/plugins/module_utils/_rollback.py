@@ -4,8 +4,7 @@
 
 A module arms before it changes anything, then changes; the controller logs in afresh and confirms. Whatever ends the
 window otherwise (nobody confirms, a kill, a power cut) the old files come back: by a timer, or by a unit at the next
-boot, before the network and sshd start. The program that does so is a shell script, because Ansible is not there then
-and Python may be what is broken.
+boot, before the network and sshd start.
 """
 
 from __future__ import annotations
@@ -18,11 +17,13 @@ import secrets
 import shlex
 import shutil
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils._files import read_text, write_atomically
+from ansible_collections.picluster.cloud.plugins.module_utils._rollback_program import FOLDER, SCRIPT, UNIT, UNIT_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     # AnsibleModule.run_command, or what looks like it.
     Run = Callable[[list[str]], tuple[int, str, str]]
 
-FOLDER = "/var/lib/picluster/rollback"
-UNIT = "picluster-rollback.service"
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
 # Lies in /run, so that it is gone after a reboot: by it the unit tells the boot after a power cut from the one in which
 # the rollback was armed (systemd starts what sysinit.target wants whenever it starts something else).
@@ -44,121 +43,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "confirm_token": {"type": "str", "no_log": False},
 }
 SHORTEST, LONGEST = 10, 3600
+# Seconds to wait for another call on the same node; longer than any of them takes.
+PATIENCE = 60
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _TOKEN = re.compile(r"[0-9a-f]{16,64}")
-
-SCRIPT = r"""#!/bin/sh
-# Written by picluster. Puts back what a change replaced and nobody confirmed.
-#   restore NAME [TOKEN]   now; with TOKEN only if that arming is the present one
-#   restore --boot         all, at boot, before network and sshd start
-# May be killed at any point and run again. Exit 1: a file could not be put back, run again.
-set -u
-LC_ALL=C
-here=$(cd "$(dirname "$0")" && pwd) || exit 1
-status=0
-
-same() { # same SAVED PATH
-    if [ -h "$1" ] || [ -h "$2" ]; then
-        [ -h "$1" ] && [ -h "$2" ] && [ "$(readlink "$1")" = "$(readlink "$2")" ]
-    else
-        cmp -s "$1" "$2" && [ "$(stat -c %a:%u:%g "$1")" = "$(stat -c %a:%u:%g "$2")" ]
-    fi
-}
-
-back() { # back SAVED PATH: by a link, which a full card does not refuse
-    temporary=$(dirname "$2")/.$(basename "$2").picluster-back
-    mkdir -p "$(dirname "$2")" && rm -f "$temporary" || return 1
-    # Never changed, or back by an earlier try: mv refuses two links of one file.
-    if same "$1" "$2"; then return 0; fi
-    ln -P "$1" "$temporary" 2>/dev/null || cp -Pp "$1" "$temporary" || return 1
-    mv -fT "$temporary" "$2" && sync "$(dirname "$2")"
-}
-
-gone() { # gone PATH
-    rm -f "$1" || return 1
-    if [ -d "$(dirname "$1")" ]; then sync "$(dirname "$1")"; fi
-}
-
-restore() { # restore NAME WORD [TOKEN]: files, then the manifest's commands with that word
-    folder=$here/$1
-    if [ -e "$folder/manifest" ]; then
-        [ -z "${3-}" ] || grep -qx "token $3" "$folder/manifest" || return 0
-        # From here on a confirm is too late.
-        mv -f "$folder/manifest" "$folder/restoring" || return 1
-    fi
-    [ -e "$folder/restoring" ] || return 0
-    failed=0
-    while IFS=' ' read -r word rest; do
-        case $word in
-            file) back "$folder/${rest%% *}" "${rest#* }" || failed=1 ;;
-            none) gone "$rest" || failed=1 ;;
-        esac
-    done <"$folder/restoring"
-    if [ "$failed" = 1 ]; then
-        echo "picluster: not all files of $1 could be put back" >&2
-        return 1
-    fi
-    while IFS=' ' read -r word rest; do
-        [ "$word" = "$2" ] || continue
-        tries=0
-        until timeout 90 sh -c "$rest" </dev/null 9>&-; do
-            tries=$((tries + 1))
-            if [ "$tries" = 3 ]; then
-                echo "picluster: failed, a reboot does it: $rest" >&2
-                break
-            fi
-            sleep 1
-        done
-    done <"$folder/restoring"
-    while IFS=' ' read -r word rest; do
-        if [ "$word" = marker ]; then rm -f "$rest"; fi
-    done <"$folder/restoring"
-    gone "$folder/restoring" || return 1
-    rm -rf "$folder"
-    echo "picluster: $1 was not confirmed and is as it was before"
-}
-
-exec 9>"$here/lock" || exit 1
-if command -v flock >/dev/null; then flock 9; fi
-if [ "$1" = --boot ]; then
-    for folder in "$here"/*/; do
-        folder=${folder%/}
-        for list in "$folder/manifest" "$folder/restoring"; do
-            [ -e "$list" ] || continue
-            marker=$(sed -n 's/^marker //p' "$list")
-            # Armed in this very boot: its timer sees to it.
-            if [ -e "$marker" ]; then continue 2; fi
-            restore "$(basename "$folder")" boot || status=1
-            break
-        done
-    done
-else
-    restore "$1" run "${2-}" || status=1
-fi
-exit "$status"
-"""
-
-UNIT_TEXT = f"""# Written by picluster. Does nothing unless a change was under way, unconfirmed, when the power went.
-[Unit]
-Description=Put back unconfirmed changes of network, sshd and firewall
-DefaultDependencies=no
-RequiresMountsFor=/var/lib/picluster /etc
-After=local-fs.target systemd-remount-fs.service
-Before=sysinit.target network-pre.target picluster-firewall.service systemd-networkd.service networking.service
-Before=ssh.service ssh.socket
-Wants=network-pre.target
-Conflicts=shutdown.target
-Before=shutdown.target
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh {FOLDER}/restore --boot
-
-[Install]
-WantedBy=sysinit.target
-"""
 
 
 @dataclass(frozen=True)
@@ -212,7 +101,32 @@ class Rollback:
         self._root = root
         self._home = root / FOLDER.lstrip("/")
         self._folder = self._home / name
+        self._done = self._home / f"{name}.confirmed"
         self._marker = root / MARKERS.lstrip("/") / name
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep out other calls that would change the same: a run that is killed leaves its call behind on the node.
+
+        Raises:
+            ValueError: another call is still at it after a minute; one sentence.
+        """
+        folder = self._marker.parent
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with (folder / f"{self.name}.alone").open("w", encoding="ascii") as lock:
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > deadline:
+                        raise ValueError(
+                            f"another run is still changing {self.name} on this node: let it finish, then run the "
+                            "playbook again"
+                        ) from error
+                    time.sleep(0.2)
+            yield
 
     def state(self) -> State | None:
         """Return what is armed, or None."""
@@ -275,6 +189,9 @@ class Rollback:
             # It would be wrong to keep files that are half way back.
             self.undo()
         with self._locked():
+            if (self._folder / "restoring").exists():
+                # Since then, and cut off: what is saved there is the only old state.
+                raise ValueError(f"the way back of {self.name} has just begun and was cut off: run the playbook again")
             old = read_text(str(self._folder / "manifest"))
             if old is None:
                 shutil.rmtree(self._folder, ignore_errors=True)
@@ -285,6 +202,8 @@ class Rollback:
             self._marker.parent.mkdir(mode=0o700, exist_ok=True)
             self._marker.touch()
             write_atomically(self._folder / "manifest", "".join(f"{line}\n" for line in lines), 0o600)
+            # Of an older change; from now on it would say that this one was confirmed by somebody.
+            self._done.unlink(missing_ok=True)
             _sync(self._folder)
             _sync(self._home)
         if old is not None:
@@ -297,15 +216,20 @@ class Rollback:
         Raises:
             ValueError: it is too late, or another run has armed since; one sentence.
         """
-        done = self._home / f"{self.name}.confirmed"
         if not self._home.is_dir():
             raise ValueError(f"nothing waits for a confirmation under the name {self.name}: run the playbook again")
         with self._locked():
             present = self.state()
             if present is None or present.restoring:
                 # An answer that was lost on its way, and is asked for again.
-                if not present and token == _token(read_text(str(done)) or ""):
+                last = read_text(str(self._done))
+                if not present and token == _token(last or ""):
                     return False
+                if not present and last is not None:
+                    raise ValueError(
+                        f"another run has changed {self.name} and confirmed that: run the playbook again, which looks "
+                        "where the node is now"
+                    )
                 raise ValueError(
                     f"the confirmation of {self.name} came too late, the node has gone back to what it was before: "
                     "run the playbook again"
@@ -318,7 +242,7 @@ class Rollback:
                 word, _, command = line.partition(" ")
                 if word == "confirm":
                     self._run(["/bin/sh", "-c", command])
-            (self._folder / "manifest").replace(done)
+            (self._folder / "manifest").replace(self._done)
             _sync(self._home)
             self._marker.unlink(missing_ok=True)
             shutil.rmtree(self._folder, ignore_errors=True)

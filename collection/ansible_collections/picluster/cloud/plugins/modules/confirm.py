@@ -48,6 +48,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+overtaken:
+  description: Whether nothing was taken back because another run has made its own change since.
+  returned: success, with V(undone)
+  type: bool
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -72,14 +76,16 @@ def main() -> None:
     try:
         rollback = Rollback(module.run_command, options["name"])
         if options["state"] == "undone":
+            armed = rollback.state() is not None
             changed = rollback.undo(options["token"])
+            result = {"changed": changed, "overtaken": armed and not changed}
         else:
-            changed = rollback.confirm(options["token"])
+            result = {"changed": rollback.confirm(options["token"])}
     except ValueError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=card_trouble(error))
-    module.exit_json(changed=changed)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -307,10 +307,11 @@ def main() -> None:
     client = connection.client if connection else ""
     firewall = Firewall(module)
     try:
-        if module.params["state"] == "present":
-            firewall.present(_firewall.rules_text(read_policy(module.params, client)))
-        else:
-            firewall.absent()
+        with Rollback(module.run_command, "firewall").alone():
+            if module.params["state"] == "present":
+                firewall.present(_firewall.rules_text(read_policy(module.params, client)))
+            else:
+                firewall.absent()
     except ValueError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

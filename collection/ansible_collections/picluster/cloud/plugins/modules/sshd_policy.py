@@ -295,7 +295,8 @@ def main() -> None:
     )
     try:
         node = Node(module)
-        result = node.converge()
+        with Rollback(module.run_command, "sshd").alone():
+            result = node.converge()
     except ValueError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

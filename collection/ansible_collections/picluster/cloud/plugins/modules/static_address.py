@@ -275,13 +275,15 @@ class Node:
             find_router(wire, interface, router, address)
 
     def _arm(self, manager: Manager, former: Live | None) -> None:
+        # Armed already, the older state is the one that comes back; a checkpoint of now would bring the newer one.
+        checkpoint = "" if self._rollback.state() else manager.checkpoint()
         confirm = self._rollback.arm(
             self._module.params["confirm_within"],
             self._module.params["confirm_token"],
             [manager.path, *([CLOUD_CONF] if Path("/etc/cloud").is_dir() else [])],
-            [*manager.back(manager.active()), *([return_to_former(former)] if former else [])],
+            [*manager.back(manager.active(), checkpoint), *([return_to_former(former)] if former else [])],
             at_boot=manager.at_boot(),
-            at_confirm=[forget_former(former)] if former else [],
+            at_confirm=[*manager.at_confirm(checkpoint), *([forget_former(former)] if former else [])],
         )
         self.confirm = confirm | ({"host": str(self._wanted.address.ip)} if former else {})
 
@@ -330,7 +332,8 @@ def main() -> None:
     try:
         wanted = make_wanted(**{key: module.params[key] for key in WISH})
         node = Node(module, wanted, connection.server if connection else "")
-        name = node.converge()
+        with Rollback(module.run_command, NAME).alone():
+            name = node.converge()
     except ValueError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

@@ -78,7 +78,10 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
                 # The master of the old address leads nowhere.
                 self._connection.reset()
             return result
-        problem = str(answer.get("msg", answer)) if answer else f"no new login was possible after the change: {why}"
+        problem = f"no new login was possible after the change of {asked['name']}: {why}" if why else ""
+        if answer:
+            # What kept the first attempts from succeeding is the cause of a confirmation that comes too late.
+            problem = "; ".join(filter(None, [str(answer.get("msg", answer)), problem]))
         return self._retreat(problem, order, end, task_vars, moved=bool(host))
 
     def _retreat(
@@ -91,7 +94,9 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
         if not back or back.get("failed"):
             back, _why = self._ask_until(undo, None, end + PATIENCE, task_vars, patient=True)
         self._connection.reset()
-        if back and not back.get("failed"):
+        if back and back.get("overtaken"):
+            what = "another run has made its own change since, which decides"
+        elif back and not back.get("failed"):
             what = "the node has gone back to what it was before"
         else:
             what = "the node goes back to what it was before by itself, but does not answer yet"
@@ -113,7 +118,7 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
         *,
         patient: bool = False,
     ) -> tuple[dict[str, Any] | None, str]:
-        """Log in afresh until the confirm module answers, or `end`; return its answer, or None and why there is none.
+        """Log in afresh until the confirm module answers, or `end`; return its answer, or None, and what failed last.
 
         Args:
             order: the confirm module's arguments.
@@ -123,16 +128,18 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
             patient: a refusal, or a failure of the module, may be over when the node is back.
         """
         refused = 0
+        why = ""
         former = self._connection
         try:
             while True:
                 self._connection = self._fresh(former, host, end)
-                answer, why = self._ask(order, task_vars)
+                answer, trouble = self._ask(order, task_vars)
                 self._connection.close()
+                why = trouble or why
                 if answer and not (patient and answer.get("failed")):
-                    return answer, ""
+                    return answer, why
                 Display().vv(f"picluster: no new login yet: {why}")
-                refused = refused + 1 if "permission denied" in why.lower() else 0
+                refused = refused + 1 if "permission denied" in trouble.lower() else 0
                 if (refused >= REFUSALS and not patient) or time.monotonic() + PAUSE >= end:
                     return answer, why
                 time.sleep(PAUSE)
