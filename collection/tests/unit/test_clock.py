@@ -25,6 +25,8 @@ class Node:
         self.passed = 0.0
         self.container = self.synchronized = self.forbidden = self.check_mode = False
         self.set: list[float] = []
+        self.did: list[list[str]] = []
+        self.programs: set[str] = set()
         self.warnings: list[str] = []
         self.diff: list[dict[str, str]] = []
         self.saved = tmp_path / "clock"
@@ -42,13 +44,16 @@ class Node:
     def run_command(self, command: list[str]) -> tuple[int, str, str]:
         if command[0] == "systemd-detect-virt":
             return (0 if self.container else 1), "", ""
+        if command[0] in self.programs:
+            self.did.append(command)
+            return 1, "", "no such clock"
         assert command[0] == "timedatectl"
         return 0, "yes\n" if self.synchronized else "no\n", ""
 
     def clock(self) -> _clock.Clock:
-        return _clock.Clock(
-            MagicMock(run_command=self.run_command, warn=self.warnings.append, check_mode=self.check_mode), self
-        )  # type: ignore[arg-type]
+        module = MagicMock(run_command=self.run_command, warn=self.warnings.append, check_mode=self.check_mode)
+        module.get_bin_path = lambda name: name if name in self.programs else None
+        return _clock.Clock(module, self)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -61,7 +66,7 @@ def test_a_clock_that_is_right_is_left_alone_and_nobody_is_asked(node: Any, off:
     right = node(off)
     right.run_command = None
     clock = right.clock()
-    clock.set_right(NOW)
+    clock.set_right(NOW, 0.0)
     assert (right.set, right.diff, clock.off, clock.was_set) == ([], [], 0, False)
 
 
@@ -69,7 +74,7 @@ def test_a_clock_that_is_right_is_left_alone_and_nobody_is_asked(node: Any, off:
 def test_a_clock_that_is_far_off_is_set_and_the_run_says_by_how_much(node: Any, off: float) -> None:
     wrong = node(off)
     clock = wrong.clock()
-    clock.set_right(NOW)
+    clock.set_right(NOW, 0.0)
     assert wrong.set == [NOW]
     assert clock.off == round(off)
     assert clock.was_set
@@ -77,19 +82,57 @@ def test_a_clock_that_is_far_off_is_set_and_the_run_says_by_how_much(node: Any, 
     assert wrong.diff[0]["after"] == "2027-01-15 08:00 UTC\n"
 
 
-def test_the_time_that_went_by_since_the_controller_was_asked_is_added(node: Any) -> None:
+def test_the_time_that_went_by_since_the_clock_was_read_is_added(node: Any) -> None:
     wrong = node(-TWO_YEARS)
-    clock = wrong.clock()
-    wrong.passed = 5.0
-    clock.set_right(NOW)
+    wrong.passed = 100.0
+    reading = wrong.clock().doubt(NOW)
+    assert reading == {"clock": NOW - TWO_YEARS, "uptime": 100.0}
+    wrong.passed = 105.0
+    wrong.clock().set_right(NOW, reading["uptime"])
     assert wrong.set == [NOW + 5]
+
+
+def test_a_clock_that_is_not_far_off_is_not_doubted(node: Any) -> None:
+    assert node(59).clock().doubt(NOW) == {}
+
+
+def test_a_node_that_started_anew_since_its_clock_was_read_is_not_set(node: Any) -> None:
+    wrong = node(-TWO_YEARS)
+    wrong.passed = 10.0
+    with pytest.raises(ValueError, match="restarted while its clock was asked for: run again"):
+        wrong.clock().set_right(NOW, 3600.0)
+    assert wrong.set == []
+
+
+@pytest.mark.parametrize(
+    ("clock", "certainly"),
+    [
+        (NOW, False),
+        # The question was on its way for ten minutes, the answer for five: the clock is right.
+        (NOW + 600, False),
+        (NOW + 900, False),
+        (NOW - 60, False),
+        (NOW + 960, False),
+        (NOW - 61, True),
+        (NOW + 961, True),
+    ],
+)
+def test_a_long_way_makes_no_clock_wrong(clock: float, certainly: bool) -> None:  # noqa: FBT001
+    assert _clock.certainly_off(clock, NOW, NOW + 900) is certainly
+
+
+def test_what_a_restart_takes_the_time_from_gets_the_right_one_too(node: Any) -> None:
+    wrong = node(TWO_YEARS)
+    wrong.programs = {"fake-hwclock", "hwclock"}
+    wrong.clock().set_right(NOW, 0.0)
+    assert wrong.did == [["fake-hwclock", "save", "force"], ["hwclock", "--systohc"]]
 
 
 def test_check_mode_says_so_and_sets_nothing(node: Any) -> None:
     wrong = node(-TWO_YEARS)
     wrong.check_mode = True
     clock = wrong.clock()
-    clock.set_right(NOW)
+    clock.set_right(NOW, 0.0)
     assert wrong.set == []
     assert clock.was_set
     assert len(wrong.diff) == 1
@@ -99,7 +142,7 @@ def test_a_container_is_never_set_and_fails_only_because_it_is_off(node: Any) ->
     wrong = node(-TWO_YEARS)
     wrong.container = True
     with pytest.raises(ValueError, match=r"2 years behind the controller's, and as a container"):
-        wrong.clock().set_right(NOW)
+        wrong.clock().set_right(NOW, 0.0)
     assert wrong.set == []
 
 
@@ -107,14 +150,14 @@ def test_who_may_not_set_the_clock_is_told_in_one_sentence(node: Any) -> None:
     wrong = node(TWO_YEARS)
     wrong.forbidden = True
     with pytest.raises(ValueError, match=r"2 years ahead of the controller's .*\(no CAP_SYS_TIME"):
-        wrong.clock().set_right(NOW)
+        wrong.clock().set_right(NOW, 0.0)
 
 
 def test_time_servers_are_believed_more_than_the_controller(node: Any) -> None:
     kept = node(TWO_YEARS)
     kept.synchronized = True
     clock = kept.clock()
-    clock.set_right(NOW)
+    clock.set_right(NOW, 0.0)
     assert (kept.set, clock.was_set) == ([], False)
     assert "look at the controller's clock" in kept.warnings[0]
 
@@ -123,7 +166,7 @@ def test_a_saved_date_from_the_future_does_not_bring_the_wrong_time_back(node: A
     wrong = node(TWO_YEARS)
     wrong.saved.touch()
     os.utime(wrong.saved, (NOW + TWO_YEARS, NOW + TWO_YEARS))
-    wrong.clock().set_right(NOW)
+    wrong.clock().set_right(NOW, 0.0)
     assert wrong.saved.stat().st_mtime < NOW + TWO_YEARS - 1
 
 

@@ -91,3 +91,13 @@ def test_a_file_of_another_owner_is_written_anew_for_its_owner(tmp_path: Path, m
     assert not files().put(str(path), "k\n", 0o600, owner=mine)
     assert files().put(str(path), "k\n", 0o600, owner=(4711, 4712))
     assert owners == [(4711, 4712)]
+
+
+def test_a_difference_with_bytes_that_are_no_utf_8_can_be_sent(tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_bytes(b"# caf\xe9\n")
+    made = files()
+    assert made.put(str(path), (read_text(str(path)) or "") + "more\n")
+    assert path.read_bytes() == b"# caf\xe9\nmore\n"
+    assert [entry["before"].encode() for entry in made.diff] == ["# caf\N{REPLACEMENT CHARACTER}\n".encode()]
+    assert "more" in made.diff[0]["after"].encode().decode()

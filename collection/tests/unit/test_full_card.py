@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ADDRESS = {"interface": "eth0", "address": "10.0.0.2", "prefix": 24, "gateway": "10.0.0.1", "dns": [], "search": []}
 
 IDENTITY = {
+    "controller_time": None,
     "hostname": "red1",
     "hosts": {"red1": "10.0.0.2"},
     "arch": "arm64",

@@ -127,6 +127,23 @@ def test_a_half_made_key_is_made_anew(node: Node) -> None:
     assert not node.in_force() & copied
 
 
+def test_a_key_is_on_the_card_before_it_counts(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    real = _host_keys.sync
+
+    def sync(path: Path) -> None:
+        counted = [found.name for found in node.folder.glob(f"ssh_host_ed25519_key{_host_keys.NEXT}*")]
+        synced.append(path.name if not counted else f"{path.name} with {len(counted)}")
+        real(path)
+
+    monkeypatch.setattr(_host_keys, "sync", sync)
+    node.keys().prepare(node.public())
+    half = f"ssh_host_ed25519_key{_host_keys.HALF}"
+    assert [name for name in synced if "ed25519" in name] == [f"{half}.pub", half]
+    # Without its name on the card it would not be there.
+    assert synced[-1] == f"{node.folder.name} with 2"
+
+
 def test_an_sshd_that_was_not_reloaded_is(node: Node) -> None:
     node.shown = {"ssh-ed25519 AAAAold"}
     node.keys().put_in_force(HERE)

@@ -36,6 +36,18 @@ def test_a_block_without_its_end_is_mended() -> None:
     assert _hosts_file.desired_hosts(text, HOSTS) == "127.0.0.1 localhost\n" + BLOCK
 
 
+def test_a_block_without_its_end_takes_nobody_s_lines_with_it() -> None:
+    text = f"127.0.0.1 localhost\n{_hosts_file.BEGIN}\n10.0.0.1\told\n# mine\n10.0.0.9 printer\n"
+    mended = _hosts_file.desired_hosts(text, HOSTS)
+    assert mended == "127.0.0.1 localhost\n" + BLOCK + "# mine\n10.0.0.9 printer\n"
+    assert _hosts_file.desired_hosts(mended, HOSTS) == mended
+
+
+def test_of_two_blocks_one_is_left_and_what_is_between() -> None:
+    text = f"127.0.0.1 localhost\n{_hosts_file.BEGIN}\n10.0.0.1\told\n10.0.0.9 printer\n{BLOCK}"
+    assert _hosts_file.desired_hosts(text, HOSTS) == "127.0.0.1 localhost\n" + BLOCK + "10.0.0.9 printer\n"
+
+
 def test_a_node_s_former_address_no_longer_outranks_the_inventory() -> None:
     assert "192.168.1.5" not in _hosts_file.desired_hosts("127.0.0.1 localhost\n192.168.1.5 red2\n", HOSTS)
 

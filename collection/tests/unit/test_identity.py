@@ -83,12 +83,12 @@ def test_the_clock_comes_before_all_that_a_wrong_one_would_spoil(monkeypatch: py
         monkeypatch.setattr(identity, part, Part)
     for name in ("set_hostname", "set_hosts"):
         monkeypatch.setattr(identity.Node, name, lambda *_, name=name: done.append(name))
-    more = {"controller_time": 1.0, "taken_machine_id": "", "lock_timeout": 1}
+    more = {"controller_time": 1.0, "controller_uptime": 1.0, "taken_machine_id": "", "lock_timeout": 1}
     identity.Node(MagicMock()).converge({**GOOD, **more})
     assert done == ["set_right", "set_hostname", "set_hosts", "settle", "set_timezone", "set_locale", "converge"]
 
 
-def test_without_the_controller_s_time_no_clock_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_the_time_alone_at_which_the_controller_asked_no_clock_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: Any) -> None:
         raise AssertionError
 
@@ -97,4 +97,5 @@ def test_without_the_controller_s_time_no_clock_is_touched(monkeypatch: pytest.M
         monkeypatch.setattr(identity.Node, name, lambda *_: None)
     for part in ("MachineId", "Region", "TimeSync"):
         monkeypatch.setattr(identity, part, MagicMock())
-    identity.Node(MagicMock()).converge({**GOOD, "controller_time": None, "taken_machine_id": "", "lock_timeout": 1})
+    more = {"controller_time": 1.0, "controller_uptime": None, "taken_machine_id": "", "lock_timeout": 1}
+    identity.Node(MagicMock()).converge({**GOOD, **more})

@@ -10,6 +10,7 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.picluster.cloud.plugins.action import identity
 from ansible_collections.picluster.cloud.plugins.action.identity import ActionModule
+from ansible_collections.picluster.cloud.plugins.module_utils._clock import TOLERANCE
 from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ class Node:
         self.check_mode = False
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.kill_at = ""
+        self.now, self.off, self.way = NOW, 0.0, 0.0
         self.answer: dict[str, Any] = {}
-        monkeypatch.setattr(identity.time, "time", lambda: NOW)
+        monkeypatch.setattr(identity.time, "time", lambda: self.now)
         monkeypatch.setattr(ActionModule.__bases__[0], "run", lambda *_: {})
         monkeypatch.setattr(ActionModule, "_remove_tmp_path", lambda *_: None)
         monkeypatch.setattr(ActionModule, "_execute_module", lambda _self, **said: self.execute(**said))
@@ -52,10 +54,16 @@ class Node:
         return {**result, **self.answer}
 
     def _identity(self, args: dict[str, Any]) -> dict[str, Any]:
+        self.now += self.way
+        if "controller_uptime" in args:
+            self.off = args["controller_time"] - args["controller_uptime"]
+        elif abs(self.now + self.off - args.get("controller_time", self.now)) > TOLERANCE:
+            # The node has been up since the beginning of all time.
+            return {"changed": False, "clock_reading": {"clock": self.now + self.off, "uptime": self.now}}
         changed = args.get("taken_machine_id") == self.machine_id
         if changed and not self.check_mode:
             self.machine_id = self.name * 8
-        off = {"clock_off": -90 if "controller_time" in args else 0, "clock_set": "controller_time" in args}
+        off = {"clock_off": -90 if "controller_uptime" in args else 0, "clock_set": "controller_uptime" in args}
         return {"changed": changed, "diff": [{}] * changed, "machine_id": self.machine_id, "mac": self.mac, **off}
 
     def _prepared(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +119,27 @@ def test_a_node_of_its_own_is_asked_once_with_the_controller_s_time(node: Node) 
     assert Seen(node.folder).nodes()["red2"] == {"machine_id": "b" * 32, "mac": "02::2"}
 
 
+@pytest.mark.parametrize("way", [61.0, 600.0])
+def test_a_right_clock_is_not_set_back_by_the_time_that_the_question_took(node: Node, way: float) -> None:
+    alone(node).way = way
+    result = node.run()
+    assert [sorted(args) for _what, args in node.calls] == [["controller_time", "hostname"], ["hostname"]]
+    assert (node.off, result["clock_set"], "clock_reading" in result) == (0.0, False, False)
+
+
+@pytest.mark.parametrize("off", [-1e8, -90.0, 90.0, 1e8])
+def test_a_wrong_clock_is_set_to_half_the_way_at_most(node: Node, off: float) -> None:
+    alone(node).way, node.off = 20.0, off
+    result = node.run()
+    assert abs(node.off) <= 20.0
+    assert result["clock_set"]
+    node.calls.clear()
+    node.run()
+    assert len(node.calls) == 1
+
+
 def test_a_copied_node_gets_all_of_its_own_and_a_second_run_changes_nothing(node: Node) -> None:
+    node.off = -90.0
     result = node.run()
     assert result["changed"] is True
     assert len(result["diff"]) == 2
@@ -119,7 +147,7 @@ def test_a_copied_node_gets_all_of_its_own_and_a_second_run_changes_nothing(node
     assert Seen(node.folder).nodes()["red2"]["machine_id"] == node.machine_id != ID
     assert node.known == f"red1 {COPIED}\nred2 {NEW}\n"
     assert node.shown == NEW
-    # What the first call did to the clock is told, too.
+    # What was done to the clock is told, too.
     assert (result["clock_off"], result["clock_set"]) == (-90, True)
     node.calls.clear()
     assert node.run()["changed"] is False

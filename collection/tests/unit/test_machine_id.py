@@ -77,6 +77,14 @@ def test_d_bus_has_no_copy_of_the_old_one(node: Node) -> None:
     assert node.dbus.read_text() == f"{found}\n"
 
 
+def test_a_run_that_was_killed_before_d_bus_was_told_is_mended(node: Node) -> None:
+    node.file.write_text(GOOD)
+    node.dbus.write_text("f" * 32)
+    assert node.settle("f" * 32) == (GOOD, True)
+    assert node.dbus.read_text() == f"{GOOD}\n"
+    assert node.settle("f" * 32) == (GOOD, False)
+
+
 def test_d_bus_s_link_stays_one(node: Node) -> None:
     node.file.write_text(GOOD)
     node.dbus.symlink_to(node.file)

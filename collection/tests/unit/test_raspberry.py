@@ -104,6 +104,34 @@ def test_what_the_user_wrote_behind_the_block_stays_there() -> None:
     assert _raspberry.with_gpu_memory(text, None) == f"{CONFIG}\r\n[pi5]\r\ndtparam=fan\r\n"
 
 
+def test_what_the_user_wrote_behind_the_block_goes_on_to_hold_for_every_board() -> None:
+    text = f"{CONFIG}\n{BLOCK}\n# mine\ndtparam=fan\n"
+    assert _raspberry.with_gpu_memory(text, None) == f"{CONFIG}\n[all]\n\n# mine\ndtparam=fan\n"
+
+
+@pytest.mark.parametrize("lost", ["# END picluster\n", "gpu_mem=16\n# END picluster\n", BLOCK.partition("\n")[2]])
+def test_a_block_that_lost_its_end_takes_nobody_s_lines_with_it(lost: str) -> None:
+    broken = f"{CONFIG}\n{BLOCK.replace(lost, '')}os_prefix=mine/\n[pi4]\ngpu_mem=64\n"
+    mended = _raspberry.with_gpu_memory(broken, 16)
+    assert mended == f"{CONFIG}\n{BLOCK}os_prefix=mine/\n[pi4]\ngpu_mem=64\n"
+    assert _raspberry.with_gpu_memory(mended, 16) == mended
+
+
+@pytest.mark.parametrize(
+    ("model", "shares"),
+    [
+        ("Raspberry Pi 5 Model B Rev 1.0", True),
+        ("Raspberry Pi 500 Rev 1.0", True),
+        ("Raspberry Pi Compute Module 5 Rev 1.0", True),
+        ("Raspberry Pi 4 Model B Rev 1.5", False),
+        ("Raspberry Pi Compute Module 4 Rev 1.1", False),
+        ("Raspberry Pi 3 Model B Plus Rev 1.3", False),
+    ],
+)
+def test_a_pi_5_is_known_by_its_model(model: str, shares: bool) -> None:  # noqa: FBT001
+    assert _raspberry.shares_memory(model) is shares
+
+
 @pytest.mark.parametrize(
     ("size", "names", "lacks"),
     [

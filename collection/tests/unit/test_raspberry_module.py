@@ -217,7 +217,7 @@ def test_a_name_leads_to_the_new_file_on_the_card_before_the_old_one_is_let_go(
         held = [link.resolve() for link in Path("/proc/self/fd").iterdir()]
         synced.append((path.name, any(entry.name.startswith("config.txt (deleted)") for entry in held)))
 
-    monkeypatch.setattr(_boot_files, "_sync", sync)
+    monkeypatch.setattr(_boot_files, "sync", sync)
     _boot_files._write(Path(f"{config}.new"), "new")
     _boot_files._take_over(Path(f"{config}.new"), config)
     assert synced == [("config.txt", True), ("firmware", True)]
@@ -245,6 +245,28 @@ def test_too_little_gpu_memory_for_the_firmware_at_hand_is_left_out(node: Node) 
     node.converge(module)
     assert node.read("boot/firmware/config.txt") == CONFIG
     assert "lacks start4cd.elf and fixup4cd.dat" in module.warnings[0]
+
+
+def test_a_pi_5_is_not_restarted_for_what_it_ignores(node: Node) -> None:
+    node.boots("one", memory=True)
+    node.write("sys/firmware/devicetree/base/model", "Raspberry Pi 5 Model B Rev 1.0\0")
+    assert not node.converge().pending
+    assert node.read("boot/firmware/config.txt") == CONFIG
+
+
+def test_a_pi_5_gets_the_config_back_that_it_had_in_a_pi_4(node: Node) -> None:
+    node.converge()
+    node.write("sys/firmware/devicetree/base/model", "Raspberry Pi 5 Model B Rev 1.0\0")
+    node.converge(**IMAGE)
+    assert node.read("boot/firmware/config.txt") == CONFIG
+
+
+def test_a_comment_that_is_no_utf_8_stays_and_can_be_told(node: Node) -> None:
+    path = node.root / "boot/firmware/config.txt"
+    path.write_bytes(b"# caf\xe9\n")
+    for entry in node.converge().files.diff:
+        (entry["before"] + entry["after"]).encode()
+    assert path.read_bytes().startswith(b"# caf\xe9\n# BEGIN picluster\n")
 
 
 def test_ubuntu_s_and_bullseye_s_files_are_found(node: Node) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.picluster.cloud.plugins.module_utils._clock import certainly_off
 from ansible_collections.picluster.cloud.plugins.plugin_utils._clones import KnownHosts, claim, foreign_keys
 from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
 
@@ -29,6 +30,19 @@ def own_time_problem(now: float) -> str:
         f"the clock of this controller says {said}, before picluster was made ({least}), and is not spread to the "
         "nodes: set the controller's clock right first"
     )
+
+
+def right_time(asked: float, answered: float, reading: dict[str, float]) -> dict[str, float]:
+    """Return the module's options by which it sets a node's clock; none if the clock may well be right.
+
+    Args:
+        asked: the controller's time before the node read its clock.
+        answered: the controller's time when it had the answer.
+        reading: the node's clock, and its uptime at that moment.
+    """
+    if not certainly_off(reading["clock"], asked, answered):
+        return {}
+    return {"controller_time": (asked + answered) / 2, "controller_uptime": reading["uptime"]}
 
 
 def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +76,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
             self._remove_tmp_path(self._connection._shell.tmpdir)  # noqa: SLF001 - as ansible's own actions clean up
 
     def _converge(self, variables: dict[str, Any]) -> dict[str, Any]:
-        result = self._ask(MODULE, variables, {**self._task.args, "controller_time": time.time()})
+        asked = time.time()
+        result = self._ask(MODULE, variables, {**self._task.args, "controller_time": asked})
+        reading = result.get("clock_reading")
+        if reading and not result.get("failed"):
+            settled = {**self._task.args, **right_time(asked, time.time(), reading)}
+            result = self._ask(MODULE, variables, settled)
         folder = variables.get("inventory_dir")
         if result.get("failed") or not folder:
             return result

@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ansible_collections.picluster.cloud.plugins.module_utils._files import shown, sync
+
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
@@ -58,8 +60,8 @@ class BootFiles:
                 {
                     "before_header": path if before is not None else f"{path} (absent)",
                     "after_header": path if text is not None else f"{path} (absent)",
-                    "before": before or "",
-                    "after": text or "",
+                    "before": shown(before or ""),
+                    "after": shown(text or ""),
                 }
             )
 
@@ -86,7 +88,7 @@ class BootFiles:
         for path, text in self._wanted.items():
             if text is None:
                 Path(path).unlink(missing_ok=True)
-                _sync(Path(path).parent)
+                sync(Path(path).parent)
             else:
                 _take_over(Path(path + NEW), Path(path))
         self._wanted.clear()
@@ -110,13 +112,5 @@ def _take_over(new: Path, path: Path) -> None:
         if path.exists():
             held.enter_context(path.open("rb"))
         new.replace(path)
-        _sync(path)
-        _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(path)
+        sync(path.parent)

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
     from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles
 
-# Seconds that a clock may be off: apt and TLS do not mind, and the way of the controller's time to the node is shorter.
+# Seconds that a clock may be off: apt and TLS do not mind.
 TOLERANCE = 60
+# A restart takes the time from there: Raspberry Pi OS to 12 has the one, a Pi 5 with a battery the other.
+_KEEPS = (("fake-hwclock", "save", "force"), ("hwclock", "--systohc"))
 # systemd-timesyncd starts from this file's date where the board has no clock (systemd-timesyncd.service(8)).
 SAVED = "/var/lib/systemd/timesync/clock"
 _UNITS = (("years", 365.25 * 86400), ("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0))
@@ -30,6 +32,17 @@ def spoken(off: float) -> str:
     size = abs(off)
     name, unit = next(((name, unit) for name, unit in _UNITS if round(size / unit) > 1), ("seconds", 1.0))
     return f"{round(size / unit)} {name} {'behind' if off < 0 else 'ahead of'} the controller's"
+
+
+def certainly_off(clock: float, asked: float, answered: float) -> bool:
+    """Whether a clock is off, however long the question or the answer was on its way.
+
+    Args:
+        clock: what it said.
+        asked: the right time when it was asked.
+        answered: the right time when the answer was there.
+    """
+    return not asked - TOLERANCE <= clock <= answered + TOLERANCE
 
 
 def in_container(module: AnsibleModule) -> bool:
@@ -49,22 +62,37 @@ class Clock:
     def __init__(self, module: AnsibleModule, files: TextFiles) -> None:
         self._module = module
         self._files = files
-        # The controller's time is as old as this process, whatever else has been done since.
-        self._start = time.monotonic()
+        # As near to the controller's question as can be, whatever else is done before it is answered.
+        self._reading = {"clock": time.time(), "uptime": time.monotonic()}
         self.off = 0
         self.was_set = False
 
-    def set_right(self, controller: float) -> None:
-        """Have the controller's time, if this node's is far off and nobody better keeps it.
+    def doubt(self, controller: float) -> dict[str, float]:
+        """Return clock and uptime as they were when this module began, if the clock may be off; else nothing.
+
+        The controller's time is as old as its way to here was long, which only the controller can tell: by this time
+        alone a right clock would be set back.
 
         Args:
             controller: seconds since 1970 on the controller when it started this module.
+        """
+        return self._reading if certainly_off(self._reading["clock"], controller, controller) else {}
+
+    def set_right(self, controller: float, uptime: float) -> None:
+        """Have the controller's time, if this node's is far off and nobody better keeps it.
+
+        Args:
+            controller: seconds since 1970 on the controller at a moment that both know.
+            uptime: that moment, as this node's uptime in `doubt`.
 
         Raises:
             ValueError: the clock is off and cannot be set here; the message is one sentence.
         """
-        right = controller + time.monotonic() - self._start
-        off = time.time() - right
+        if time.monotonic() < uptime:
+            raise ValueError("this node was restarted while its clock was asked for: run again")
+        # At uptime 0.
+        start = controller - uptime
+        off = time.time() - (start + time.monotonic())
         if abs(off) <= TOLERANCE:
             return
         self.off = round(off)
@@ -79,10 +107,10 @@ class Clock:
                 "controller's clock"
             )
             return
-        self._note(off, right)
+        self._note(off, start + time.monotonic())
         self.was_set = True
         if not self._module.check_mode:
-            self._set(off, controller)
+            self._set(off, start)
 
     def _synchronized(self) -> bool:
         _rc, out, _err = self._module.run_command(["timedatectl", "show", "--property=NTPSynchronized", "--value"])
@@ -92,9 +120,9 @@ class Clock:
         before, after = (f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(when))} UTC\n" for when in (right + off, right))
         self._files.diff.append({"before_header": "clock", "after_header": "clock", "before": before, "after": after})
 
-    def _set(self, off: float, controller: float) -> None:
+    def _set(self, off: float, start: float) -> None:
         try:
-            time.clock_settime(time.CLOCK_REALTIME, controller + time.monotonic() - self._start)
+            time.clock_settime(time.CLOCK_REALTIME, start + time.monotonic())
         except PermissionError as error:
             raise ValueError(
                 f"the clock of this node is {spoken(off)} and must not be set here (no CAP_SYS_TIME): set it right "
@@ -104,3 +132,7 @@ class Clock:
         if Path(SAVED).exists():
             # From the future, it would bring the wrong time back at the next start of the node.
             os.utime(SAVED)
+        for command in _KEEPS:
+            if self._module.get_bin_path(command[0]):
+                # Where there is no such clock it says so, and nothing is lost.
+                self._module.run_command(list(command))

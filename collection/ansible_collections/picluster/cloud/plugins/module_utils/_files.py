@@ -30,6 +30,20 @@ def read_text(path: str) -> str | None:
         return None
 
 
+def sync(path: Path) -> None:
+    """Have a file's content, or the names in a folder, on the card."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def shown(text: str) -> str:
+    """Return a text as it can be sent to the controller, which refuses an answer with bytes that are no UTF-8."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
 def write_atomically(path: Path, data: str | bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
     """Write a file so that a reader, or a power cut, sees the old or the new content and nothing between.
 
@@ -150,8 +164,8 @@ class TextFiles:
         entry: dict[str, Any] = {
             "before_header": path if before is not None else f"{path} (absent)",
             "after_header": path if after is not None else f"{path} (absent)",
-            "before": before or "",
-            "after": after or "",
+            "before": shown(before or ""),
+            "after": shown(after or ""),
         }
         if before == after and mode is not None and mode_before is not None:
             entry["before"] = f"mode: {mode_before:04o}\n"

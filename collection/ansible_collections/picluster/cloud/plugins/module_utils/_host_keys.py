@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils._files import read_text
+from ansible_collections.picluster.cloud.plugins.module_utils._files import read_text, sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,8 +99,12 @@ class HostKeys:
         half = key.with_name(key.name + HALF)
         half.unlink(missing_ok=True)
         self._run("ssh-keygen", "-q", "-N", "", "-C", "", "-f", str(half), *(recipe(key.name, self._public(key)) or []))
+        # ssh-keygen leaves that to chance, and a node whose key is empty after a power cut lets nobody in.
+        for made in (Path(f"{half}.pub"), half):
+            sync(made)
         Path(f"{half}.pub").replace(f"{self._aside(key)}.pub")
         half.replace(self._aside(key))
+        sync(self._folder)
 
     def put_in_force(self, connection: Connection | None) -> None:
         """Have sshd show what is aside, if anything is; sessions that are open stay.
@@ -117,6 +121,7 @@ class HostKeys:
             if beside.exists():
                 beside.replace(f"{key}.pub")
             aside.replace(key)
+            sync(self._folder)
         wanted = {public for key in self._folder.glob(KEYS) if (public := self._public(key))}
         if self._shown(connection) <= wanted:
             return

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 BEGIN = "# BEGIN picluster: the nodes, from the inventory"
 END = "# END picluster"
+_OURS = re.compile(r"[0-9a-fA-F.:]+\t[a-z0-9-]+")
 
 
 def _leads_astray(address: str, wanted: str) -> bool:
@@ -31,6 +33,16 @@ def _without_names(line: str, hosts: dict[str, str]) -> str | None:
     return f"{address}\t{' '.join(kept)}" + (f" {mark}{comment}" if mark else "")
 
 
+def _length_of_rest(lines: list[str]) -> int:
+    """Return how many of the lines behind BEGIN are the block's; one that lost its end has only lines such as ours."""
+    for number, line in enumerate(lines):
+        if line.strip() == END:
+            return number + 1
+        if line.strip() == BEGIN:
+            break
+    return next((number for number, line in enumerate(lines) if not _OURS.fullmatch(line)), len(lines))
+
+
 def desired_hosts(current: str, hosts: dict[str, str]) -> str:
     """Return the text that /etc/hosts must have.
 
@@ -40,16 +52,14 @@ def desired_hosts(current: str, hosts: dict[str, str]) -> str:
     """
     block = [BEGIN, *(f"{address}\t{name}" for name, address in hosts.items()), END]
     result: list[str] = []
-    inside = placed = False
-    for line in current.splitlines():
+    placed = False
+    lines = current.splitlines()
+    while lines:
+        line = lines.pop(0)
         if line.strip() == BEGIN:
-            inside = True
-            if not placed:
-                result += block
-                placed = True
-        elif inside:
-            # A block that lost its end (a run killed by an editor, say) ends where the file ends.
-            inside = line.strip() != END
+            del lines[: _length_of_rest(lines)]
+            result += [] if placed else block
+            placed = True
         elif (kept := _without_names(line, hosts)) is not None:
             result.append(kept)
     if not any("localhost" in line.split("#", 1)[0].split()[1:] and line.startswith("127.") for line in result):

@@ -69,6 +69,7 @@ class MachineId:
             if transient:
                 self._note(f"{found}, until the next start", found)
                 self._change("systemd-machine-id-setup", "--commit")
+            self._tell_dbus(found)
             return found
         if self._module.check_mode:
             self._note(wrong, "a new one")
@@ -77,11 +78,15 @@ class MachineId:
             self._change("umount", MACHINE_ID)
         new = uuid.uuid4().hex
         self._files.put(MACHINE_ID, f"{new}\n", 0o444, may_be_mount=True)
-        if Path(DBUS_ID).is_file() and not Path(DBUS_ID).is_symlink():
-            self._files.put(DBUS_ID, f"{new}\n", 0o444)
+        self._tell_dbus(new)
         # It names its folder by the id, and journalctl looks into the new one from now on.
         self._change("systemctl", "try-restart", "systemd-journald.service")
         return new
+
+    def _tell_dbus(self, machine_id: str) -> None:
+        path = Path(DBUS_ID)
+        if path.is_file() and not path.is_symlink() and (read_text(DBUS_ID) or "").strip() != machine_id:
+            self._files.put(DBUS_ID, f"{machine_id}\n", 0o444)
 
     def _note(self, before: str, after: str) -> None:
         headers = {"before_header": MACHINE_ID, "after_header": MACHINE_ID}

@@ -38,18 +38,13 @@ _SIGNATURE, _SIGNATURE_AT = b"SWAPSPACE2", 4086
 
 
 class Swap:
-    """The node's swap.
-
-    Attributes:
-        restart: whether what was changed counts from the node's next start on.
-    """
+    """The node's swap."""
 
     def __init__(self, module: AnsibleModule, files: TextFiles, apt: Apt, root: Path = Path("/")) -> None:
         self._module = module
         self._files = files
         self._apt = apt
         self._root = root
-        self.restart = False
 
     def _path(self, path: str) -> str:
         return str(self._root / path.lstrip("/"))
@@ -67,13 +62,16 @@ class Swap:
     def _in_use(self) -> list[str]:
         return swaps(read_text(self._path("/proc/swaps")) or "")
 
-    def converge(self, wanted: str, mark: Mark, keep: Callable[[Mark], None]) -> Mark:
+    def converge(
+        self, wanted: str, mark: Mark, keep: Callable[[Mark], None], require_restart: Callable[[], object]
+    ) -> Mark:
         """Bring the swap to what is wanted.
 
         Args:
             wanted: `zram`, `none` or `image`.
             mark: what was done to the node so far.
             keep: writes a mark down; called before what it tells of is done.
+            require_restart: called before something is done that counts from the node's next start on.
 
         Returns:
             The mark as it is now.
@@ -83,16 +81,21 @@ class Swap:
             OSError: a file cannot be written.
         """
         if Path(self._path("/usr/lib/systemd/system-generators/rpi-swap-generator")).exists():
-            return self._by_rpi_swap(wanted, mark)
+            self._by_rpi_swap(wanted, require_restart)
+            return mark
         # First the new swap, so that what is in the old one has a place to go.
         mark = self._zram(mark, keep) if wanted == "zram" else self._no_zram(mark, keep)
-        return self._card(wanted, mark, keep)
+        return self._card(wanted, mark, keep, require_restart)
 
-    def _by_rpi_swap(self, wanted: str, mark: Mark) -> Mark:
+    def _by_rpi_swap(self, wanted: str, require_restart: Callable[[], object]) -> None:
         path = self._path("/etc/rpi/swap.conf.d/90-picluster.conf")
-        if self._files.remove(path) if wanted == "image" else self._files.put(path, rpi_swap_text(wanted)):
-            self.restart = True
-        return mark
+        text = None if wanted == "image" else rpi_swap_text(wanted)
+        if read_text(path) != text:
+            require_restart()
+        if text is None:
+            self._files.remove(path)
+        else:
+            self._files.put(path, text)
 
     @property
     def _conf(self) -> str:
@@ -166,7 +169,9 @@ class Swap:
             keep(mark)
         return mark
 
-    def _card(self, wanted: str, mark: Mark, keep: Callable[[Mark], None]) -> Mark:
+    def _card(
+        self, wanted: str, mark: Mark, keep: Callable[[Mark], None], require_restart: Callable[[], object]
+    ) -> Mark:
         """Switch the swap file on the card off, or on again if it was us who switched it off."""
         state = self._dphys()
         if wanted == "image":
@@ -187,7 +192,7 @@ class Swap:
             if not self._module.check_mode:
                 self._run("systemctl", "disable", "--now", DPHYS)
         if mark.swap_file or (self._module.check_mode and state == "enabled"):
-            self._forget_file()
+            self._forget_file(require_restart)
         return mark
 
     def _dphys(self) -> str:
@@ -196,7 +201,7 @@ class Swap:
         unit = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
         return unit.get("UnitFileState", "") if unit.get("LoadState") in {"loaded", "masked"} else ""
 
-    def _forget_file(self) -> None:
+    def _forget_file(self, require_restart: Callable[[], object]) -> None:
         """Remove the swap file that nobody uses any more; what is no swap file stays."""
         path = Path(self._path(swap_file(read_text(self._path("/etc/dphys-swapfile")))))
         if not path.is_file():
@@ -206,7 +211,7 @@ class Swap:
                 f"{path} is still in use, as what is in it does not fit into memory: it goes at the first run after a "
                 "restart"
             )
-            self.restart = True
+            require_restart()
             return
         with path.open("rb") as stream:
             stream.seek(_SIGNATURE_AT)

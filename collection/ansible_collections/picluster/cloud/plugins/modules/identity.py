@@ -59,7 +59,12 @@ options:
     type: int
     default: 600
   controller_time:
-    description: The controller's time in seconds since 1970. The action plugin sets it; without it no clock is set.
+    description:
+      - The controller's time in seconds since 1970. The action plugin sets it; without it no clock is looked at.
+      - Without O(controller_uptime) nothing is done if the clock may be off, but that RV(clock_reading) is returned.
+    type: float
+  controller_uptime:
+    description: The node's uptime, as of RV(clock_reading), at which O(controller_time) was. The action plugin sets it.
     type: float
   taken_machine_id:
     description: A machine-id that another node has. The action plugin sets it.
@@ -109,6 +114,10 @@ clock_set:
   description: Whether the clock was set, or would be.
   returned: success
   type: bool
+clock_reading:
+  description: Clock and uptime when the module began; the action plugin asks for it and does not pass it on.
+  returned: instead of all else, if the clock may be off by more than a minute
+  type: dict
 time_keeper:
   description: The unit that keeps the clock right.
   returned: success
@@ -201,8 +210,8 @@ class Node:
             ValueError: something cannot be had; the message is one sentence.
             OSError: the card takes nothing.
         """
-        if wanted["controller_time"] is not None:
-            self.clock.set_right(wanted["controller_time"])
+        if wanted["controller_uptime"] is not None:
+            self.clock.set_right(wanted["controller_time"], wanted["controller_uptime"])
         self.set_hostname(wanted["hostname"])
         self.set_hosts(wanted["hosts"])
         self.machine_id = MachineId(self._module, self.files).settle(wanted["taken_machine_id"])
@@ -291,17 +300,23 @@ def main() -> None:
             "ntp_servers": {"type": "list", "elements": "str", "default": []},
             "lock_timeout": {"type": "int", "default": 600},
             "controller_time": {"type": "float"},
+            "controller_uptime": {"type": "float"},
             "taken_machine_id": {"type": "str", "default": ""},
         },
+        required_by={"controller_uptime": "controller_time"},
         supports_check_mode=True,
     )
     wanted: dict[str, Any] = module.params
-    # First of all: the controller's time is as old as this.
+    # First of all: it reads the clock.
     node = Node(module)
     userland = node.userland()
     problem = bad_input(wanted) or arch_problem(wanted["hostname"], wanted["arch"], userland, os.uname().machine)
     if problem:
         module.fail_json(msg=problem)
+    if wanted["controller_time"] is not None and wanted["controller_uptime"] is None:
+        reading = node.clock.doubt(wanted["controller_time"])
+        if reading:
+            module.exit_json(changed=False, clock_reading=reading)
     try:
         node.converge(wanted)
     except ValueError as error:

@@ -25,7 +25,8 @@ options:
     default: true
   gpu_memory:
     description:
-      - Memory of the GPU in MiB, 16 to 944, from the next start on; if left out, the image's. A Pi 5 ignores it.
+      - Memory of the GPU in MiB, 16 to 944, from the next start on; if left out, the image's. On a Pi 5, which
+        ignores it, nothing is written.
       - V(16) is left out, with a warning, where the partition lacks the firmware that the board loads for it.
     type: int
   swap:
@@ -172,7 +173,7 @@ class Board:
         self._gpu(params["gpu_memory"])
         self._commit()
         swap = Swap(self._module, self.files, Apt(self._module, params["lock_timeout"]), self._root)
-        swap.converge(params["swap"], self._mark, self._keep)
+        swap.converge(params["swap"], self._mark, self._keep, self._require_restart)
         self._drop_in(
             "/etc/systemd/journald.conf.d/90-picluster.conf",
             None if params["journal_size"] is None else _raspberry.journal_text(params["journal_size"]),
@@ -187,8 +188,6 @@ class Board:
         )
         if step != "nothing":
             self._ask_for_restart()
-        elif swap.restart:
-            self._require_restart()
 
     def _cmdline(self) -> tuple[str, str]:
         """Return path and text of the file that the kernel's words are read from.
@@ -232,8 +231,11 @@ class Board:
         path = next((path for path in map(self._path, _raspberry.CONFIGS) if Path(path).is_file()), None)
         if path is None:
             return
+        if size is not None and _raspberry.shares_memory(self.model):
+            return
         folder = Path(path).parent
-        lacks = [] if size is None else _raspberry.lacks_cut_down(size, {entry.name for entry in folder.iterdir()})
+        names = {entry.name.lower() for entry in folder.iterdir()}  # as FAT means them
+        lacks = [] if size is None else _raspberry.lacks_cut_down(size, names)
         if lacks:
             self._module.warn(
                 f"gpu_memory {size} is left out, as the board would not start: {folder} lacks {' and '.join(lacks)}; "

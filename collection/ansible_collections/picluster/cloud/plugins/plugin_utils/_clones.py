@@ -4,16 +4,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import fcntl
-import hashlib
-import hmac
 import os
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils._files import write_atomically
+from ansible_collections.picluster.cloud.plugins.plugin_utils._known_hosts import entries, host_keys, named
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, MutableMapping
@@ -51,25 +48,6 @@ def claim(
     return ""
 
 
-def _entries(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the hosts and the key of each line of known_hosts that has both and no marker (sshd(8))."""
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) > 2 and not words[0].startswith(("#", "@")):  # noqa: PLR2004 - hosts, type, key
-            yield words[0], f"{words[1]} {words[2]}"
-
-
-def _is_for(hosts: str, node: str) -> bool:
-    if not hosts.startswith("|1|"):
-        return node in hosts.split(",")
-    try:
-        _, _, salt, digest = hosts.split("|")
-        made = hmac.new(base64.b64decode(salt), node.encode(), hashlib.sha1).digest()
-        return hmac.compare_digest(base64.b64decode(digest), made)
-    except (ValueError, binascii.Error):
-        return False
-
-
 def foreign_keys(text: str, node: str, peers: Collection[str]) -> dict[str, str]:
     """Return the keys that stand under a node's name and earlier under another's, with the other's name.
 
@@ -80,11 +58,11 @@ def foreign_keys(text: str, node: str, peers: Collection[str]) -> dict[str, str]
         node: the node.
         peers: the nodes of the inventory; other names (of a node that was renamed, say) do not count.
     """
-    own = {key for hosts, key in _entries(text) if _is_for(hosts, node)}
+    own = host_keys(text, [node])[node]
     first: dict[str, str] = {}
-    for hosts, key in _entries(text):
+    for hosts, key in entries(text):
         if key in own and key not in first:
-            owner = next((peer for peer in (node, *peers) if _is_for(hosts, peer)), "")
+            owner = next(named(hosts, (node, *peers)), "")
             if owner:
                 first[key] = owner
     return {key: owner for key, owner in first.items() if owner != node}
@@ -94,8 +72,8 @@ def without(text: str, node: str, keys: Collection[str]) -> str:
     """Return known_hosts without these keys under this node's name; all else stays."""
     kept = []
     for line in text.splitlines(keepends=True):
-        for hosts, key in _entries(line):
-            if key in keys and _is_for(hosts, node):
+        for hosts, key in entries(line):
+            if key in keys and any(named(hosts, [node])):
                 others = [name for name in hosts.split(",") if name != node] if "|" not in hosts else []
                 if others:
                     kept.append(line.replace(hosts, ",".join(others), 1))
@@ -129,7 +107,7 @@ class KnownHosts:
         """
         with self._locked():
             text = self.text()
-            there = {key for hosts, key in _entries(text) if _is_for(hosts, node)}
+            there = host_keys(text, [node])[node]
             lines = [f"{node} {key}\n" for key in keys if key not in there]
             if lines:
                 between = "" if not text or text.endswith("\n") else "\n"

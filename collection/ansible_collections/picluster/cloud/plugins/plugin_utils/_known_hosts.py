@@ -25,23 +25,28 @@ _SCAN_TYPES = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}
 _SLACK = 20
 
 
-def host_keys(text: str, names: Collection[str]) -> dict[str, frozenset[str]]:
-    """Return the keys that a known_hosts file holds for each of these names, as ``type base64``.
+def entries(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the hosts and the key (``type base64``) of each line of known_hosts that has both and no marker.
 
-    Plain and hashed entries count; markers and patterns are the user's own and say nothing about one node (sshd(8),
-    "SSH_KNOWN_HOSTS FILE FORMAT").
+    Markers and patterns are the user's own and say nothing about one node (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
     """
-    found: dict[str, set[str]] = {name: set() for name in names}
     for line in text.splitlines():
         words = line.split()
-        if len(words) < 3 or words[0].startswith(("#", "@")):  # noqa: PLR2004 - hosts, type, key
-            continue
-        for name in _named(words[0], found):
-            found[name].add(f"{words[1]} {words[2]}")
+        if len(words) > 2 and not words[0].startswith(("#", "@")):  # noqa: PLR2004 - hosts, type, key
+            yield words[0], f"{words[1]} {words[2]}"
+
+
+def host_keys(text: str, names: Collection[str]) -> dict[str, frozenset[str]]:
+    """Return the keys that a known_hosts file holds for each of these names."""
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for hosts, key in entries(text):
+        for name in named(hosts, found):
+            found[name].add(key)
     return {name: frozenset(keys) for name, keys in found.items()}
 
 
-def _named(hosts: str, names: Iterable[str]) -> Iterator[str]:
+def named(hosts: str, names: Iterable[str]) -> Iterator[str]:
+    """Yield those of these names that an entry's hosts, plain or hashed, are or name."""
     if hosts.startswith("|1|"):
         yield from (name for name in names if _is_hash_of(hosts, name))
     else:
