@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils import _apt
 from ansible_collections.picluster.cloud.plugins.module_utils._apt import Apt, LockedError, busy
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # As apt 2.6 (bookworm) and 3.0 (trixie) say it; whom they wait for is told only on standard output.
 FRONTEND = (
@@ -73,3 +76,21 @@ def test_a_lock_that_is_not_given_back_ends_in_one_sentence_and_is_not_waited_fo
     with pytest.raises(LockedError, match=r"process 702 \(python3\) holds /var/lib/dpkg/lock-frontend longer than 0 s"):
         install(node, timeout=0)
     assert node.asked == 1
+
+
+@pytest.mark.parametrize(("timeout", "waits"), [(0, 0), (60, 1)])
+def test_a_first_boot_that_hangs_is_waited_for_no_longer_than_for_a_lock(
+    timeout: int, waits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_apt, "_CLOUD_RUN", str(tmp_path))
+    monkeypatch.setattr(_apt, "_CLOUD_INIT", str(tmp_path))
+    commands: list[list[str]] = []
+
+    class Noting(Node):
+        def run_command(self, command: list[str], **more: Any) -> tuple[int, str, str]:
+            commands.append(command)
+            return super().run_command(command, **more)
+
+    install(Noting(), timeout=timeout)
+    # For timeout(1), 0 seconds would be for ever.
+    assert [command[:2] for command in commands if "cloud-init" in command] == [["timeout", str(timeout)]] * waits

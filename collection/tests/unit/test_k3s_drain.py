@@ -104,6 +104,15 @@ def test_pods_that_do_not_go_keep_the_node_in_service() -> None:
     assert (api.cordoned, api.ours) == (False, False)
 
 
+def test_why_pods_do_not_go_is_told_even_if_the_cordon_cannot_be_taken_back() -> None:
+    class Gone(Api):
+        def run_command(self, command: list[str], **more: Any) -> tuple[int, str, str]:
+            return (1, "", "refused") if "uncordon" in command else super().run_command(command, **more)
+
+    with pytest.raises(ValueError, match=r"stays cordoned until the same command is run again: .*default/bare"):
+        drain(Gone(stuck=STUCK)).drain("red2", 60, force=False)
+
+
 def test_pods_that_do_not_go_leave_the_users_cordon_alone() -> None:
     api = Api(cordoned=True, stuck=STUCK)
     with pytest.raises(ValueError, match="takes pods as little as before"):

@@ -102,14 +102,23 @@ def test_a_system_that_nobody_knows_is_named() -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["", "Docker", "origin=", "vendor=Docker", 'origin=a";Dpkg::Post-Invoke {"id', "origin=a\nx", "origin=a,,"],
+    [
+        "",
+        "Docker",
+        "origin=",
+        "vendor=Docker",
+        'origin=a";Dpkg::Post-Invoke {"id',
+        "origin=a\nx",
+        "origin=a,,",
+        "origin=a%20b",
+    ],
 )
 def test_what_is_no_pattern_of_an_archive_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="origins has '"):
         _updates.parse_origins([pattern])
 
 
-@pytest.mark.parametrize("pattern", ["", "*vim", "(", 'a"; };', "a\nb"])
+@pytest.mark.parametrize("pattern", ["", "*vim", "(", 'a"; };', "a\nb", "a%2Bb"])
 def test_what_is_no_regular_expression_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="blacklist has '"):
         _updates.parse_blacklist([pattern])

@@ -157,7 +157,8 @@ class Apt:
 
     def _wait_for_first_boot(self) -> None:
         """Let cloud-init finish, whose first boot may itself be installing packages."""
-        if Path(_CLOUD_RUN).is_dir() and Path(_CLOUD_INIT).exists():
+        # No time to wait is none at all: to timeout(1), 0 seconds mean for ever.
+        if self._timeout and Path(_CLOUD_RUN).is_dir() and Path(_CLOUD_INIT).exists():
             # Its exit code tells how cloud-init fared, which is not the question here. One that hangs (it waits for a
             # network, say) must not hang the run: after as long as for a lock, apt's own locks have the word.
             self._module.run_command(["timeout", str(self._timeout), "cloud-init", "status", "--wait"])

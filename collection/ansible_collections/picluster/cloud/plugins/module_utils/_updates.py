@@ -130,8 +130,8 @@ def check_lock_timeout(seconds: int) -> None:
 
 
 def _breaks_out(pattern: object) -> bool:
-    """Tell whether apt would take a text for the end of its value."""
-    return any(sign in str(pattern) for sign in '"\n\r')
+    """Tell whether apt would read a text as another one: a quote ends it, and %20 is a blank."""
+    return bool(re.search(r'["\n\r]|%[0-9A-Fa-f]{2}', str(pattern)))
 
 
 def _lists(policy: Policy) -> dict[str, tuple[str, ...]]:

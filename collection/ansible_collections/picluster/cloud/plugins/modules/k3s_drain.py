@@ -111,12 +111,11 @@ class Drain:
         try:
             self._kubectl("drain", name, *options, *(["--force"] if force else []))
         except ValueError as error:
-            if not theirs:
-                self._give_back(name)
+            now = "takes pods as little as before" if theirs else self._try_to_give_back(name)
             why = str(error).replace("use --force to override", "force, in the role k3s_drain_force, deletes them")
             raise ValueError(
                 f"the pods of {name} cannot be taken elsewhere (within {timeout} s), so it is not to be restarted and "
-                f"takes pods {'as little as before' if theirs else 'again'}: {why}"
+                f"{now}: {why}"
             ) from error
         return True
 
@@ -127,6 +126,14 @@ class Drain:
         if not self._check_mode:
             self._give_back(name)
         return True
+
+    def _try_to_give_back(self, name: str) -> str:
+        """Let a node have pods again; return a word on how that went, as its own trouble is not the one to tell."""
+        try:
+            self._give_back(name)
+        except ValueError:
+            return "stays cordoned until the same command is run again"
+        return "takes pods again"
 
     def _give_back(self, name: str) -> None:
         # In this order: a run that is killed in between leaves an annotation, which the next one takes for its own.
