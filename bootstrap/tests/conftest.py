@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 # A busy machine is no reason to fail.
 settings.register_profile("picluster", deadline=None)
 settings.load_profile("picluster")
+
+# What a shell starts in the background ignores Ctrl-C, and so does all that it starts; some tests are about Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
