@@ -53,7 +53,7 @@ class Node:
     def clock(self) -> _clock.Clock:
         module = MagicMock(run_command=self.run_command, warn=self.warnings.append, check_mode=self.check_mode)
         module.get_bin_path = lambda name: name if name in self.programs else None
-        return _clock.Clock(module, self)  # type: ignore[arg-type]
+        return _clock.Clock(module, self)  # type: ignore[arg-type]  # a stand-in
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_node_that_started_anew_since_its_clock_was_read_is_not_set(node: Any)
         (NOW + 961, True),
     ],
 )
-def test_a_long_way_makes_no_clock_wrong(clock: float, certainly: bool) -> None:  # noqa: FBT001
+def test_a_long_way_makes_no_clock_wrong(clock: float, certainly: bool) -> None:  # noqa: FBT001 - a case of the table
     assert _clock.certainly_off(clock, NOW, NOW + 900) is certainly
 
 

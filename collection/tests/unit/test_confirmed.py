@@ -281,7 +281,7 @@ def test_a_connection_that_breaks_during_the_change_is_unreachable(monkeypatch: 
         Controller(monkeypatch, node).run()
 
 
-class Moving(ActionModule):  # type: ignore[misc]
+class Moving(ActionModule):  # type: ignore[misc]  # no types in ansible-core
     """An action whose change can cut its own connection."""
 
     def lost_answer(self, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ STOCK = "hostname\nclientid\npersistent\n"
 
 def wanted(**change: object) -> Wanted:
     options: dict[str, object] = {"interface": "eth0", "address": "10.0.0.11", "prefix": 24, "gateway": "10.0.0.1"}
-    return make_wanted(**(options | {"dns": ["10.0.0.1", "9.9.9.9"], "search": ["home.arpa"]} | change))  # type: ignore[arg-type]
+    return make_wanted(**(options | {"dns": ["10.0.0.1", "9.9.9.9"], "search": ["home.arpa"]} | change))  # type: ignore[arg-type]  # options of many types
 
 
 def test_the_address_comes_last_and_what_concerns_all_interfaces_first() -> None:

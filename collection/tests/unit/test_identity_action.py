@@ -186,7 +186,7 @@ def test_a_controller_killed_before_it_knew_mends_it_next_time(node: Node, point
 def test_a_node_that_does_not_take_its_keys_is_still_let_in_by_the_old_one(node: Node) -> None:
     node.machine_id = "b" * 32
     failing = {"failed": True, "msg": "sshd still shows the former ones"}
-    node._in_force = lambda _args: failing  # type: ignore[method-assign]
+    node._in_force = lambda _args: failing  # type: ignore[method-assign]  # a stand-in
     result = node.run()
     assert result["failed"]
     assert result["msg"] == failing["msg"]
@@ -246,6 +246,6 @@ def test_what_is_recorded_already_is_not_waited_for(monkeypatch: pytest.MonkeyPa
 
 
 def test_without_an_inventory_s_folder_nothing_is_compared(node: Node) -> None:
-    node.folder = ""  # type: ignore[assignment]
+    node.folder = ""  # type: ignore[assignment]  # a stand-in
     assert node.run()["changed"] is False
     assert len(node.calls) == 1

@@ -128,7 +128,7 @@ def test_a_block_that_lost_its_end_takes_nobody_s_lines_with_it(lost: str) -> No
         ("Raspberry Pi 3 Model B Plus Rev 1.3", False),
     ],
 )
-def test_a_pi_5_is_known_by_its_model(model: str, shares: bool) -> None:  # noqa: FBT001
+def test_a_pi_5_is_known_by_its_model(model: str, shares: bool) -> None:  # noqa: FBT001 - a case of the table
     assert _raspberry.shares_memory(model) is shares
 
 

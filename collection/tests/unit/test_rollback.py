@@ -132,7 +132,7 @@ def test_a_way_back_does_not_end_what_was_only_for_the_window(node: Node) -> Non
 def test_a_node_killed_at_the_end_of_the_window_still_goes_back(node: Node) -> None:
     node.arm(at_confirm=[["killed"]])
     node.change()
-    node.run = lambda _: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    node.run = lambda _: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]  # a stand-in
     with pytest.raises(KeyboardInterrupt):
         Rollback(node.run, "sshd", node.root).confirm(TOKEN)
     assert node.restore("sshd", TOKEN).returncode == 0
@@ -354,7 +354,7 @@ def test_links_and_names_with_blanks_come_back_as_they_were(node: Node) -> None:
     link.write_text("new")
     (node.root / "etc/no such  file").write_text("new")
     assert node.restore("sshd", TOKEN).returncode == 0
-    assert os.readlink(link) == "../elsewhere"  # noqa: PTH115
+    assert os.readlink(link) == "../elsewhere"  # noqa: PTH115 - the very text of the link
     assert not (node.root / "etc/no such  file").exists()
 
 

@@ -219,7 +219,7 @@ class Fake:
         node._module = SimpleNamespace(check_mode=check_mode)
         node._options = {"user": "pi", "confirm_within": 60, "confirm_token": None, "settings": {}, "operators": {}}
         node._operators = {}
-        node.planned = TextFiles(SimpleNamespace(check_mode=True))  # type: ignore[arg-type]
+        node.planned = TextFiles(SimpleNamespace(check_mode=True))  # type: ignore[arg-type]  # a stand-in
         node._sshd = SimpleNamespace(
             known=lambda policy, _: (policy, {}, []),
             lock_out=lambda *_: None,
@@ -294,7 +294,7 @@ def test_what_was_half_way_back_is_back_before_anything_is_planned(
         fake.events.append("undo")
         fake.dropin.write_text("old\n")
 
-    fake.node._rollback.undo = undo  # type: ignore[method-assign]
+    fake.node._rollback.undo = undo  # type: ignore[method-assign]  # a stand-in
     fake.node.converge()
     assert fake.events == ["undo", "arm 1 try-reload-or-restart", "reload"]
     assert fake.dropin.read_text().endswith("UsePAM yes\n")
@@ -306,9 +306,9 @@ def test_the_members_that_come_back_are_those_from_before_the_first_arming(
 ) -> None:
     fake = Fake(tmp_path, monkeypatch)
     fake.armed, fake.node._operators = armed, parse_operators({"pi": {"keys": [KEY]}})
-    fake.node._accounts.members = lambda: ["alice", "pi"]  # type: ignore[method-assign]
+    fake.node._accounts.members = lambda: ["alice", "pi"]  # type: ignore[method-assign]  # a stand-in
     commands: list[list[str]] = []
-    fake.node._rollback.arm = lambda *arguments, **_: commands.extend(arguments[3])  # type: ignore[method-assign]
+    fake.node._rollback.arm = lambda *arguments, **_: commands.extend(arguments[3])  # type: ignore[method-assign]  # a stand-in
     fake.node.converge()
     assert len(commands) == noted
     assert (["gpasswd", "alice,pi"] in commands) is (armed is None)
@@ -320,12 +320,12 @@ def test_members_change_after_their_files_so_that_a_killed_run_is_carried_on(
     fake = Fake(tmp_path, monkeypatch)
     keys = tmp_path / "alice"
     keys.write_text("her key\n")
-    fake.node._accounts.files = lambda: [File(str(keys), None)]  # type: ignore[method-assign]
+    fake.node._accounts.files = lambda: [File(str(keys), None)]  # type: ignore[method-assign]  # a stand-in
 
     def admit() -> None:
         fake.events.append(f"admit {keys.exists()} {fake.dropin.exists()}")
 
-    fake.node._accounts.admit = admit  # type: ignore[method-assign]
+    fake.node._accounts.admit = admit  # type: ignore[method-assign]  # a stand-in
     fake.node.converge()
     assert fake.events[1] == "admit False False"
 
@@ -339,7 +339,7 @@ def test_ansible_does_not_lose_the_sudo_that_it_came_by(
     monkeypatch.setattr(sshd_policy, "SUDOERS", str(tmp_path))
     mine = tmp_path / "picluster-pi"
     mine.write_text("ALL\n")
-    fake.node._accounts.files = lambda: [File(str(mine), None, 0o440)]  # type: ignore[method-assign]
+    fake.node._accounts.files = lambda: [File(str(mine), None, 0o440)]  # type: ignore[method-assign]  # a stand-in
     if sudo_user == "pi":
         with pytest.raises(ValueError, match="takes sudo from pi, by which Ansible becomes root"):
             fake.node.converge()

@@ -76,7 +76,7 @@ def parse_key(line: str) -> PublicKey | None:
     if not parts or parts[0] != kind.encode():
         return None
     # RFC 4253, 6.6: name, exponent, modulus with a leading zero byte.
-    modulus = int.from_bytes(parts[2], "big") if kind == "ssh-rsa" and len(parts) > 2 else 0  # noqa: PLR2004
+    modulus = int.from_bytes(parts[2], "big") if kind == "ssh-rsa" and len(parts) > 2 else 0  # noqa: PLR2004 - a field's place in its format
     return PublicKey(kind, modulus.bit_length())
 
 
@@ -156,7 +156,7 @@ def parse_operators(value: Mapping[str, Any]) -> dict[str, Operator]:
                     ".pub file"
                 )
         if not isinstance(sudo, bool):
-            raise ValueError(  # noqa: TRY004 - the user's
+            raise ValueError(  # noqa: TRY004 - a value of the user's, not a slip in the code
                 f"ssh_operators gives {name} sudo: {_shown(sudo)}, wanted is true or false"
             )
         operators[str(name)] = Operator(str(name), tuple(dict.fromkeys(key.strip() for key in keys)), sudo)

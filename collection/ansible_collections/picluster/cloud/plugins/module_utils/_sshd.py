@@ -315,6 +315,6 @@ def strong_moduli(text: str, bits: int = 3071) -> str:
     kept = []
     for line in text.splitlines(keepends=True):
         fields = line.split()
-        if line.startswith("#") or (len(fields) >= 5 and fields[4].isdigit() and int(fields[4]) >= bits):  # noqa: PLR2004
+        if line.startswith("#") or (len(fields) >= 5 and fields[4].isdigit() and int(fields[4]) >= bits):  # noqa: PLR2004 - a field's place in its format
             kept.append(line)
     return "".join(kept)

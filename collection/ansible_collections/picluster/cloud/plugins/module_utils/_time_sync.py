@@ -112,7 +112,7 @@ class TimeSync:
         properties = "--property=Id,LoadState,UnitFileState,ActiveState"
         return parse_units(self._run("systemctl", "show", properties, *KEEPERS))
 
-    def _switch_on(self, unit: str, state: Mapping[str, str], fresh: bool, servers: Sequence[str]) -> None:  # noqa: FBT001
+    def _switch_on(self, unit: str, state: Mapping[str, str], fresh: bool, servers: Sequence[str]) -> None:  # noqa: FBT001 - what its one caller knows
         if state.get("UnitFileState") == "disabled":
             self._note(unit, "disabled", "enabled")
             self._change("systemctl", "enable", unit)

@@ -286,7 +286,7 @@ class Board:
         identity = self._text("/proc/sys/kernel/random/boot_id").strip()
         # The fields after the name in brackets, which may itself hold blanks and brackets (proc(5)): 22 is the start.
         fields = self._text("/proc/1/stat").rpartition(")")[2].split()
-        return f"{identity} {fields[19] if len(fields) > 19 else ''}".strip()  # noqa: PLR2004
+        return f"{identity} {fields[19] if len(fields) > 19 else ''}".strip()  # noqa: PLR2004 - a field's place in its format
 
     def _ask_for_restart(self) -> None:
         """Have the node restarted for the memory cgroup: by this run, or where layers are up by who drains them."""
