@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils._apt import Apt
 from ansible_collections.picluster.cloud.plugins.module_utils._clock import in_container
+from ansible_collections.picluster.cloud.plugins.module_utils._commands import run_checked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -139,10 +140,7 @@ class TimeSync:
             self._run(*command)
 
     def _run(self, *command: str) -> str:
-        rc, out, err = self._module.run_command(list(command))
-        if rc != 0:
-            raise ValueError(f"{' '.join(command)} failed: {' '.join((err or out).split())}")
-        return str(out)
+        return run_checked(self._module, *command)
 
     def _note(self, what: str, before: str, after: str) -> None:
         headers = {"before_header": what, "after_header": what}

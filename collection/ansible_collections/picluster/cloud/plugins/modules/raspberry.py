@@ -109,6 +109,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.picluster.cloud.plugins.module_utils import _raspberry
 from ansible_collections.picluster.cloud.plugins.module_utils._apt import Apt
 from ansible_collections.picluster.cloud.plugins.module_utils._boot_files import BootFiles, read_exactly
+from ansible_collections.picluster.cloud.plugins.module_utils._commands import run_checked
 from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
 from ansible_collections.picluster.cloud.plugins.module_utils._machine import read_machine
 from ansible_collections.picluster.cloud.plugins.module_utils._swap import Swap
@@ -141,10 +142,7 @@ class Board:
         return read_text(self._path(path)) or ""
 
     def _run(self, *command: str) -> str:
-        rc, out, err = self._module.run_command(list(command))
-        if rc != 0:
-            raise ValueError(f"{' '.join(command)} failed: {' '.join((err or out).split())}")
-        return str(out)
+        return run_checked(self._module, *command)
 
     @property
     def model(self) -> str:

@@ -70,6 +70,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.picluster.cloud.plugins.module_utils import _updates
 from ansible_collections.picluster.cloud.plugins.module_utils._apt import Apt
+from ansible_collections.picluster.cloud.plugins.module_utils._commands import run_checked
 from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
 
 PACKAGE = "unattended-upgrades"
@@ -98,10 +99,7 @@ class Updates:
         self.files = TextFiles(module)
 
     def _run(self, *command: str) -> str:
-        rc, out, err = self._module.run_command(list(command))
-        if rc != 0:
-            raise ValueError(f"{' '.join(command)} failed: {' '.join((err or out).split())}")
-        return str(out)
+        return run_checked(self._module, *command)
 
     def _note(self, what: str, before: str, after: str) -> None:
         headers = {"before_header": what, "after_header": what}
