@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _apt
-from ansible_collections.picluster.cloud.plugins.module_utils._apt import Apt, LockedError, busy
+from ansible_collections.picluster.cloud.plugins.module_utils.node import packages
+from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt, LockedError, busy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +65,7 @@ def test_who_holds_the_lock_is_told(said: str, sentence: str) -> None:
 
 
 def test_a_lock_that_is_given_back_in_time_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_apt, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(packages, "_POLL_SECONDS", 0.0)
     node = Node(LISTS, OPEN)
     install(node, timeout=60)
     assert node.asked == 3
@@ -82,8 +82,8 @@ def test_a_lock_that_is_not_given_back_ends_in_one_sentence_and_is_not_waited_fo
 def test_a_first_boot_that_hangs_is_waited_for_no_longer_than_for_a_lock(
     timeout: int, waits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_apt, "_CLOUD_RUN", str(tmp_path))
-    monkeypatch.setattr(_apt, "_CLOUD_INIT", str(tmp_path))
+    monkeypatch.setattr(packages, "_CLOUD_RUN", str(tmp_path))
+    monkeypatch.setattr(packages, "_CLOUD_INIT", str(tmp_path))
     commands: list[list[str]] = []
 
     class Noting(Node):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _arp
+from ansible_collections.picluster.cloud.plugins.module_utils.network import arp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +18,8 @@ ROUTER = ipaddress.IPv4Address("10.0.0.1")
 
 
 def reply(mac: bytes, sender: ipaddress.IPv4Address, target: ipaddress.IPv4Address = ROUTER) -> bytes:
-    frame = bytearray(_arp.request(mac, sender, target))
-    frame[21] = _arp.REPLY
+    frame = bytearray(arp.request(mac, sender, target))
+    frame[21] = arp.REPLY
     return bytes(frame)
 
 
@@ -33,8 +33,8 @@ class FakeWire:
         self.sent: list[bytes] = []
         self._answer = answer
         self._heard: list[bytes] = []
-        monkeypatch.setattr(_arp.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(_arp.time, "sleep", self._pass)
+        monkeypatch.setattr(arp.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(arp.time, "sleep", self._pass)
 
     def _pass(self, seconds: float) -> None:
         self.now += seconds
@@ -53,15 +53,15 @@ class FakeWire:
 
 def test_a_probe_is_the_frame_of_the_standard() -> None:
     # RFC 826's fields; RFC 5227: a probe has no sender address.
-    frame = _arp.request(OWN, _arp.NOBODY, ADDRESS)
+    frame = arp.request(OWN, arp.NOBODY, ADDRESS)
     assert frame[:14].hex(" ", 2) == "ffff ffff ffff dca6 3201 0203 0806"
     assert frame[14:22].hex(" ", 2) == "0001 0800 0604 0001"
     assert frame[22:].hex(" ", 2) == "dca6 3201 0203 0000 0000 0000 0000 0000 0a00 000c"
 
 
 def test_what_is_sent_can_be_read() -> None:
-    assert _arp.parse(reply(OTHER, ADDRESS, ROUTER) + b"\0" * 18) == _arp.Arp(
-        _arp.REPLY, "dc:a6:32:aa:bb:cc", ADDRESS, ROUTER
+    assert arp.parse(reply(OTHER, ADDRESS, ROUTER) + b"\0" * 18) == arp.Arp(
+        arp.REPLY, "dc:a6:32:aa:bb:cc", ADDRESS, ROUTER
     )
 
 
@@ -69,29 +69,29 @@ def test_what_is_sent_can_be_read() -> None:
     "frame",
     [
         b"",
-        _arp.request(OWN, _arp.NOBODY, ADDRESS)[:-1],
+        arp.request(OWN, arp.NOBODY, ADDRESS)[:-1],
         # IPv4 itself, and ARP for another kind of address.
-        _arp.request(OWN, _arp.NOBODY, ADDRESS).replace(b"\x08\x06", b"\x08\x00", 1),
-        _arp.request(OWN, _arp.NOBODY, ADDRESS).replace(b"\x06\x04\x00\x01", b"\x06\x10\x00\x01", 1),
+        arp.request(OWN, arp.NOBODY, ADDRESS).replace(b"\x08\x06", b"\x08\x00", 1),
+        arp.request(OWN, arp.NOBODY, ADDRESS).replace(b"\x06\x04\x00\x01", b"\x06\x10\x00\x01", 1),
     ],
 )
 def test_what_is_no_arp_is_nothing(frame: bytes) -> None:
-    assert _arp.parse(frame) is None
+    assert arp.parse(frame) is None
 
 
 def test_a_free_address_is_asked_for_more_than_once(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = FakeWire(monkeypatch, lambda *_: [reply(OTHER, ROUTER)])
-    _arp.wait_until_free(wire, "eth0", ADDRESS, 15)
-    assert wire.sent == [_arp.request(OWN, _arp.NOBODY, ADDRESS)] * _arp.QUESTIONS
+    arp.wait_until_free(wire, "eth0", ADDRESS, 15)
+    assert wire.sent == [arp.request(OWN, arp.NOBODY, ADDRESS)] * arp.QUESTIONS
 
 
 @pytest.mark.parametrize(
     "frame",
     [
         reply(OTHER, ADDRESS),
-        _arp.request(OTHER, ADDRESS, ROUTER),
+        arp.request(OTHER, ADDRESS, ROUTER),
         # Another machine that asks the same at this moment.
-        _arp.request(OTHER, _arp.NOBODY, ADDRESS),
+        arp.request(OTHER, arp.NOBODY, ADDRESS),
     ],
 )
 def test_another_s_address_is_refused_with_its_mac(monkeypatch: pytest.MonkeyPatch, frame: bytes) -> None:
@@ -99,36 +99,36 @@ def test_another_s_address_is_refused_with_its_mac(monkeypatch: pytest.MonkeyPat
     with pytest.raises(
         ValueError, match=r"node_address 10\.0\.0\.12 is taken: dc:a6:32:aa:bb:cc answers for it on eth0"
     ):
-        _arp.wait_until_free(wire, "eth0", ADDRESS, 0)
+        arp.wait_until_free(wire, "eth0", ADDRESS, 0)
 
 
 def test_a_machine_that_is_just_leaving_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = FakeWire(monkeypatch, lambda wire, _: [reply(OTHER, ADDRESS)] if wire.now < 5 else [])
-    _arp.wait_until_free(wire, "eth0", ADDRESS, 15)
+    arp.wait_until_free(wire, "eth0", ADDRESS, 15)
     assert 5 <= wire.now < 8
 
 
 def test_a_machine_that_stays_is_not_waited_for_longer_than_said(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = FakeWire(monkeypatch, lambda *_: [reply(OTHER, ADDRESS)])
     with pytest.raises(ValueError, match="is taken"):
-        _arp.wait_until_free(wire, "eth0", ADDRESS, 15)
+        arp.wait_until_free(wire, "eth0", ADDRESS, 15)
     assert 15 <= wire.now < 17
 
 
 def test_the_router_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = FakeWire(monkeypatch, lambda *_: [reply(OTHER, ROUTER, ADDRESS)])
-    _arp.find_router(wire, "eth0", ROUTER, ADDRESS)
-    assert wire.sent == [_arp.request(OWN, ADDRESS, ROUTER)]
+    arp.find_router(wire, "eth0", ROUTER, ADDRESS)
+    assert wire.sent == [arp.request(OWN, ADDRESS, ROUTER)]
 
 
 @pytest.mark.parametrize("heard", [[], [reply(OTHER, ADDRESS)], [b"x"]])
 def test_a_router_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, heard: list[bytes]) -> None:
     wire = FakeWire(monkeypatch, lambda *_: heard)
     with pytest.raises(ValueError, match=r"node_gateway 10\.0\.0\.1 does not answer on eth0: correct node_gateway"):
-        _arp.find_router(wire, "eth0", ROUTER, ADDRESS)
+        arp.find_router(wire, "eth0", ROUTER, ADDRESS)
 
 
 def test_everybody_is_told_of_the_new_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = FakeWire(monkeypatch, lambda *_: [])
-    _arp.announce(wire, ADDRESS)
-    assert wire.sent == [_arp.request(OWN, ADDRESS, ADDRESS)]
+    arp.announce(wire, ADDRESS)
+    assert wire.sent == [arp.request(OWN, ADDRESS, ADDRESS)]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils._digest import ArtifactError, Memo
-from ansible_collections.picluster.cloud.plugins.module_utils._unpack import inner_path, is_excluded, unpack
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import ArtifactError, Memo
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.unpack import inner_path, is_excluded, unpack
 from ansible_collections.picluster.cloud.plugins.modules import artifact
 from ansible_collections.picluster.cloud.plugins.modules.artifact import (
     STAMP,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _digest
-from ansible_collections.picluster.cloud.plugins.module_utils._digest import (
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact import digest
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import (
     ArtifactError,
     Memo,
     parse_checksum,
@@ -67,7 +67,7 @@ def test_memo_reads_an_untouched_file_once(tmp_path: Path, monkeypatch: pytest.M
     file, memo = tmp_path / "file", tmp_path / "state/memo.json"
     file.write_bytes(b"one")
     assert Memo(memo).digest(file) == hashlib.sha256(b"one").hexdigest()
-    monkeypatch.setattr(_digest, "digest", lambda *_: pytest.fail("it was read again"))
+    monkeypatch.setattr(digest, "digest", lambda *_: pytest.fail("it was read again"))
     assert Memo(memo).digest(file) == hashlib.sha256(b"one").hexdigest()
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _store
-from ansible_collections.picluster.cloud.plugins.module_utils._digest import ArtifactError
-from ansible_collections.picluster.cloud.plugins.module_utils._store import (
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact import store as artifact_store
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import ArtifactError
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.store import (
     LOCK_HEADER,
     NotThere,
     NotToBeHad,
@@ -268,7 +268,7 @@ def test_only_an_answer_that_the_file_is_not_there_says_so(
     def refuse(url: str, **_options: Any) -> None:
         raise urllib.error.HTTPError(url, code, "", email.message.Message(), None)
 
-    monkeypatch.setattr(_store, "open_url", refuse)
+    monkeypatch.setattr(artifact_store, "open_url", refuse)
     with pytest.raises(NotToBeHad, match=f"answered HTTP {code}") as refused:
         open_over_network(URL, "GET", 1)
     assert refused.type is kind

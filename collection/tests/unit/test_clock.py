@@ -8,7 +8,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _clock
+from ansible_collections.picluster.cloud.plugins.module_utils.identity import clock as identity_clock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,10 +30,10 @@ class Node:
         self.warnings: list[str] = []
         self.diff: list[dict[str, str]] = []
         self.saved = tmp_path / "clock"
-        monkeypatch.setattr(_clock.time, "time", lambda: self.now)
-        monkeypatch.setattr(_clock.time, "monotonic", lambda: self.passed)
-        monkeypatch.setattr(_clock.time, "clock_settime", self._settime)
-        monkeypatch.setattr(_clock, "SAVED", str(self.saved))
+        monkeypatch.setattr(identity_clock.time, "time", lambda: self.now)
+        monkeypatch.setattr(identity_clock.time, "monotonic", lambda: self.passed)
+        monkeypatch.setattr(identity_clock.time, "clock_settime", self._settime)
+        monkeypatch.setattr(identity_clock, "SAVED", str(self.saved))
 
     def _settime(self, _clock_id: int, when: float) -> None:
         if self.forbidden:
@@ -50,10 +50,10 @@ class Node:
         assert command[0] == "timedatectl"
         return 0, "yes\n" if self.synchronized else "no\n", ""
 
-    def clock(self) -> _clock.Clock:
+    def clock(self) -> identity_clock.Clock:
         module = MagicMock(run_command=self.run_command, warn=self.warnings.append, check_mode=self.check_mode)
         module.get_bin_path = lambda name: name if name in self.programs else None
-        return _clock.Clock(module, self)  # type: ignore[arg-type]  # a stand-in
+        return identity_clock.Clock(module, self)  # type: ignore[arg-type]  # a stand-in
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_clock_that_is_far_off_is_set_and_the_run_says_by_how_much(node: Any, 
     assert wrong.set == [NOW]
     assert clock.off == round(off)
     assert clock.was_set
-    assert _clock.spoken(off) in wrong.warnings[0]
+    assert identity_clock.spoken(off) in wrong.warnings[0]
     assert wrong.diff[0]["after"] == "2027-01-15 08:00 UTC\n"
 
 
@@ -118,7 +118,7 @@ def test_a_node_that_started_anew_since_its_clock_was_read_is_not_set(node: Any)
     ],
 )
 def test_a_long_way_makes_no_clock_wrong(clock: float, certainly: bool) -> None:  # noqa: FBT001 - a case of the table
-    assert _clock.certainly_off(clock, NOW, NOW + 900) is certainly
+    assert identity_clock.certainly_off(clock, NOW, NOW + 900) is certainly
 
 
 def test_what_a_restart_takes_the_time_from_gets_the_right_one_too(node: Any) -> None:
@@ -182,4 +182,4 @@ def test_a_saved_date_from_the_future_does_not_bring_the_wrong_time_back(node: A
     ],
 )
 def test_how_far_it_is_off_is_said_in_words(off: float, words: str) -> None:
-    assert _clock.spoken(off) == words
+    assert identity_clock.spoken(off) == words

@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.plugin_utils import _clones
-from ansible_collections.picluster.cloud.plugins.plugin_utils._clones import KnownHosts, claim, foreign_keys, without
+from ansible_collections.picluster.cloud.plugins.plugin_utils.identity import clones
+from ansible_collections.picluster.cloud.plugins.plugin_utils.identity.clones import (
+    KnownHosts,
+    claim,
+    foreign_keys,
+    without,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,14 +112,14 @@ def test_a_node_that_ssh_meets_while_a_key_is_forgotten_is_not_lost(
 ) -> None:
     known = KnownHosts(tmp_path)
     known.path.write_text(f"red1 {A}\nred2 {A}\n")
-    write = _clones.write_atomically
+    write = clones.write_atomically
 
     def slowly(path: Path, *arguments: Any) -> None:
         with path.open("a") as ssh:
             ssh.write(f"red3 {B}\n")
         write(path, *arguments)
 
-    monkeypatch.setattr(_clones, "write_atomically", slowly)
+    monkeypatch.setattr(clones, "write_atomically", slowly)
     known.forget("red2", [A])
     assert known.text() == f"red1 {A}\nred3 {B}\n"
 

@@ -9,7 +9,7 @@ import pytest
 from ansible.errors import AnsibleAuthenticationFailure, AnsibleConnectionFailure
 
 from ansible_collections.picluster.cloud.plugins.action.sshd_policy import ActionModule
-from ansible_collections.picluster.cloud.plugins.plugin_utils import _confirmed
+from ansible_collections.picluster.cloud.plugins.plugin_utils.confirm import confirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,8 +60,8 @@ class Controller:
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.fresh: list[Connection] = []
         self.former = Connection("former")
-        monkeypatch.setattr(_confirmed.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(_confirmed.time, "sleep", self._sleep)
+        monkeypatch.setattr(confirmed.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(confirmed.time, "sleep", self._sleep)
         monkeypatch.setattr(ActionModule, "_remove_tmp_path", lambda *_: None)
         monkeypatch.setattr(ActionModule.__mro__[2], "run", lambda *_: {})
         controller = self
@@ -209,7 +209,7 @@ def test_a_node_that_never_answers_again_does_not_hold_the_run_up_for_ever(monke
 
     controller = Controller(monkeypatch, _changing(confirm))
     assert "goes back to what it was before by itself, but does not answer yet" in controller.run()["msg"]
-    assert controller.now <= 60 + _confirmed.PATIENCE + 20
+    assert controller.now <= 60 + confirmed.PATIENCE + 20
 
 
 def test_a_confirmation_that_the_node_refuses_is_the_node_s_own_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

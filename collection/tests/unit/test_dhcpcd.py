@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _dhcpcd
-from ansible_collections.picluster.cloud.plugins.module_utils._address import Wanted, make_wanted
+from ansible_collections.picluster.cloud.plugins.module_utils.network import dhcpcd
+from ansible_collections.picluster.cloud.plugins.module_utils.network.address import Wanted, make_wanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ def wanted(**change: object) -> Wanted:
 
 
 def test_the_address_comes_last_and_what_concerns_all_interfaces_first() -> None:
-    lines = _dhcpcd.conf_text(STOCK, wanted()).splitlines()
+    lines = dhcpcd.conf_text(STOCK, wanted()).splitlines()
     assert lines[1].startswith("denyinterfaces veth* docker* ")
     assert lines[3:6] == STOCK.splitlines()
     assert lines[7:-1] == [
@@ -34,15 +34,15 @@ def test_the_address_comes_last_and_what_concerns_all_interfaces_first() -> None
 
 
 def test_what_is_not_wanted_is_not_said() -> None:
-    text = _dhcpcd.conf_text(STOCK, wanted(dns=[], search=[]))
+    text = dhcpcd.conf_text(STOCK, wanted(dns=[], search=[]))
     assert "domain_name_servers" not in text
     assert "domain_search" not in text
 
 
 def test_a_second_call_changes_nothing_and_another_address_replaces_ours() -> None:
-    once = _dhcpcd.conf_text(STOCK, wanted())
-    assert _dhcpcd.conf_text(once, wanted()) == once
-    moved = _dhcpcd.conf_text(once, wanted(address="10.0.0.12"))
+    once = dhcpcd.conf_text(STOCK, wanted())
+    assert dhcpcd.conf_text(once, wanted()) == once
+    moved = dhcpcd.conf_text(once, wanted(address="10.0.0.12"))
     assert moved == once.replace("10.0.0.11/24", "10.0.0.12/24")
 
 
@@ -55,7 +55,7 @@ def test_a_second_call_changes_nothing_and_another_address_replaces_ours() -> No
     ],
 )
 def test_the_user_s_own_lines_stay(own: str) -> None:
-    text = _dhcpcd.conf_text(_dhcpcd.conf_text(own, wanted()), wanted())
+    text = dhcpcd.conf_text(dhcpcd.conf_text(own, wanted()), wanted())
     assert own.rstrip("\n") in text
     assert text.index("denyinterfaces veth") < text.index(own) < text.index("static ip_address=10.0.0.11/24")
 
@@ -64,22 +64,22 @@ def test_the_file_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     conf = tmp_path / "dhcpcd.conf"
     conf.write_text(STOCK)
     conf.chmod(0o664)
-    monkeypatch.setattr(_dhcpcd, "CONF", str(conf))
-    manager = _dhcpcd.Dhcpcd(wanted(), lambda *_: "")
+    monkeypatch.setattr(dhcpcd, "CONF", str(conf))
+    manager = dhcpcd.Dhcpcd(wanted(), lambda *_: "")
     assert manager.mode == 0o664
     assert STOCK in manager.text
 
 
 def test_dhcpcd_starts_anew_for_a_change_and_for_its_way_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dhcpcd.conf").touch()
-    monkeypatch.setattr(_dhcpcd, "CONF", str(tmp_path / "dhcpcd.conf"))
+    monkeypatch.setattr(dhcpcd, "CONF", str(tmp_path / "dhcpcd.conf"))
     asked: list[tuple[str, ...]] = []
 
     def run(*command: str) -> str:
         asked.append(command)
         return ""
 
-    manager = _dhcpcd.Dhcpcd(wanted(), run)
+    manager = dhcpcd.Dhcpcd(wanted(), run)
     manager.apply(moving=True)
     assert [" ".join(command) for command in asked] == [
         "systemctl stop dhcpcd.service",

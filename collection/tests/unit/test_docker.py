@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _apt, _docker
+from ansible_collections.picluster.cloud.plugins.module_utils.docker import rules
+from ansible_collections.picluster.cloud.plugins.module_utils.node import packages as node_packages
 from ansible_collections.picluster.cloud.plugins.modules import docker_check, docker_engine
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def test_what_apt_would_replace_is_refused_before_anything_is_touched(board: Boa
 
 
 def test_a_run_that_was_killed_amid_the_installation_does_not_take_its_own_engine_for_a_stranger(board: Board) -> None:
-    board.mark.write_text(_docker.Mark(packages=("docker.io",)).text(), encoding="utf-8")
+    board.mark.write_text(rules.Mark(packages=("docker.io",)).text(), encoding="utf-8")
     board.unit["LoadState"] = "loaded"
     board.engine().present(LOGS, [])
     assert "docker.io" in board.packages
@@ -197,11 +198,11 @@ def test_passwords_in_the_settings_are_hidden_and_the_file_is_root_s_alone(board
 
 
 def test_a_broken_mark_is_one_sentence() -> None:
-    assert _docker.read_mark(None) is None
-    mark = _docker.Mark(("docker.io",), ("pi",), "{}")
-    assert _docker.read_mark(mark.text()) == mark
+    assert rules.read_mark(None) is None
+    mark = rules.Mark(("docker.io",), ("pi",), "{}")
+    assert rules.read_mark(mark.text()) == mark
     with pytest.raises(ValueError, match="does not say what picluster installed"):
-        _docker.read_mark("[]")
+        rules.read_mark("[]")
 
 
 def test_the_same_settings_give_the_same_text_whatever_their_order() -> None:
@@ -230,7 +231,9 @@ def test_the_reason_why_dockerd_died_is_found_in_its_journal() -> None:
 
 
 def test_dpkg_s_answer_counts_only_what_is_installed() -> None:
-    assert _apt.parse_installed("docker.io installed\ncontainerd config-files\nrunc not-installed\n") == {"docker.io"}
+    assert node_packages.parse_installed("docker.io installed\ncontainerd config-files\nrunc not-installed\n") == {
+        "docker.io"
+    }
 
 
 def test_a_package_without_a_candidate_is_not_known() -> None:
@@ -238,7 +241,7 @@ def test_a_package_without_a_candidate_is_not_known() -> None:
         "docker.io:\n  Installed: (none)\n  Candidate: 26.1.5\n  Version table:\ndocker-cli:\n  Installed: "
         "(none)\n  Candidate: (none)\n"
     )
-    assert _apt.parse_candidates(policy) == {"docker.io"}
+    assert node_packages.parse_candidates(policy) == {"docker.io"}
 
 
 def test_the_image_has_one_file_and_its_name_comes_from_its_content() -> None:

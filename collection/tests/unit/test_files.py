@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _files
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node import files as node_files
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
 
 
 def files(*, check_mode: bool = False) -> TextFiles:
@@ -66,7 +66,7 @@ def test_a_full_card_is_one_sentence_with_the_file_that_the_user_knows(
     def full(**_options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / ".b.conf.x7"))
 
-    monkeypatch.setattr(_files.tempfile, "mkstemp", full)
+    monkeypatch.setattr(node_files.tempfile, "mkstemp", full)
     with pytest.raises(OSError, match="No space left") as caught:
         files().put(str(tmp_path / "b.conf"), "x\n")
     assert (

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _firewall
-from ansible_collections.picluster.cloud.plugins.module_utils._firewall import Policy, Ports
+from ansible_collections.picluster.cloud.plugins.module_utils.firewall import rules as firewall_rules
+from ansible_collections.picluster.cloud.plugins.module_utils.firewall.rules import Policy, Ports
 from ansible_collections.picluster.cloud.plugins.modules import firewall
 
 NFT = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin")
@@ -24,7 +24,7 @@ OPTIONS: dict[str, Any] = {
     "strangers_ssh": True,
     "ssh_port": 22,
     "interface": "eth0",
-    "container_interfaces": list(_firewall.CONTAINERS),
+    "container_interfaces": list(firewall_rules.CONTAINERS),
 }
 POLICIES = {
     "usual": {},
@@ -38,7 +38,7 @@ POLICIES = {
 
 
 def text(client: str = "192.168.1.5", **options: Any) -> str:
-    return _firewall.rules_text(firewall.read_policy({**OPTIONS, **options}, client))
+    return firewall_rules.rules_text(firewall.read_policy({**OPTIONS, **options}, client))
 
 
 def rules(of: str, chain: str) -> list[str]:
@@ -81,7 +81,7 @@ def test_strangers_see_ssh_only_and_whoever_runs_ansible_does_not_change_the_rul
 
 
 def test_types_are_not_joined_where_python_3_9_would_have_to() -> None:
-    assert not hasattr(_firewall, "Network")
+    assert not hasattr(firewall_rules, "Network")
 
 
 def test_without_ssh_for_strangers_the_controller_still_gets_in() -> None:
@@ -108,7 +108,7 @@ def test_published_ports_are_closed_to_strangers_unless_listed() -> None:
     assert "type filter hook forward priority filter - 5; policy accept;" in last
     at = last.index("ct status dnat counter drop")
     # A rule each: nft 0.9.8 and 1.0.2 take no patterns within braces ("Byteorder mismatch").
-    assert last[at + 1 :] == [f'oifname "{one}" counter drop' for one in _firewall.CONTAINERS]
+    assert last[at + 1 :] == [f'oifname "{one}" counter drop' for one in firewall_rules.CONTAINERS]
     assert 'iifname "cni*" accept' in rules(text(), "input")
     assert 'iifname "cni*" accept' in last[:at]
     # As it was knocked at, whatever port the container has inside.
@@ -128,7 +128,7 @@ def test_nodes_reach_everything_of_each_other_or_what_is_listed() -> None:
 
 
 def test_ports_that_touch_become_one_range() -> None:
-    assert _firewall.parse_ports([80, "81-90", 85, "443/tcp", "53/udp"], "x") == Ports(
+    assert firewall_rules.parse_ports([80, "81-90", 85, "443/tcp", "53/udp"], "x") == Ports(
         ((80, 90), (443, 443)), ((53, 53),)
     )
 
@@ -136,12 +136,12 @@ def test_ports_that_touch_become_one_range() -> None:
 @pytest.mark.parametrize("port", [0, 65536, -1, True, None, "80/sctp", "90-80", "http", "80,443", 80.5, [80]])
 def test_what_is_no_port_is_named(port: object) -> None:
     with pytest.raises(ValueError, match=r"^public_ports has .*wanted are ports such as 80, 8000-8010 or 53/udp"):
-        _firewall.parse_ports([port], "public_ports")
+        firewall_rules.parse_ports([port], "public_ports")
 
 
 def test_all_ports_and_some_ports_contradict_each_other() -> None:
     with pytest.raises(ValueError, match="all and more beside it"):
-        _firewall.parse_node_ports(["all", 80])
+        firewall_rules.parse_node_ports(["all", 80])
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_all_ports_and_some_ports_contradict_each_other() -> None:
 )
 def test_what_is_no_network_is_named(value: object, words: str) -> None:
     with pytest.raises(ValueError, match=f"^management has .*{words}"):
-        _firewall.parse_networks([value], "management")
+        firewall_rules.parse_networks([value], "management")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_what_is_no_network_is_named(value: object, words: str) -> None:
 )
 def test_the_node_s_own_interface_is_never_a_container_s(pattern: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        _firewall.check_containers([pattern], "br-lan")
+        firewall_rules.check_containers([pattern], "br-lan")
 
 
 @pytest.mark.parametrize("port", [0, 65536])
@@ -175,9 +175,9 @@ def test_an_ssh_port_that_is_none_is_refused(port: int) -> None:
 
 
 def test_the_distribution_s_flush_is_followed_by_our_rules_whatever_caused_it() -> None:
-    unit = _firewall.unit_text()
+    unit = firewall_rules.unit_text()
     assert "After=nftables.service" in unit.splitlines()
-    again = [line.partition("=") for line in _firewall.dropin_text().splitlines()[2:]]
+    again = [line.partition("=") for line in firewall_rules.dropin_text().splitlines()[2:]]
     assert [when for when, _, _ in again] == ["ExecStartPost", "ExecReload", "ExecStopPost"]
     assert all("/usr/sbin/nft -f /etc/picluster/firewall.nft" in what for _, _, what in again)
     assert "ExecStop=-/usr/sbin/nft delete table inet picluster" in unit.splitlines()
@@ -309,7 +309,8 @@ def test_the_way_back_ends_in_the_former_rules_or_in_none(there: str, said: str,
     program.chmod(0o755)
     (tmp_path / there).touch()
     words = [
-        word.replace(_firewall.RULES, str(path)).replace(_firewall.NFT, str(program)) for word in firewall.BACK[False]
+        word.replace(firewall_rules.RULES, str(path)).replace(firewall_rules.NFT, str(program))
+        for word in firewall.BACK[False]
     ]
     subprocess.run(words, check=True)
     assert (tmp_path / "nft.log").read_text("utf-8") == said.format(path)
@@ -324,8 +325,8 @@ def test_check_mode_says_it_all_and_does_nothing(node: Path) -> None:
         str(node / "unit"),
         str(node / "dropin"),
         str(node / "firewall.nft"),
-        _firewall.UNIT,
-        _firewall.UNIT,
+        firewall_rules.UNIT,
+        firewall_rules.UNIT,
     ]
     assert (module.did, sorted(path.name for path in node.iterdir())) == ([], ["nft"])
 

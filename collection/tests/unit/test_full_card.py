@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils._rollback import Rollback
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import Rollback
 from ansible_collections.picluster.cloud.plugins.modules import (
     docker_engine,
     identity,

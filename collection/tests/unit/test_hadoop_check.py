@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _hadoop_jobs as jobs
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_probe import NoAnswerError, State
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import jobs
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.probe import NoAnswerError, State
 from ansible_collections.picluster.cloud.plugins.modules import hadoop_check
 
 if TYPE_CHECKING:

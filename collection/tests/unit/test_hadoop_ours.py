@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _hadoop_system as system
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import CONF, Memory, Settings
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_ours import STAMP, file_is_ours
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import Plan, make_plan
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import apply as system
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import CONF, Memory, Settings
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.owner import STAMP, file_is_ours
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import Plan, make_plan
 from ansible_collections.picluster.cloud.plugins.modules import hadoop_node
 
 if TYPE_CHECKING:

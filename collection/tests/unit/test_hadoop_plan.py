@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _hadoop_config as config
-from ansible_collections.picluster.cloud.plugins.module_utils import _hadoop_plan as planning
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import config
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import plan as planning
 from ansible_collections.picluster.cloud.plugins.modules import hadoop_node
 
 KEY = "k"

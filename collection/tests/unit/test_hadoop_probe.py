@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _hadoop_probe as probe
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import probe
 from ansible_collections.picluster.cloud.plugins.modules import hadoop_check
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import jinja2
 import pytest
 import yaml
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _hadoop_config as config
-from ansible_collections.picluster.cloud.plugins.module_utils._store import read_wanted
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.store import read_wanted
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import config
 from ansible_collections.picluster.cloud.plugins.modules import hadoop_node
-from ansible_collections.picluster.cloud.plugins.plugin_utils import _specs
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory import specs
 
 ROLE = Path(hadoop_node.__file__).parents[2] / "roles/hadoop"
 
@@ -54,13 +54,13 @@ def test_a_site_may_have_no_archive() -> None:
 )
 def test_a_mistyped_architecture_of_a_checksum_is_refused(value: dict[str, str], problems: list[str]) -> None:
     options = read("meta/argument_specs.yml")["argument_specs"]["fetch"]["options"]
-    assert list(_specs.value_problems("hadoop_checksums", options["hadoop_checksums"], value)) == problems
+    assert list(specs.value_problems("hadoop_checksums", options["hadoop_checksums"], value)) == problems
 
 
 def test_a_wrong_value_that_may_hold_a_secret_is_not_quoted() -> None:
     options = read("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     for name in ("hadoop_properties", "hadoop_http_secret"):
-        (problem,) = _specs.value_problems(name, options[name], ["fs.s3a.secret.key: wJalrXUtnFEMI"])
+        (problem,) = specs.value_problems(name, options[name], ["fs.s3a.secret.key: wJalrXUtnFEMI"])
         assert problem.startswith(f"{name} is hidden here, wanted is")
 
 

@@ -11,17 +11,17 @@ import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _hadoop_secrets as secrets
-from ansible_collections.picluster.cloud.plugins.module_utils import _hadoop_system as system
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import render_xml, sites
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import File, Plan
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import apply as system
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import secrets
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import render_xml, sites
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import File, Plan
 from ansible_collections.picluster.cloud.plugins.modules import hadoop_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import Settings
+    from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import Settings
 
 OPTIONS = {
     "daemons": ["datanode"],

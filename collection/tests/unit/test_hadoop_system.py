@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _hadoop_system as system
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import (
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import apply as system
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import (
     DIRS_UNIT,
     File,
     FormatRefusedError,
@@ -23,7 +23,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan impor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import Settings
+    from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import Settings
 
 DATANODE = Unit("hadoop-datanode.service", "new", "datanode")
 

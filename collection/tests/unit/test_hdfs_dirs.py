@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _hdfs_dirs as dirs
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import hdfs_dirs as dirs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _host_keys
-from ansible_collections.picluster.cloud.plugins.module_utils._connection import Connection
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles
+from ansible_collections.picluster.cloud.plugins.module_utils.identity import host_keys
+from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import Connection
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +31,8 @@ class Node:
         for name, kind in KINDS.items():
             subprocess.run(["ssh-keygen", "-q", "-N", "", "-t", kind, "-f", str(folder / name)], check=True)
         self.shown = self.public()
-        monkeypatch.setattr(_host_keys.time, "sleep", self._sleep)
-        monkeypatch.setattr(_host_keys.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(host_keys.time, "sleep", self._sleep)
+        monkeypatch.setattr(host_keys.time, "monotonic", lambda: self.now)
 
     def _sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -45,18 +45,18 @@ class Node:
             assert command[-3:] == ["-p", "2222", "10.0.0.2"]
             lines = [f"[10.0.0.2]:2222 {key}" for key in sorted(self.shown)]
             return 0, "\n".join(["# 10.0.0.2:2222 SSH-2.0-OpenSSH", *lines]), ""
-        assert command == _host_keys.RELOAD
+        assert command == host_keys.RELOAD
         self.reloads += 1
         if not self.deaf:
             self.shown = self.public()
         return 0, "", ""
 
     def public(self) -> set[str]:
-        return {_host_keys.plain_key((self.folder / f"{name}.pub").read_text()) for name in KINDS}
+        return {host_keys.plain_key((self.folder / f"{name}.pub").read_text()) for name in KINDS}
 
-    def keys(self) -> _host_keys.HostKeys:
+    def keys(self) -> host_keys.HostKeys:
         self.files = TextFiles(self.module)
-        return _host_keys.HostKeys(self.module, self.files, self.folder)
+        return host_keys.HostKeys(self.module, self.files, self.folder)
 
     def in_force(self) -> set[str]:
         """Return the public halves of the private keys, as ssh-keygen computes them."""
@@ -66,7 +66,7 @@ class Node:
             )
             for name in KINDS
         ]
-        return {_host_keys.plain_key(done.stdout) for done in said}
+        return {host_keys.plain_key(done.stdout) for done in said}
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_power_lost_between_any_two_renames_is_mended(node: Node, cut_off: int) 
     for name in sorted(KINDS):
         for end in (".pub", ""):
             if done < cut_off:
-                (node.folder / f"{name}{_host_keys.NEXT}{end}").replace(node.folder / f"{name}{end}")
+                (node.folder / f"{name}{host_keys.NEXT}{end}").replace(node.folder / f"{name}{end}")
                 done += 1
     assert node.keys().prepare(copied) == new
     node.keys().put_in_force(HERE)
@@ -120,7 +120,7 @@ def test_power_lost_between_any_two_renames_is_mended(node: Node, cut_off: int) 
 
 
 def test_a_half_made_key_is_made_anew(node: Node) -> None:
-    (node.folder / f"ssh_host_ed25519_key{_host_keys.HALF}").write_text("half")
+    (node.folder / f"ssh_host_ed25519_key{host_keys.HALF}").write_text("half")
     copied = node.public()
     node.keys().prepare(copied)
     node.keys().put_in_force(HERE)
@@ -129,16 +129,16 @@ def test_a_half_made_key_is_made_anew(node: Node) -> None:
 
 def test_a_key_is_on_the_card_before_it_counts(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
-    real = _host_keys.sync
+    real = host_keys.sync
 
     def sync(path: Path) -> None:
-        counted = [found.name for found in node.folder.glob(f"ssh_host_ed25519_key{_host_keys.NEXT}*")]
+        counted = [found.name for found in node.folder.glob(f"ssh_host_ed25519_key{host_keys.NEXT}*")]
         synced.append(path.name if not counted else f"{path.name} with {len(counted)}")
         real(path)
 
-    monkeypatch.setattr(_host_keys, "sync", sync)
+    monkeypatch.setattr(host_keys, "sync", sync)
     node.keys().prepare(node.public())
-    half = f"ssh_host_ed25519_key{_host_keys.HALF}"
+    half = f"ssh_host_ed25519_key{host_keys.HALF}"
     assert [name for name in synced if "ed25519" in name] == [f"{half}.pub", half]
     # Without its name on the card it would not be there.
     assert synced[-1] == f"{node.folder.name} with 2"
@@ -155,7 +155,7 @@ def test_an_sshd_that_shows_the_old_keys_for_ever_is_one_sentence(node: Node) ->
     node.keys().prepare(node.public())
     with pytest.raises(ValueError, match="sshd still shows the former ones: restart sshd"):
         node.keys().put_in_force(HERE)
-    assert node.now < _host_keys.PATIENCE + 1
+    assert node.now < host_keys.PATIENCE + 1
 
 
 def test_check_mode_says_so_and_makes_nothing(node: Node) -> None:
@@ -175,4 +175,4 @@ def test_check_mode_says_so_and_makes_nothing(node: Node) -> None:
     ],
 )
 def test_a_new_key_is_of_the_same_kind(name: str, public: str, options: list[str] | None) -> None:
-    assert _host_keys.recipe(name, public) == options
+    assert host_keys.recipe(name, public) == options

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils._http import opener
+from ansible_collections.picluster.cloud.plugins.module_utils.node.http import opener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.picluster.cloud.plugins.action import identity
 from ansible_collections.picluster.cloud.plugins.action.identity import ActionModule
-from ansible_collections.picluster.cloud.plugins.module_utils._clock import TOLERANCE
-from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.clock import TOLERANCE
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -229,7 +229,7 @@ def test_a_record_that_cannot_be_kept_is_a_warning(monkeypatch: pytest.MonkeyPat
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ansible_collections.picluster.cloud.plugins.plugin_utils._seen.write_atomically", full)
+    monkeypatch.setattr("ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen.write_atomically", full)
     result = alone(node).run()
     assert "cannot be kept beside the inventory" in result["warnings"][0]
     assert "failed" not in result

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules import Inventory
-from ansible_collections.picluster.cloud.plugins.plugin_utils._jump_rules import jump_problems, jumps
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.jumps import jump_problems, jumps
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules import Inventory
 
 
 @pytest.mark.parametrize(

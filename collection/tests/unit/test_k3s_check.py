@@ -12,9 +12,9 @@ import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _kubectl
-from ansible_collections.picluster.cloud.plugins.module_utils._k3s import HEADER
-from ansible_collections.picluster.cloud.plugins.module_utils._k3s_verdict import (
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s import kubectl
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import HEADER
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.verdict import (
     PROBE_NAME,
     Verdict,
     fatal_cause,
@@ -184,7 +184,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     machine = Machine()
-    monkeypatch.setattr(_kubectl, "BINARY", tmp_path / "k3s")
+    monkeypatch.setattr(kubectl, "BINARY", tmp_path / "k3s")
     monkeypatch.setattr(k3s_check, "address_of", lambda _: "")
     monkeypatch.setattr(k3s_check, "_run", machine.run)
     return machine

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils._kubectl import (
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.kubectl import (
     ADMIN,
     ANNOTATION,
     Kubectl,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _pods
-from ansible_collections.picluster.cloud.plugins.module_utils._k3s import (
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s import pods
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import (
     HEADER,
     OWNED,
     Machine,
@@ -27,8 +27,12 @@ from ansible_collections.picluster.cloud.plugins.module_utils._k3s import (
     template_path,
     to_yaml,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils._machine import cmdline_path, parse_limits, read_machine
-from ansible_collections.picluster.cloud.plugins.module_utils._probe import IMAGE, go_architecture, libraries, pack
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.probe import IMAGE, go_architecture, libraries, pack
+from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import (
+    cmdline_path,
+    parse_limits,
+    read_machine,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -326,7 +330,7 @@ def test_architecture_is_the_userlands(machine: str, bits: int, expected: str) -
 
 
 def test_only_k3s_shims_and_their_children_are_ended() -> None:
-    ours = f"/var/lib/rancher/k3s/data/x/bin/containerd-shim-runc-v2 -namespace k8s.io -address {_pods.SOCKET}"
+    ours = f"/var/lib/rancher/k3s/data/x/bin/containerd-shim-runc-v2 -namespace k8s.io -address {pods.SOCKET}"
     docker = "/usr/bin/containerd-shim-runc-v2 -namespace moby -address /run/containerd/containerd.sock"
     table = {
         1: (0, "/sbin/init"),
@@ -336,7 +340,7 @@ def test_only_k3s_shims_and_their_children_are_ended() -> None:
         20: (1, docker),
         21: (20, "nginx"),
     }
-    assert _pods.shims(table) == {10, 11, 12}
+    assert pods.shims(table) == {10, 11, 12}
 
 
 def test_only_pods_mounts_are_undone_innermost_first() -> None:
@@ -348,7 +352,7 @@ def test_only_pods_mounts_are_undone_innermost_first() -> None:
         "/dev/sda1 /var/lib/kubelet ext4 rw 0 0\n"
         "overlay /var/lib/docker/overlay2/x overlay rw 0 0\n"
     )
-    assert _pods.own_mounts(mounts) == [
+    assert pods.own_mounts(mounts) == [
         "/var/lib/kubelet/pods/a/volumes",
         "/run/k3s/containerd/b/shm",
         "/run/k3s/containerd/b",
@@ -356,11 +360,11 @@ def test_only_pods_mounts_are_undone_innermost_first() -> None:
 
 
 def test_only_k3s_links_and_rules_go() -> None:
-    assert _pods.own_links(["lo", "eth0", "docker0", "cni0", "flannel.1", "flannel-wg"]) == [
+    assert pods.own_links(["lo", "eth0", "docker0", "cni0", "flannel.1", "flannel-wg"]) == [
         "cni0",
         "flannel-wg",
         "flannel.1",
     ]
     saved = "*nat\n:KUBE-SVC - [0:0]\n-A POSTROUTING -j CNI-x\n-A DOCKER -j RETURN\nCOMMIT\n"
-    assert _pods.foreign_rules(saved) == "*nat\n-A DOCKER -j RETURN\nCOMMIT\n"
-    assert _pods.foreign_rules("*nat\n-A DOCKER -j RETURN\nCOMMIT\n") is None
+    assert pods.foreign_rules(saved) == "*nat\n-A DOCKER -j RETURN\nCOMMIT\n"
+    assert pods.foreign_rules("*nat\n-A DOCKER -j RETURN\nCOMMIT\n") is None

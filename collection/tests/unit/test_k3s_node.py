@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils._k3s import HEADER, Machine, SettingsError, Wish
-from ansible_collections.picluster.cloud.plugins.module_utils._k3s_host import (
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.apply import (
     APPLIED,
     IMAGES,
     IMAGES_MARK,
@@ -19,6 +18,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._k3s_host import (
     Host,
     fingerprint,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import HEADER, Machine, SettingsError, Wish
 from ansible_collections.picluster.cloud.plugins.modules.k3s_node import read_wish, skipped
 
 SERVER = Wish(

@@ -11,8 +11,8 @@ import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _probe
-from ansible_collections.picluster.cloud.plugins.module_utils._k3s import Machine
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s import probe
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import Machine
 from ansible_collections.picluster.cloud.plugins.modules import k3s_node
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Node:
         binary.parent.mkdir(parents=True)
         binary.write_text("#!")
         monkeypatch.setattr(k3s_node, "Path", lambda _: root)
-        monkeypatch.setattr(_probe, "build", lambda: b"image")
+        monkeypatch.setattr(probe, "build", lambda: b"image")
         monkeypatch.setattr(AnsibleModule, "log", lambda _, *args, **kwargs: self.syslog.append(f"{args} {kwargs}"))
         monkeypatch.setattr(AnsibleModule, "run_command", lambda *_, **__: (0, "", ""))
         self.machine(Machine())

@@ -8,8 +8,7 @@ import hmac
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.plugin_utils._known_hosts import host_keys, parse_scan
-from ansible_collections.picluster.cloud.plugins.plugin_utils._locate import (
+from ansible_collections.picluster.cloud.plugins.plugin_utils.network.locate import (
     REMEMBERED,
     Node,
     find,
@@ -17,6 +16,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils._locate import (
     places,
     taken_problems,
 )
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.known_hosts import host_keys, parse_scan
 
 A, B, C = ("ssh-ed25519 AAAA", "ssh-ed25519 BBBB", "ssh-ed25519 CCCC")
 

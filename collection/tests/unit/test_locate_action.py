@@ -14,8 +14,9 @@ from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
 from ansible_collections.picluster.cloud.plugins.action import locate
-from ansible_collections.picluster.cloud.plugins.plugin_utils import _known_hosts, _settled
-from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
+from ansible_collections.picluster.cloud.plugins.plugin_utils.network import settled
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node import known_hosts
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ class Network:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answers: Answers = {}
         self.asked: list[list[str]] = []
-        monkeypatch.setattr(_known_hosts, "_output", self._output)
+        monkeypatch.setattr(known_hosts, "_output", self._output)
 
     def _output(self, command: list[str], text: str, seconds: int) -> str:
         self.asked.append([*command, *text.split()])
@@ -76,8 +77,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(_settled.time, "monotonic", lambda: made.now)
-    monkeypatch.setattr(_settled.time, "sleep", made.sleep)
+    monkeypatch.setattr(settled.time, "monotonic", lambda: made.now)
+    monkeypatch.setattr(settled.time, "sleep", made.sleep)
     return made
 
 
@@ -226,7 +227,7 @@ def test_a_silent_node_that_others_wait_for_is_given_its_time(folder: Path, netw
 def test_a_silent_node_that_nobody_waits_for_delays_nobody(folder: Path, network: Network, clock: Clock) -> None:
     seen(folder, red1=["10.0.0.19", "10.0.0.11"])
     assert run(folder)["hosts"] == {}
-    assert clock.now == _settled.PAUSE
+    assert clock.now == settled.PAUSE
 
 
 def test_a_node_that_keeps_two_addresses_is_waited_for_no_longer_than_a_move_may_take(
@@ -319,7 +320,7 @@ def test_a_record_that_cannot_be_written_stops_only_moves(
         raise PermissionError(13, "Permission denied")
 
     run(folder)
-    monkeypatch.setattr("ansible_collections.picluster.cloud.plugins.plugin_utils._seen.write_atomically", refuse)
+    monkeypatch.setattr("ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen.write_atomically", refuse)
     write(folder, "10.0.0.21", "10.0.0.12")
     network.answers = {"10.0.0.11": KEYS["red1"], "10.0.0.12": KEYS["red2"]}
     assert run(folder)["hosts"]["red1"] == "10.0.0.11"
@@ -345,4 +346,4 @@ def test_what_a_slow_scan_has_heard_counts(monkeypatch: pytest.MonkeyPatch) -> N
         raise subprocess.TimeoutExpired(command, 1, output=b"10.0.0.1 ssh-ed25519 AAAA\n")
 
     monkeypatch.setattr(subprocess, "run", slow)
-    assert _known_hosts.scan([("10.0.0.1", 22)], ["ssh-ed25519"], 5) == {("10.0.0.1", 22): {"ssh-ed25519 AAAA"}}
+    assert known_hosts.scan([("10.0.0.1", 22)], ["ssh-ed25519"], 5) == {("10.0.0.1", 22): {"ssh-ed25519 AAAA"}}

@@ -8,14 +8,14 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _machine_id
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles
+from ansible_collections.picluster.cloud.plugins.module_utils.identity import machine_id
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 GOOD = "0f3b7a52c1d84f0e9a1b2c3d4e5f6071"
-TMPFS = f"99 25 0:24 /machine-id {_machine_id.MACHINE_ID} rw,nosuid shared:1 - tmpfs tmpfs rw\n"
+TMPFS = f"99 25 0:24 /machine-id {machine_id.MACHINE_ID} rw,nosuid shared:1 - tmpfs tmpfs rw\n"
 
 
 class Node:
@@ -25,9 +25,9 @@ class Node:
         self.file, self.dbus, self.mounts = root / "machine-id", root / "dbus", root / "mountinfo"
         self.calls: list[list[str]] = []
         self.module = MagicMock(check_mode=False, run_command=self.run)
-        monkeypatch.setattr(_machine_id, "MACHINE_ID", str(self.file))
-        monkeypatch.setattr(_machine_id, "DBUS_ID", str(self.dbus))
-        monkeypatch.setattr(_machine_id, "MOUNTS", str(self.mounts))
+        monkeypatch.setattr(machine_id, "MACHINE_ID", str(self.file))
+        monkeypatch.setattr(machine_id, "DBUS_ID", str(self.dbus))
+        monkeypatch.setattr(machine_id, "MOUNTS", str(self.mounts))
 
     def run(self, command: list[str]) -> tuple[int, str, str]:
         self.calls.append(command)
@@ -35,7 +35,7 @@ class Node:
 
     def settle(self, taken: str = "") -> tuple[str, bool]:
         files = TextFiles(self.module)
-        return _machine_id.MachineId(self.module, files).settle(taken), files.changed
+        return machine_id.MachineId(self.module, files).settle(taken), files.changed
 
 
 @pytest.fixture
@@ -109,6 +109,6 @@ def test_check_mode_says_so_and_changes_nothing(node: Node) -> None:
 
 
 def test_only_a_mount_in_memory_is_transient() -> None:
-    assert _machine_id.is_transient(TMPFS)
-    assert not _machine_id.is_transient(TMPFS.replace("- tmpfs", "- ext4"))
-    assert not _machine_id.is_transient("25 1 8:2 / / rw - ext4 /dev/sda2 rw\n")
+    assert machine_id.is_transient(TMPFS)
+    assert not machine_id.is_transient(TMPFS.replace("- tmpfs", "- ext4"))
+    assert not machine_id.is_transient("25 1 8:2 / / rw - ext4 /dev/sda2 rw\n")

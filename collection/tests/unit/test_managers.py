@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _managers
-from ansible_collections.picluster.cloud.plugins.module_utils._address import make_wanted
+from ansible_collections.picluster.cloud.plugins.module_utils.network import managers
+from ansible_collections.picluster.cloud.plugins.module_utils.network.address import make_wanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,14 +54,14 @@ def up(profile: str = "picluster-eth0") -> str:
     ],
 )
 def test_a_profile_is_reapplied_only_where_the_address_stays(node: Node, *, moving: bool, last: list[str]) -> None:
-    _managers.NetworkManager(WANTED, node.run).apply(moving=moving)
+    managers.NetworkManager(WANTED, node.run).apply(moving=moving)
     assert node.asked[0] == RELOAD
     assert [said for said in node.asked[1:] if "GENERAL" not in said] == last
 
 
 def test_networkmanager_remembers_the_device_and_forgets_it_when_confirmed() -> None:
     node = Node()
-    manager = _managers.NetworkManager(WANTED, node.run)
+    manager = managers.NetworkManager(WANTED, node.run)
     assert manager.checkpoint() == PATH
     # One device, no time-out, may overlap.
     assert node.asked[-1].endswith("CheckpointCreate aouu 1 /org/freedesktop/NetworkManager/Devices/2 0 8")
@@ -69,7 +69,7 @@ def test_networkmanager_remembers_the_device_and_forgets_it_when_confirmed() -> 
 
 
 def test_without_a_checkpoint_the_profile_must_do() -> None:
-    manager = _managers.NetworkManager(WANTED, Node(broken="busctl").run)
+    manager = managers.NetworkManager(WANTED, Node(broken="busctl").run)
     assert manager.checkpoint() == ""
     assert [" ".join(command) for command in manager.back("picluster-eth0", "")] == [RELOAD, up()]
     assert manager.at_confirm("") == []
@@ -85,16 +85,16 @@ def test_a_checkpoint_that_does_not_work_is_followed_by_the_profile(
     for name, text in (("busctl", answer), ("nmcli", f'echo "$*" >{tmp_path}/log')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
-    command = _managers.NetworkManager(WANTED, Node().run).back("Wired connection 1", PATH)[1]
+    command = managers.NetworkManager(WANTED, Node().run).back("Wired connection 1", PATH)[1]
     subprocess.run(command, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True)
     assert (tmp_path / "log").exists() == profile_too
     if profile_too:
         assert (tmp_path / "log").read_text() == "--wait 30 connection up Wired connection 1 ifname eth0\n"
 
 
-@pytest.mark.parametrize("kind", [_managers.NetplanNM, _managers.NetplanNetworkd])
+@pytest.mark.parametrize("kind", [managers.NetplanNM, managers.NetplanNetworkd])
 def test_netplan_makes_the_former_profile_anew_before_it_is_used(
-    kind: type[_managers.NetplanNM | _managers.NetplanNetworkd],
+    kind: type[managers.NetplanNM | managers.NetplanNetworkd],
 ) -> None:
     node = Node()
     manager = kind(WANTED, node.run)
@@ -108,9 +108,9 @@ def test_netplan_s_generator_is_asked_itself_because_netplan_has_systemd_read_al
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = Node()
-    manager = _managers.NetplanNM(WANTED, node.run)
+    manager = managers.NetplanNM(WANTED, node.run)
     generator = tmp_path / "generate"
-    monkeypatch.setattr(_managers, "_GENERATORS", (str(tmp_path / "none"), str(generator)))
+    monkeypatch.setattr(managers, "_GENERATORS", (str(tmp_path / "none"), str(generator)))
     assert manager.at_boot() == [["netplan", "generate"]]
     generator.touch()
     assert manager.at_boot() == [[str(generator)]]

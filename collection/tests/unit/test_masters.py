@@ -9,7 +9,7 @@ import pytest
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import connection_loader
 
-from ansible_collections.picluster.cloud.plugins.plugin_utils._masters import close_masters
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.masters import close_masters
 
 if TYPE_CHECKING:
     from pathlib import Path

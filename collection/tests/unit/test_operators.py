@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils._accounts import (
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.accounts import (
     Accounts,
     File,
     foreign_folder,
     make_key_folder,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils._operators import (
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import (
     PublicKey,
     parse_key,
     parse_keys,

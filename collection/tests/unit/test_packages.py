@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _apt
-from ansible_collections.picluster.cloud.plugins.module_utils._apt import Apt
+from ansible_collections.picluster.cloud.plugins.module_utils.node import packages
+from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,8 +82,8 @@ def test_a_package_that_nobody_has_is_named() -> None:
 def test_a_first_boot_that_never_ends_is_waited_for_no_longer_than_a_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_apt, "_CLOUD_RUN", str(tmp_path))
-    monkeypatch.setattr(_apt, "_CLOUD_INIT", str(tmp_path))
+    monkeypatch.setattr(packages, "_CLOUD_RUN", str(tmp_path))
+    monkeypatch.setattr(packages, "_CLOUD_INIT", str(tmp_path))
     node = install(Node(known={"java"}, after_update={"java"}), "java")
     assert "timeout 5 cloud-init status --wait" in node.said
     assert node.installed == {"java"}

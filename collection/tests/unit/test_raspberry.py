@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _raspberry
-from ansible_collections.picluster.cloud.plugins.module_utils._raspberry import Cgroups, Mark
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import Cgroups, Mark
 
 PATH = "/boot/firmware/cmdline.txt"
 STOCK = "console=tty1 root=PARTUUID=2a0f6561-02 rootwait ds=nocloud;i=x;h=red1"
@@ -26,16 +26,16 @@ FLAGS = "cgroup_memory=1 cgroup_enable=memory"
     ],
 )
 def test_flags_go_to_the_end_of_the_one_line_and_every_other_byte_stays(before: str, after: str) -> None:
-    missing = _raspberry.missing_flags(before, PATH)
-    assert _raspberry.with_flags(before, missing, PATH) == after
-    assert _raspberry.missing_flags(after, PATH) == []
-    assert _raspberry.without_flags(after, missing, PATH) == before
+    missing = rules.missing_flags(before, PATH)
+    assert rules.with_flags(before, missing, PATH) == after
+    assert rules.missing_flags(after, PATH) == []
+    assert rules.without_flags(after, missing, PATH) == before
 
 
 def test_flags_that_somebody_moved_are_taken_back_from_where_they_are() -> None:
     text = f"cgroup_enable=memory {STOCK} cgroup_memory=1 last\nrest"
-    assert _raspberry.without_flags(text, list(_raspberry.FLAGS), PATH) == f"{STOCK} last\nrest"
-    assert _raspberry.without_flags(STOCK, list(_raspberry.FLAGS), PATH) == STOCK
+    assert rules.without_flags(text, list(rules.FLAGS), PATH) == f"{STOCK} last\nrest"
+    assert rules.without_flags(STOCK, list(rules.FLAGS), PATH) == STOCK
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_flags_that_somebody_moved_are_taken_back_from_where_they_are() -> None:
 )
 def test_a_file_that_no_board_starts_from_is_refused(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=f"{PATH}.*{words}"):
-        _raspberry.missing_flags(text, PATH)
+        rules.missing_flags(text, PATH)
 
 
 def state(*, written: bool = True, booted: str = STOCK, asked: str = "") -> Cgroups:
@@ -67,7 +67,7 @@ def state(*, written: bool = True, booted: str = STOCK, asked: str = "") -> Cgro
     ],
 )
 def test_flags_that_the_kernel_has_not_seen_are_worth_a_restart(found: Cgroups, step: str) -> None:
-    assert _raspberry.next_step(found) == step
+    assert rules.next_step(found) == step
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_flags_that_the_kernel_has_not_seen_are_worth_a_restart(found: Cgroups, 
 )
 def test_a_restart_that_did_not_help_is_not_asked_for_again(found: Cgroups, words: str) -> None:
     with pytest.raises(ValueError, match=f"{words}.*set raspberry_cgroup_memory to false"):
-        _raspberry.next_step(found)
+        rules.next_step(found)
 
 
 CONFIG = "arm_64bit=1\n[pi4]\narm_boost=1"
@@ -90,31 +90,31 @@ BLOCK = "# BEGIN picluster\n[all]\ngpu_mem=16\n# END picluster\n"
 
 
 def test_gpu_memory_holds_for_every_board_and_is_taken_back_to_the_byte() -> None:
-    once = _raspberry.with_gpu_memory(CONFIG, 16)
+    once = rules.with_gpu_memory(CONFIG, 16)
     assert once == f"{CONFIG}\n{BLOCK}"
-    assert _raspberry.with_gpu_memory(once, 16) == once
-    assert _raspberry.with_gpu_memory(once, 128) == once.replace("=16", "=128")
-    assert _raspberry.with_gpu_memory(once, None) == f"{CONFIG}\n"
-    assert _raspberry.with_gpu_memory(CONFIG, None) == CONFIG
+    assert rules.with_gpu_memory(once, 16) == once
+    assert rules.with_gpu_memory(once, 128) == once.replace("=16", "=128")
+    assert rules.with_gpu_memory(once, None) == f"{CONFIG}\n"
+    assert rules.with_gpu_memory(CONFIG, None) == CONFIG
 
 
 def test_what_the_user_wrote_behind_the_block_stays_there() -> None:
     text = f"{CONFIG}\r\n{BLOCK}[pi5]\r\ndtparam=fan\r\n"
-    assert _raspberry.with_gpu_memory(text, 32) == text.replace("=16", "=32")
-    assert _raspberry.with_gpu_memory(text, None) == f"{CONFIG}\r\n[pi5]\r\ndtparam=fan\r\n"
+    assert rules.with_gpu_memory(text, 32) == text.replace("=16", "=32")
+    assert rules.with_gpu_memory(text, None) == f"{CONFIG}\r\n[pi5]\r\ndtparam=fan\r\n"
 
 
 def test_what_the_user_wrote_behind_the_block_goes_on_to_hold_for_every_board() -> None:
     text = f"{CONFIG}\n{BLOCK}\n# mine\ndtparam=fan\n"
-    assert _raspberry.with_gpu_memory(text, None) == f"{CONFIG}\n[all]\n\n# mine\ndtparam=fan\n"
+    assert rules.with_gpu_memory(text, None) == f"{CONFIG}\n[all]\n\n# mine\ndtparam=fan\n"
 
 
 @pytest.mark.parametrize("lost", ["# END picluster\n", "gpu_mem=16\n# END picluster\n", BLOCK.partition("\n")[2]])
 def test_a_block_that_lost_its_end_takes_nobody_s_lines_with_it(lost: str) -> None:
     broken = f"{CONFIG}\n{BLOCK.replace(lost, '')}os_prefix=mine/\n[pi4]\ngpu_mem=64\n"
-    mended = _raspberry.with_gpu_memory(broken, 16)
+    mended = rules.with_gpu_memory(broken, 16)
     assert mended == f"{CONFIG}\n{BLOCK}os_prefix=mine/\n[pi4]\ngpu_mem=64\n"
-    assert _raspberry.with_gpu_memory(mended, 16) == mended
+    assert rules.with_gpu_memory(mended, 16) == mended
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_block_that_lost_its_end_takes_nobody_s_lines_with_it(lost: str) -> No
     ],
 )
 def test_a_pi_5_is_known_by_its_model(model: str, shares: bool) -> None:  # noqa: FBT001 - a case of the table
-    assert _raspberry.shares_memory(model) is shares
+    assert rules.shares_memory(model) is shares
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_pi_5_is_known_by_its_model(model: str, shares: bool) -> None:  # noqa
     ],
 )
 def test_a_board_that_would_not_start_with_so_little_is_known(size: int, names: set[str], lacks: list[str]) -> None:
-    assert _raspberry.lacks_cut_down(size, names) == lacks
+    assert rules.lacks_cut_down(size, names) == lacks
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_board_that_would_not_start_with_so_little_is_known(size: int, names: 
     ],
 )
 def test_only_the_device_tree_makes_a_raspberry_pi(texts: list[str | None], model: str) -> None:
-    assert _raspberry.board_model(texts) == model
+    assert rules.board_model(texts) == model
 
 
 @pytest.mark.parametrize(
@@ -172,34 +172,32 @@ def test_only_the_device_tree_makes_a_raspberry_pi(texts: list[str | None], mode
 )
 def test_numbers_out_of_bounds_are_named(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"^{name} is {value}, wanted are"):
-        _raspberry.check_bounds(name, value)
+        rules.check_bounds(name, value)
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("gpu_memory", 16), ("watchdog", 0), ("watchdog", 15), ("journal_size", 8)]
 )
 def test_numbers_within_bounds_pass(name: str, value: int) -> None:
-    _raspberry.check_bounds(name, value)
+    rules.check_bounds(name, value)
 
 
 def test_drop_ins_say_what_their_programs_read() -> None:
-    assert _raspberry.journal_text(64).splitlines()[1:] == ["[Journal]", "SystemMaxUse=64M", "RuntimeMaxUse=16M"]
-    assert _raspberry.watchdog_text(15).splitlines()[1:] == ["[Manager]", "RuntimeWatchdogSec=15"]
-    assert _raspberry.rpi_swap_text("none").splitlines()[1:] == ["[Main]", "Mechanism=none"]
+    assert rules.journal_text(64).splitlines()[1:] == ["[Journal]", "SystemMaxUse=64M", "RuntimeMaxUse=16M"]
+    assert rules.watchdog_text(15).splitlines()[1:] == ["[Manager]", "RuntimeWatchdogSec=15"]
+    assert rules.rpi_swap_text("none").splitlines()[1:] == ["[Main]", "Mechanism=none"]
 
 
 def test_a_mark_is_read_as_it_was_written_and_a_broken_one_counts_as_none() -> None:
     mark = Mark(flags=["cgroup_memory=1"], asked="b 1", swap_file=True, packages=["x"])
-    assert _raspberry.read_mark(mark.text()) == mark
-    assert [_raspberry.read_mark(text) for text in (None, "", "\0\0\0", "[]", '{"of": "another release"}')] == [
-        Mark()
-    ] * 5
+    assert rules.read_mark(mark.text()) == mark
+    assert [rules.read_mark(text) for text in (None, "", "\0\0\0", "[]", '{"of": "another release"}')] == [Mark()] * 5
 
 
 def test_swap_in_use_is_read_from_the_kernel() -> None:
     lines = ["Filename\tType\tSize", "/var/swap   file\t1", "/a\\040b file 1", "/dev/zram0 partition 1", ""]
-    assert _raspberry.swaps("\n".join(lines)) == ["/var/swap", "/a b", "/dev/zram0"]
-    assert _raspberry.swaps("") == []
+    assert rules.swaps("\n".join(lines)) == ["/var/swap", "/a b", "/dev/zram0"]
+    assert rules.swaps("") == []
 
 
 @pytest.mark.parametrize(
@@ -212,4 +210,4 @@ def test_swap_in_use_is_read_from_the_kernel() -> None:
     ],
 )
 def test_the_swap_file_is_where_its_configuration_says(text: str | None, path: str) -> None:
-    assert _raspberry.swap_file(text) == path
+    assert rules.swap_file(text) == path

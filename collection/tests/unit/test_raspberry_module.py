@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _boot_files
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import boot_files
 from ansible_collections.picluster.cloud.plugins.modules import raspberry
 
 CMDLINE = "console=tty1 root=PARTUUID=2a0f6561-02 rootwait\n"
@@ -170,15 +170,15 @@ def test_check_mode_says_it_all_and_does_nothing(node: Node) -> None:
 
 @pytest.mark.parametrize("full", ["cmdline.txt.picluster-before", "cmdline.txt", "config.txt"])
 def test_a_boot_partition_that_is_full_changes_nothing(node: Node, full: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = _boot_files._write
+    real = boot_files._write
 
     def write(path: Path, text: str) -> None:
-        if path.name == full + _boot_files.NEW:
+        if path.name == full + boot_files.NEW:
             path.touch()
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         real(path, text)
 
-    monkeypatch.setattr(_boot_files, "_write", write)
+    monkeypatch.setattr(boot_files, "_write", write)
     before = node.all_files()
     with pytest.raises(OSError, match="No space left") as caught:
         node.converge()
@@ -187,7 +187,7 @@ def test_a_boot_partition_that_is_full_changes_nothing(node: Node, full: str, mo
 
 
 def test_a_power_cut_between_two_boot_files_is_mended(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = _boot_files._take_over
+    real = boot_files._take_over
 
     def take_over(new: Path, path: Path) -> None:
         if path.name == "config.txt":
@@ -195,7 +195,7 @@ def test_a_power_cut_between_two_boot_files_is_mended(node: Node, monkeypatch: p
         real(new, path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(_boot_files, "_take_over", take_over)
+        patched.setattr(boot_files, "_take_over", take_over)
         with pytest.raises(KeyboardInterrupt):
             node.converge()
     assert (node.read("boot/firmware/cmdline.txt"), node.read("boot/firmware/config.txt")) == (FLAGGED, CONFIG)
@@ -217,9 +217,9 @@ def test_a_name_leads_to_the_new_file_on_the_card_before_the_old_one_is_let_go(
         held = [link.resolve() for link in Path("/proc/self/fd").iterdir()]
         synced.append((path.name, any(entry.name.startswith("config.txt (deleted)") for entry in held)))
 
-    monkeypatch.setattr(_boot_files, "sync", sync)
-    _boot_files._write(Path(f"{config}.new"), "new")
-    _boot_files._take_over(Path(f"{config}.new"), config)
+    monkeypatch.setattr(boot_files, "sync", sync)
+    boot_files._write(Path(f"{config}.new"), "new")
+    boot_files._take_over(Path(f"{config}.new"), config)
     assert synced == [("config.txt", True), ("firmware", True)]
     assert config.read_text("utf-8") == "new"
 

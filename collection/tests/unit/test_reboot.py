@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _reboot
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_probe import State
-from ansible_collections.picluster.cloud.plugins.module_utils._reboot import newer_kernel, parse_release
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.probe import State
+from ansible_collections.picluster.cloud.plugins.module_utils.updates import reboot
+from ansible_collections.picluster.cloud.plugins.module_utils.updates.reboot import newer_kernel, parse_release
 from ansible_collections.picluster.cloud.plugins.modules.hadoop_health import problems
 from ansible_collections.picluster.cloud.plugins.modules.reboot_needed import ask
 
@@ -78,9 +78,9 @@ def test_the_reasons_are_named(tmp_path: Path) -> None:
 
 def test_settings_that_would_restart_nobody_or_wait_for_nobody_are_refused() -> None:
     with pytest.raises(ValueError, match="batch is 0"):
-        _reboot.check_batch(0)
+        reboot.check_batch(0)
     with pytest.raises(ValueError, match="9 is no time"):
-        _reboot.check_wait(9)
+        reboot.check_wait(9)
 
 
 DAEMONS = ["namenode", "datanode", "nodemanager", "historyserver"]

@@ -7,8 +7,8 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _region
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles
+from ansible_collections.picluster.cloud.plugins.module_utils.identity import region as identity_region
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,19 +34,19 @@ class Node:
         (root / "localtime").symlink_to(root / "zoneinfo/UTC")
         for name in ("ZONES", "LOCALTIME", "TIMEZONE", "LOCALE_GEN", "SUPPORTED"):
             file = {"ZONES": "zoneinfo", "LOCALE_GEN": "locale.gen", "SUPPORTED": "SUPPORTED"}.get(name, name.lower())
-            monkeypatch.setattr(_region, name, str(root / file))
-        monkeypatch.setattr(_region, "LOCALE_FILES", (str(root / "locale"), str(root / "locale.conf")))
+            monkeypatch.setattr(identity_region, name, str(root / file))
+        monkeypatch.setattr(identity_region, "LOCALE_FILES", (str(root / "locale"), str(root / "locale.conf")))
 
     def run(self, command: list[str]) -> tuple[int, str, str]:
         self.calls.append(command)
         if command[0] == "locale-gen" and not self.broken:
             lines = (self.root / "locale.gen").read_text().splitlines()
-            self.locales |= {_region.canonical(line.split()[0]) for line in lines if not line.startswith("#")}
+            self.locales |= {identity_region.canonical(line.split()[0]) for line in lines if not line.startswith("#")}
         return 0, "\n".join(sorted(self.locales)) if command[0] == "locale" else "", ""
 
     def converge(self, zone: str = "UTC", locale: str = "C.UTF-8") -> TextFiles:
         files = TextFiles(self.module)
-        region = _region.Region(self.module, files, 1)
+        region = identity_region.Region(self.module, files, 1)
         region.set_timezone(zone)
         region.set_locale(locale)
         return files
@@ -155,33 +155,33 @@ def test_a_link_to_the_locale_file_stays_one(node: Node) -> None:
     ],
 )
 def test_what_would_overrule_lang_goes_and_all_else_stays(before: str, after: str) -> None:
-    assert _region.locale_text(before, "C.UTF-8") == after
-    assert _region.locale_text(after, "C.UTF-8") == after
+    assert identity_region.locale_text(before, "C.UTF-8") == after
+    assert identity_region.locale_text(after, "C.UTF-8") == after
 
 
 @pytest.mark.parametrize(
     ("name", "entry"), [("de_DE@euro", "de_DE@euro ISO-8859-15"), ("de_DE.utf8", "de_DE.UTF-8 UTF-8")]
 )
 def test_a_locale_s_entry_has_its_charset(name: str, entry: str) -> None:
-    assert _region.charset_of(name, SUPPORTED) == entry
+    assert identity_region.charset_of(name, SUPPORTED) == entry
 
 
 def test_an_entry_that_locale_gen_does_not_have_is_added() -> None:
-    assert _region.locale_gen_text("# x\n", "de_DE.UTF-8 UTF-8") == "# x\nde_DE.UTF-8 UTF-8\n"
+    assert identity_region.locale_gen_text("# x\n", "de_DE.UTF-8 UTF-8") == "# x\nde_DE.UTF-8 UTF-8\n"
 
 
 @pytest.mark.parametrize("known", [[], ["Europe/Berlin"]])
 def test_a_time_zone_s_form_is_judged_even_where_none_are_known(known: list[str]) -> None:
-    _region.check_timezone("Europe/Berlin", known)
+    identity_region.check_timezone("Europe/Berlin", known)
     with pytest.raises(ValueError, match="wanted is a name of the tz database"):
-        _region.check_timezone("/etc/passwd", known)
+        identity_region.check_timezone("/etc/passwd", known)
 
 
 def test_every_tree_of_the_tz_database_has_the_form() -> None:
     for zone in ("Etc/GMT+12", "America/Argentina/Buenos_Aires", "America/Port-au-Prince", "EST5EDT", "GMT0"):
-        _region.check_timezone(zone)
+        identity_region.check_timezone(zone)
 
 
 def test_names_of_locales_are_compared_as_glibc_does() -> None:
     pairs: dict[str, Any] = {"de_DE.UTF-8": "de_DE.utf8", "C.UTF-8": "C.utf8", "sr_RS.UTF-8@latin": "sr_RS.utf8@latin"}
-    assert {name: _region.canonical(name) for name in pairs} == pairs
+    assert {name: identity_region.canonical(name) for name in pairs} == pairs

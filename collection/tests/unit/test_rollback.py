@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _rollback
-from ansible_collections.picluster.cloud.plugins.module_utils._rollback import Rollback
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm import rollback as confirm_rollback
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import Rollback
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,7 +220,7 @@ def test_everything_is_ready_before_the_module_may_change_anything(node: Node) -
     assert timer[-3:] == [str(node.home / "restore"), "sshd", TOKEN]
     assert ["systemctl", "enable", "picluster-rollback.service"] in node.calls
     state = node.rollback.state()
-    assert state == _rollback.State(TOKEN, (str(node.files["changed"]),))
+    assert state == confirm_rollback.State(TOKEN, (str(node.files["changed"]),))
 
 
 def test_the_unit_is_installed_once(node: Node) -> None:
@@ -377,7 +377,7 @@ def test_a_full_card_is_named_and_nothing_is_armed(node: Node, monkeypatch: pyte
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_rollback, "write_atomically", full)
+    monkeypatch.setattr(confirm_rollback, "write_atomically", full)
     with pytest.raises(OSError, match="No space left") as caught:
         node.arm()
     assert caught.value.filename == str(node.home / "sshd")
@@ -408,7 +408,7 @@ def test_a_name_that_is_no_word_is_refused() -> None:
 
 def test_the_script_is_plain_shell(tmp_path: Path) -> None:
     script = tmp_path / "restore"
-    script.write_text(_rollback.SCRIPT)
+    script.write_text(confirm_rollback.SCRIPT)
     for judge in (["dash", "-n"], ["shellcheck"]):
         if shutil.which(judge[0]):
             done = subprocess.run([*judge, str(script)], capture_output=True, text=True, check=False)
@@ -424,7 +424,7 @@ def test_a_way_back_that_is_cut_off_while_a_run_arms_keeps_what_it_saved(
     # The timer's script begins, and is killed, after the run has looked and before it has the lock.
     real = Rollback.state
 
-    def look(rollback: Rollback) -> _rollback.State | None:
+    def look(rollback: Rollback) -> confirm_rollback.State | None:
         found = real(rollback)
         manifest.replace(manifest.with_name("restoring"))
         return found
@@ -438,7 +438,7 @@ def test_a_way_back_that_is_cut_off_while_a_run_arms_keeps_what_it_saved(
 
 
 def test_two_calls_on_a_node_do_not_change_the_same_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rollback, "PATIENCE", 0.3)
+    monkeypatch.setattr(confirm_rollback, "PATIENCE", 0.3)
     with node.rollback.alone():
         other = Rollback(node.run, "sshd", node.root).alone()
         with pytest.raises(ValueError, match="another run is still changing sshd"):

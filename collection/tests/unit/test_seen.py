@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.plugin_utils import _specs
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory import specs
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils import _specs
     ],
 )
 def test_right_values_pass(spec: dict[str, Any], value: object) -> None:
-    assert list(_specs.value_problems("x", spec, value)) == []
+    assert list(specs.value_problems("x", spec, value)) == []
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_right_values_pass(spec: dict[str, Any], value: object) -> None:
     ],
 )
 def test_wrong_values_are_one_sentence(spec: dict[str, Any], value: object, sentence: str) -> None:
-    assert list(_specs.value_problems("x", spec, value)) == [sentence]
+    assert list(specs.value_problems("x", spec, value)) == [sentence]
 
 
 def test_long_values_are_shortened() -> None:
-    assert len(_specs.shown("a" * 500)) < 80
+    assert len(specs.shown("a" * 500)) < 80
 
 
 def test_a_name_like_nothing_gets_no_guess() -> None:
-    assert _specs.wrong_name("k3s_zzz", ["k3s_token"], "the role k3s") == (
+    assert specs.wrong_name("k3s_zzz", ["k3s_token"], "the role k3s") == (
         "k3s_zzz is not a variable of the role k3s: take it out or see its README for the right name"
     )

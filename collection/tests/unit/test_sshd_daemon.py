@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _sshd, _sshd_daemon
-from ansible_collections.picluster.cloud.plugins.module_utils._connection import Connection, parse_environ
-from ansible_collections.picluster.cloud.plugins.module_utils._operators import parse_operators
+from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import Connection, parse_environ
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh import daemon, policy
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators
 
 ECDSA = (
     "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBka"
@@ -21,7 +21,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIoB9rJk3u0Nf2c0l0b1tq7s0m4dYfZ2xJQ8m
 
 def test_the_places_of_authorized_keys_follow_sshd_s_tokens() -> None:
     patterns = [".ssh/authorized_keys /etc/ssh/keys/%u", "%h/k%%", "none"]
-    assert _sshd_daemon.key_files(patterns, "pi", "/home/pi") == [
+    assert daemon.key_files(patterns, "pi", "/home/pi") == [
         "/home/pi/.ssh/authorized_keys",
         "/etc/ssh/keys/pi",
         "/home/pi/k%",
@@ -36,9 +36,9 @@ def test_a_key_file_that_others_may_write_is_found_out(tmp_path: Path) -> None:
     key.write_text(KEY, encoding="utf-8")
     key.chmod(0o600)
     uid = key.stat().st_uid
-    assert not _sshd_daemon.too_open(key, home, uid)
+    assert not daemon.too_open(key, home, uid)
     home.chmod(0o775)
-    assert _sshd_daemon.too_open(key, home, uid)
+    assert daemon.too_open(key, home, uid)
 
 
 def test_the_connection_is_read_from_a_process_s_environment() -> None:
@@ -58,8 +58,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def _sshd_with(monkeypatch: pytest.MonkeyPatch, effective: dict[str, list[str]] | None = None) -> _sshd_daemon.Sshd:
-    sshd = object.__new__(_sshd_daemon.Sshd)
+def _sshd_with(monkeypatch: pytest.MonkeyPatch, effective: dict[str, list[str]] | None = None) -> daemon.Sshd:
+    sshd = object.__new__(daemon.Sshd)
     sshd._user = "pi"
     found = {"authorizedkeysfile": [".ssh/authorized_keys"], **(effective or {})}
     monkeypatch.setattr(sshd, "ask", lambda *_: found)
@@ -67,7 +67,12 @@ def _sshd_with(monkeypatch: pytest.MonkeyPatch, effective: dict[str, list[str]] 
 
 
 def _wanted(**more: str) -> dict[str, list[str]]:
-    wanted = {"pubkeyacceptedalgorithms": _sshd._SIGNATURES, "requiredrsasize": "3072", "permitrootlogin": "no", **more}
+    wanted = {
+        "pubkeyacceptedalgorithms": policy._SIGNATURES,
+        "requiredrsasize": "3072",
+        "permitrootlogin": "no",
+        **more,
+    }
     return {keyword: [value] for keyword, value in wanted.items()}
 
 
@@ -120,11 +125,11 @@ def test_operators_keys_count_only_where_sshd_looks_for_them(home: Path, monkeyp
 
 def test_sshd_is_told_all_that_a_match_block_may_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
     # "'Match LocalPort' in configuration but 'lport' not in connection test specification" (OpenSSH 10.0).
-    sshd = object.__new__(_sshd_daemon.Sshd)
+    sshd = object.__new__(daemon.Sshd)
     sshd._user = "pi"
     asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(sshd, "_run", lambda *command: asked.append(command) or "")
-    monkeypatch.setattr(_sshd_daemon, "current_connection", lambda: Connection("10.0.0.9", "10.0.0.11", "2222"))
+    monkeypatch.setattr(daemon, "current_connection", lambda: Connection("10.0.0.9", "10.0.0.11", "2222"))
     sshd.ask()
     told = {item.partition("=")[0] for item in asked[0][-1].split(",")}
     assert told == {"user", "host", "addr", "laddr", "lport", "rdomain"}
@@ -134,10 +139,10 @@ def test_sshd_is_told_all_that_a_match_block_may_ask_for(monkeypatch: pytest.Mon
 def test_a_host_key_that_a_power_cut_left_empty_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = tmp_path / "key"
     key.write_bytes(b"")
-    monkeypatch.setattr(_sshd_daemon, "_MAKE_KEY", {str(key): ["-t", "ed25519"]})
+    monkeypatch.setattr(daemon, "_MAKE_KEY", {str(key): ["-t", "ed25519"]})
     synced: list[str] = []
-    monkeypatch.setattr(_sshd_daemon, "_sync", lambda path: synced.append(path.name))
-    sshd = object.__new__(_sshd_daemon.Sshd)
+    monkeypatch.setattr(daemon, "_sync", lambda path: synced.append(path.name))
+    sshd = object.__new__(daemon.Sshd)
     sshd._module = SimpleNamespace(check_mode=False)
 
     def make(*command: str) -> str:

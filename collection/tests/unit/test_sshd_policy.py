@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _sshd
-from ansible_collections.picluster.cloud.plugins.module_utils._accounts import File
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles
-from ansible_collections.picluster.cloud.plugins.module_utils._operators import parse_operators
-from ansible_collections.picluster.cloud.plugins.module_utils._sshd import Release
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh import policy as ssh_policy
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.accounts import File
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import Release
 from ansible_collections.picluster.cloud.plugins.modules import sshd_policy
 
 if TYPE_CHECKING:
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIoB9rJk3u0Nf2c0l0b1tq7s0m4dYfZ2xJQ8m1x5q3aB me@home"
-BOOKWORM = Release((9, 2), frozenset({*_sshd._POLICY_9, "diffie-hellman-group14-sha256"}))
-TRIXIE = Release((10, 0), frozenset({*_sshd._POLICY_9, *_sshd._PQ}))
-BULLSEYE = Release((8, 4), frozenset(_sshd._POLICY_9[2:]))
+BOOKWORM = Release((9, 2), frozenset({*ssh_policy._POLICY_9, "diffie-hellman-group14-sha256"}))
+TRIXIE = Release((10, 0), frozenset({*ssh_policy._POLICY_9, *ssh_policy._PQ}))
+BULLSEYE = Release((8, 4), frozenset(ssh_policy._POLICY_9[2:]))
 
 
 def test_passwords_and_root_are_out_by_default() -> None:
-    lines = _sshd.render(_sshd.merged_policy({})).splitlines()
+    lines = ssh_policy.render(ssh_policy.merged_policy({})).splitlines()
     for line in ("PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitRootLogin no", "UsePAM yes"):
         assert line in lines
     assert "AuthenticationMethods publickey" in lines
 
 
 def test_settings_add_replace_and_take_out_whatever_their_case() -> None:
-    policy = _sshd.merged_policy(
+    policy = ssh_policy.merged_policy(
         {"Banner": "none", "x11forwarding": True, "IgnoreRhosts": None, "AcceptEnv": ["LANG", "LC_*"], "macs": "x"},
         {"MACs": ["a,b"], "HostKey": ["/k"]},
     )
@@ -41,7 +41,7 @@ def test_settings_add_replace_and_take_out_whatever_their_case() -> None:
     assert policy["X11Forwarding"] == ["yes"]
     assert policy["MACs"] == ["x"]
     assert "IgnoreRhosts" not in policy
-    assert _sshd.render(policy).endswith("HostKey /k\nBanner none\nAcceptEnv LANG\nAcceptEnv LC_*\n")
+    assert ssh_policy.render(policy).endswith("HostKey /k\nBanner none\nAcceptEnv LANG\nAcceptEnv LC_*\n")
 
 
 @pytest.mark.parametrize(
@@ -56,35 +56,35 @@ def test_settings_add_replace_and_take_out_whatever_their_case() -> None:
 )
 def test_what_cannot_stand_on_one_line_is_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match="ssh_settings") as caught:
-        _sshd.merged_policy(settings)
+        ssh_policy.merged_policy(settings)
     assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("release", [BOOKWORM, TRIXIE])
 def test_pq_offers_nothing_that_a_quantum_computer_breaks(release: Release) -> None:
-    exchanges = _sshd.crypto("pq", release)["KexAlgorithms"][0].split(",")
+    exchanges = ssh_policy.crypto("pq", release)["KexAlgorithms"][0].split(",")
     assert exchanges
     assert all(name.startswith(("mlkem768x25519", "sntrup761x25519")) for name in exchanges)
     assert set(exchanges) <= release.exchanges
-    assert _sshd.crypto("pq", release)["HostKey"] == ["/etc/ssh/ssh_host_ed25519_key"]
+    assert ssh_policy.crypto("pq", release)["HostKey"] == ["/etc/ssh/ssh_host_ed25519_key"]
 
 
 def test_policy_is_what_ssh_audit_s_policies_want_in_their_order() -> None:
     builtin = pytest.importorskip("ssh_audit.builtin_policies").BUILTIN_POLICIES
     for name, release in (("Hardened Debian 12 (version 3)", BOOKWORM), ("Hardened Debian 13 (version 1)", TRIXIE)):
-        wanted, ours = builtin[name], _sshd.crypto("policy", release)
+        wanted, ours = builtin[name], ssh_policy.crypto("policy", release)
         # What the protocol adds by itself.
         kex = [one for one in wanted["kex"] if one not in {"ext-info-s", "kex-strict-s-v00@openssh.com"}]
         assert ours["KexAlgorithms"] == [",".join(kex)]
         assert ours["Ciphers"] == [",".join(wanted["ciphers"])]
         assert ours["MACs"] == [",".join(wanted["macs"])]
-    assert len(_sshd.crypto("policy", BOOKWORM)["HostKey"]) == 2
+    assert len(ssh_policy.crypto("policy", BOOKWORM)["HostKey"]) == 2
 
 
 def test_a_release_without_a_post_quantum_exchange_is_named_with_the_way_out() -> None:
     with pytest.raises(ValueError, match=r"OpenSSH 8\.4 .* set ssh_profile to policy"):
-        _sshd.crypto("pq", BULLSEYE)
-    assert _sshd.crypto("policy", BULLSEYE)["KexAlgorithms"][0].startswith("curve25519-sha256,")
+        ssh_policy.crypto("pq", BULLSEYE)
+    assert ssh_policy.crypto("policy", BULLSEYE)["KexAlgorithms"][0].startswith("curve25519-sha256,")
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,12 @@ def test_a_release_without_a_post_quantum_exchange_is_named_with_the_way_out() -
     ],
 )
 def test_the_release_is_read_from_ssh_s_own_words(text: str, version: tuple[int, int]) -> None:
-    assert _sshd.parse_version(text) == version
+    assert ssh_policy.parse_version(text) == version
 
 
 def test_another_ssh_is_refused() -> None:
     with pytest.raises(ValueError, match="wanted is an OpenSSH"):
-        _sshd.parse_version("Dropbear v2022.83")
+        ssh_policy.parse_version("Dropbear v2022.83")
 
 
 @pytest.mark.parametrize(
@@ -119,90 +119,90 @@ def test_another_ssh_is_refused() -> None:
     ],
 )
 def test_the_controller_is_never_shut_out(controller: str | None, networks: list[str], value: list[str]) -> None:
-    assert _sshd.exempt_sources(controller, networks) == value
+    assert ssh_policy.exempt_sources(controller, networks) == value
 
 
 @pytest.mark.parametrize("network", ["10.0.0.1/24", "home", ""])
 def test_what_is_no_network_is_refused(network: str) -> None:
     with pytest.raises(ValueError, match="ssh_exempt has"):
-        _sshd.exempt_sources(None, [network])
+        ssh_policy.exempt_sources(None, [network])
 
 
 def test_keywords_that_a_release_does_not_know_are_left_out_unless_the_user_wants_them() -> None:
     words = "x.conf: line 3: Bad configuration option: PerSourcePenaltyExemptList x.conf: line 4: Bad configuration "
     words += "option: passwordauthentication x.conf: terminating, 2 bad configuration options"
-    assert _sshd.unknown_keywords(words, []) == {"persourcepenaltyexemptlist"}
-    assert _sshd.unknown_keywords(words, ["persourcepenaltyexemptlist"]) == set()
+    assert ssh_policy.unknown_keywords(words, []) == {"persourcepenaltyexemptlist"}
+    assert ssh_policy.unknown_keywords(words, ["persourcepenaltyexemptlist"]) == set()
 
 
 def test_a_value_that_another_file_overrules_is_named() -> None:
     policy = {"PasswordAuthentication": ["no"], "LoginGraceTime": ["2m"]}
-    wanted = _sshd.parse_effective("passwordauthentication no\nlogingracetime 120\n")
-    assert _sshd.overruled(policy, wanted, wanted) is None
-    effective = _sshd.parse_effective("passwordauthentication yes\nlogingracetime 120\n")
-    problem = _sshd.overruled(policy, wanted, effective)
+    wanted = ssh_policy.parse_effective("passwordauthentication no\nlogingracetime 120\n")
+    assert ssh_policy.overruled(policy, wanted, wanted) is None
+    effective = ssh_policy.parse_effective("passwordauthentication yes\nlogingracetime 120\n")
+    problem = ssh_policy.overruled(policy, wanted, effective)
     assert problem is not None
     assert problem.startswith("sshd would use PasswordAuthentication yes instead of no:")
 
 
 def test_nobody_but_the_operators_is_let_in_by_another_file_s_line() -> None:
     # Seen on OpenSSH 10.0: AllowGroups gathers the values of all files.
-    ours = _sshd.parse_effective("allowgroups picluster-ssh\n")
+    ours = ssh_policy.parse_effective("allowgroups picluster-ssh\n")
     policy = {"AllowGroups": ["picluster-ssh"]}
-    assert _sshd.overruled(policy, ours, ours) is None
-    more = _sshd.overruled(policy, ours, {"allowgroups": ["picluster-ssh", "otherteam"]})
+    assert ssh_policy.overruled(policy, ours, ours) is None
+    more = ssh_policy.overruled(policy, ours, {"allowgroups": ["picluster-ssh", "otherteam"]})
     assert more is not None
     assert more.startswith("sshd would let in AllowGroups picluster-ssh otherteam instead of picluster-ssh:")
-    fewer = _sshd.overruled(policy, ours, {**ours, "allowusers": ["bob"]})
+    fewer = ssh_policy.overruled(policy, ours, {**ours, "allowusers": ["bob"]})
     assert fewer is not None
     assert fewer.startswith("sshd would let in only AllowUsers bob")
     both = {**ours, "allowusers": ["bob"]}
-    assert _sshd.overruled({**policy, "AllowUsers": ["bob"]}, both, both) is None
+    assert ssh_policy.overruled({**policy, "AllowUsers": ["bob"]}, both, both) is None
 
 
 def test_older_releases_get_the_names_that_they_know() -> None:
     # OpenSSH 8.4 stops at the new names, and its ChallengeResponseAuthentication turned keyboards on again.
-    policy = _sshd.merged_policy({}, _sshd.crypto("policy", BULLSEYE))
-    spelt = _sshd.spelt_for(BULLSEYE, policy)
+    policy = ssh_policy.merged_policy({}, ssh_policy.crypto("policy", BULLSEYE))
+    spelt = ssh_policy.spelt_for(BULLSEYE, policy)
     assert len(spelt) == len(policy)
     assert spelt["ChallengeResponseAuthentication"] == ["no"]
     assert spelt["PubkeyAcceptedKeyTypes"] == policy["PubkeyAcceptedAlgorithms"]
     assert "KbdInteractiveAuthentication" not in spelt
-    assert _sshd.spelt_for(BOOKWORM, policy) == policy
-    assert _sshd.accepted_algorithms({"pubkeyacceptedkeytypes": ["a"]}) == "a"
-    assert _sshd.accepted_algorithms({}) == ""
+    assert ssh_policy.spelt_for(BOOKWORM, policy) == policy
+    assert ssh_policy.accepted_algorithms({"pubkeyacceptedkeytypes": ["a"]}) == "a"
+    assert ssh_policy.accepted_algorithms({}) == ""
 
 
 def test_a_setting_by_its_former_name_replaces_ours() -> None:
-    merged = _sshd.merged_policy({"PubkeyAcceptedKeyTypes": "ssh-rsa"}, _sshd.crypto("pq", TRIXIE))
+    merged = ssh_policy.merged_policy({"PubkeyAcceptedKeyTypes": "ssh-rsa"}, ssh_policy.crypto("pq", TRIXIE))
     assert merged["PubkeyAcceptedAlgorithms"] == ["ssh-rsa"]
     assert "PubkeyAcceptedKeyTypes" not in merged
 
 
 def test_a_release_that_reads_no_drop_in_is_refused() -> None:
     with pytest.raises(ValueError, match=r"OpenSSH 7\.9 .* wanted is 8\.2 or newer"):
-        _sshd.crypto("policy", Release((7, 9), BULLSEYE.exchanges))
+        ssh_policy.crypto("policy", Release((7, 9), BULLSEYE.exchanges))
 
 
 def test_a_keyword_that_gathers_values_may_have_more_of_them_from_other_files() -> None:
-    wanted = _sshd.parse_effective("acceptenv LANG\n")
-    effective = _sshd.parse_effective("acceptenv LANG\nacceptenv COLORTERM\n")
-    assert _sshd.overruled({"AcceptEnv": ["LANG"]}, wanted, effective) is None
-    assert _sshd.overruled({"AcceptEnv": ["LANG"]}, wanted, {}) is not None
+    wanted = ssh_policy.parse_effective("acceptenv LANG\n")
+    effective = ssh_policy.parse_effective("acceptenv LANG\nacceptenv COLORTERM\n")
+    assert ssh_policy.overruled({"AcceptEnv": ["LANG"]}, wanted, effective) is None
+    assert ssh_policy.overruled({"AcceptEnv": ["LANG"]}, wanted, {}) is not None
 
 
 def test_a_keyword_that_this_build_accepts_and_ignores_is_no_trouble() -> None:
-    assert _sshd.overruled({"KerberosAuthentication": ["no"]}, {}, {}) is None
+    assert ssh_policy.overruled({"KerberosAuthentication": ["no"]}, {}, {}) is None
 
 
 def test_repeated_keywords_of_sshd_are_kept() -> None:
-    assert _sshd.parse_effective("acceptenv LANG\nacceptenv LC_*\n") == {"acceptenv": ["LANG", "LC_*"]}
+    assert ssh_policy.parse_effective("acceptenv LANG\nacceptenv LC_*\n") == {"acceptenv": ["LANG", "LC_*"]}
 
 
 def test_weak_moduli_go_and_comments_stay() -> None:
     line = "20230101000000 2 6 100 {} 2 FFFF\n"
     text = "# comment\n" + line.format(2047) + line.format(3071) + line.format(8191) + "rubbish\n"
-    assert _sshd.strong_moduli(text) == "# comment\n" + line.format(3071) + line.format(8191)
+    assert ssh_policy.strong_moduli(text) == "# comment\n" + line.format(3071) + line.format(8191)
 
 
 class Fake:
@@ -367,9 +367,9 @@ def test_moduli_are_touched_only_where_a_client_can_ask_for_them(
     fake = Fake(tmp_path, monkeypatch)
     line = "20230101000000 2 6 100 {} 2 FFFF\n"
     (tmp_path / "moduli").write_text(line.format(2047) + line.format(3071))
-    assert [file.path for file in fake.node._files(_sshd.crypto("pq", BOOKWORM))] == [str(fake.dropin)]
-    files = fake.node._files(_sshd.crypto("policy", BOOKWORM))
+    assert [file.path for file in fake.node._files(ssh_policy.crypto("pq", BOOKWORM))] == [str(fake.dropin)]
+    files = fake.node._files(ssh_policy.crypto("policy", BOOKWORM))
     assert files[1:] == [File(str(tmp_path / "moduli"), line.format(3071))]
     # Nothing left would mean sshd's own small groups.
     (tmp_path / "moduli").write_text(line.format(2047))
-    assert len(fake.node._files(_sshd.crypto("policy", BOOKWORM))) == 1
+    assert len(fake.node._files(ssh_policy.crypto("policy", BOOKWORM))) == 1

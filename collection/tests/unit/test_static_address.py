@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.action.static_address import ActionModule
-from ansible_collections.picluster.cloud.plugins.module_utils._address import Live, make_wanted
-from ansible_collections.picluster.cloud.plugins.module_utils._rollback import State
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import State
+from ansible_collections.picluster.cloud.plugins.module_utils.network.address import Live, make_wanted
 from ansible_collections.picluster.cloud.plugins.modules import static_address
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.action import static_address
 from ansible_collections.picluster.cloud.plugins.action.static_address import ActionModule
-from ansible_collections.picluster.cloud.plugins.plugin_utils._confirmed import ConfirmedAction
-from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
+from ansible_collections.picluster.cloud.plugins.plugin_utils.confirm.confirmed import ConfirmedAction
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.callback import summary as callback
-from ansible_collections.picluster.cloud.plugins.plugin_utils import _summary
-from ansible_collections.picluster.cloud.plugins.plugin_utils._summary import NodeSummary, Style, Summary
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node import summary as node_summary
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.summary import NodeSummary, Style, Summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def test_the_table_has_a_row_a_node_and_a_column_a_layer_in_fixed_order() -> Non
     summary.collect(status("red1", "docker", "ok"))
     summary.collect(status("red2", "k3s", "skipped", "no artifact"))
     summary.collect({"picluster_answer": "MapReduce counted 12 words"})
-    assert _summary.table(summary, Style(width=100)) == [
+    assert node_summary.table(summary, Style(width=100)) == [
         "+------+-----+--------+----------------------+------+---------+-------+",
         "| node | ssh | docker | k3s                  | yarn | changed | tasks |",
         "+------+-----+--------+----------------------+------+---------+-------+",
@@ -51,7 +51,7 @@ def test_a_dead_node_is_never_ok_whoever_says_so() -> None:
 def test_a_failed_layer_tells_why_below_the_table() -> None:
     summary = two_nodes()
     summary.collect(status("red1", "docker", "failed", "no bridge"))
-    assert _summary.failures(summary) == ["red1 docker: no bridge"]
+    assert node_summary.failures(summary) == ["red1 docker: no bridge"]
 
 
 def test_a_reason_is_not_told_twice() -> None:
@@ -59,7 +59,7 @@ def test_a_reason_is_not_told_twice() -> None:
     summary.collect(status("red1", "docker", "failed", "no bridge"))
     summary.nodes["red1"].failed = True
     summary.nodes["red1"].task_failed, summary.nodes["red1"].reason = "Run a container", "no bridge"
-    assert _summary.failures(summary) == ['red1 failed at "Run a container": no bridge']
+    assert node_summary.failures(summary) == ['red1 failed at "Run a container": no bridge']
 
 
 def test_statuses_in_a_loop_s_items_count_and_strangers_do_not() -> None:
@@ -72,7 +72,7 @@ def test_statuses_in_a_loop_s_items_count_and_strangers_do_not() -> None:
 def test_a_narrow_terminal_gets_a_narrow_table() -> None:
     summary = two_nodes()
     summary.collect(status("red2", "k3s", "skipped", "no artifact"))
-    assert max(len(line) for line in _summary.table(summary, Style(width=52))) <= 52
+    assert max(len(line) for line in node_summary.table(summary, Style(width=52))) <= 52
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_narrow_terminal_gets_a_narrow_table() -> None:
     ],
 )
 def test_only_the_cause_is_shown(message: str, cause: str) -> None:
-    assert _summary.reason({"msg": message}) == cause
+    assert node_summary.reason({"msg": message}) == cause
 
 
 def test_a_loop_s_reason_is_that_of_its_first_failed_item() -> None:
@@ -113,18 +113,18 @@ def test_a_loop_s_reason_is_that_of_its_first_failed_item() -> None:
         "msg": "One or more items failed",
         "results": [{"failed": False, "msg": "fine"}, {"failed": True, "msg": "disk full"}],
     }
-    assert _summary.reason(result) == "disk full"
+    assert node_summary.reason(result) == "disk full"
 
 
 def test_a_failure_without_words_still_has_a_line() -> None:
-    assert _summary.reason({}) == "no reason given"
+    assert node_summary.reason({}) == "no reason given"
     lost = (
         'Task failed: Data could not be sent to remote host "10.0.0.1". Make sure this host can be reached over ssh: '
     )
-    assert _summary.reason({"msg": lost, "unreachable": True}) == "the connection broke off"
+    assert node_summary.reason({"msg": lost, "unreachable": True}) == "the connection broke off"
     hangs = {"msg": "Task failed: Timeout (12s) waiting for privilege escalation prompt: ", "unreachable": True}
-    assert _summary.reason(hangs).startswith("the node does not answer any more (Timeout (12s)")
-    assert len(_summary.reason({"msg": "x" * 9000})) == 400
+    assert node_summary.reason(hangs).startswith("the node does not answer any more (Timeout (12s)")
+    assert len(node_summary.reason({"msg": "x" * 9000})) == 400
 
 
 class Run:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles
-from ansible_collections.picluster.cloud.plugins.module_utils._raspberry import Mark
-from ansible_collections.picluster.cloud.plugins.module_utils._swap import PACKAGE, Swap
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import Mark
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.swap import PACKAGE, Swap
 
 if TYPE_CHECKING:
     from pathlib import Path

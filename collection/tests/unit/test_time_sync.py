@@ -7,9 +7,9 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _time_sync
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles
-from ansible_collections.picluster.cloud.plugins.module_utils._time_sync import TIMESYNCD
+from ansible_collections.picluster.cloud.plugins.module_utils.identity import time_sync
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.time_sync import TIMESYNCD
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +26,9 @@ class Node:
         self.installed: list[str] = []
         self.dropin = tmp_path / "picluster.conf"
         self.module = MagicMock(check_mode=False, run_command=self.run)
-        monkeypatch.setattr(_time_sync, "DROPIN", str(self.dropin))
-        monkeypatch.setattr(_time_sync, "Apt", lambda *_: MagicMock(install=self._install))
-        monkeypatch.setattr(_time_sync, "in_container", lambda _: self.container)
+        monkeypatch.setattr(time_sync, "DROPIN", str(self.dropin))
+        monkeypatch.setattr(time_sync, "Apt", lambda *_: MagicMock(install=self._install))
+        monkeypatch.setattr(time_sync, "in_container", lambda _: self.container)
 
     def _install(self, names: list[str], *, optional: set[str]) -> None:
         assert not optional
@@ -59,7 +59,7 @@ class Node:
 
     def converge(self, *servers: str) -> tuple[str, TextFiles]:
         files = TextFiles(self.module)
-        return _time_sync.TimeSync(self.module, files, 1).converge(servers), files
+        return time_sync.TimeSync(self.module, files, 1).converge(servers), files
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_servers_are_a_drop_in_that_is_read_at_once_and_goes_again(node: Node) -
 
 
 def test_a_run_killed_before_timesyncd_read_its_servers_is_mended(node: Node) -> None:
-    node.dropin.write_text(_time_sync.dropin_text(["10.0.0.1"]))
+    node.dropin.write_text(time_sync.dropin_text(["10.0.0.1"]))
     assert node.converge("10.0.0.1")[1].changed
     assert node.changes == [["systemctl", "restart", TIMESYNCD]]
     assert not node.converge("10.0.0.1")[1].changed
@@ -139,10 +139,10 @@ def test_servers_for_another_program_are_refused_by_its_name(node: Node) -> None
 
 @pytest.mark.parametrize("server", ["ntp.example.org", "10.0.0.1", "fd00::1", "router", "0.debian.pool.ntp.org"])
 def test_names_and_addresses_are_servers(server: str) -> None:
-    _time_sync.check_servers([server])
+    time_sync.check_servers([server])
 
 
 @pytest.mark.parametrize("server", ["", "10.0.0", "a b", "http://x", "-x", "x\ny", 7])
 def test_what_is_no_server_is_named(server: Any) -> None:
     with pytest.raises(ValueError, match="wanted are host names or addresses"):
-        _time_sync.check_servers(["10.0.0.1", server])
+        time_sync.check_servers(["10.0.0.1", server])

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _updates
-from ansible_collections.picluster.cloud.plugins.module_utils._updates import Policy
+from ansible_collections.picluster.cloud.plugins.module_utils.updates import policy
+from ansible_collections.picluster.cloud.plugins.module_utils.updates.policy import Policy
 from ansible_collections.picluster.cloud.plugins.modules import updates
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
 
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_CODENAME=trixie\nID=debian\n'
-POLICY = Policy(_updates.ORIGINS["debian"], ("docker.io", r"^libstdc\+\+6$"))
+POLICY = Policy(policy.ORIGINS["debian"], ("docker.io", r"^libstdc\+\+6$"))
 # What Debian's package brings in 50unattended-upgrades.
 PACKAGE_FILE = """
 Unattended-Upgrade::Origins-Pattern { "origin=Debian,codename=${distro_codename},label=Debian"; };
@@ -49,10 +49,10 @@ def dump(folder: Path, **files: str) -> str:
 
 @pytest.mark.skipif(APT_CONFIG is None, reason="this machine has no apt")
 def test_apt_goes_by_our_file_and_not_by_the_packages(tmp_path: Path) -> None:
-    ours = _updates.conf_text(POLICY)
+    ours = policy.conf_text(POLICY)
     said = dump(tmp_path, **{"50unattended_upgrades": PACKAGE_FILE, "zz_picluster_updates": ours})
-    assert _updates.contradiction(POLICY, said) == ""
-    found = _updates.parse_dump(said)
+    assert policy.contradiction(POLICY, said) == ""
+    found = policy.parse_dump(said)
     assert found["unattended-upgrade::origins-pattern"] == list(POLICY.origins)
     assert found["unattended-upgrade::package-blacklist"] == ["docker.io", r"^libstdc\+\+6$"]
     assert "unattended-upgrade::allowed-origins" not in found
@@ -72,32 +72,32 @@ def test_apt_goes_by_our_file_and_not_by_the_packages(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_contradicts_ours_is_named_as_the_cause(tmp_path: Path, text: str, sentence: str) -> None:
-    said = dump(tmp_path, zz_picluster_updates=_updates.conf_text(POLICY), zzz_other=text + "\n")
-    problem = _updates.contradiction(POLICY, said)
+    said = dump(tmp_path, zz_picluster_updates=policy.conf_text(POLICY), zzz_other=text + "\n")
+    problem = policy.contradiction(POLICY, said)
     assert sentence in problem
     assert "sorts after it" in problem
 
 
 def test_without_our_file_nothing_is_taken_for_right() -> None:
-    assert "is empty, wanted" in _updates.contradiction(POLICY, "")
+    assert "is empty, wanted" in policy.contradiction(POLICY, "")
 
 
-@pytest.mark.parametrize("system", _updates.ORIGINS)
+@pytest.mark.parametrize("system", policy.ORIGINS)
 def test_the_distributions_own_security_archives_are_known(system: str) -> None:
-    patterns = _updates.origins_of(system, [])
+    patterns = policy.origins_of(system, [])
     assert patterns
-    assert _updates.parse_origins(list(patterns)) == patterns
+    assert policy.parse_origins(list(patterns)) == patterns
     assert all("security" in pattern.lower() for pattern in patterns) or system == "raspbian"
 
 
 def test_further_archives_come_after_the_distributions() -> None:
-    assert _updates.origins_of("debian", ["origin=Docker,label=Docker CE"])[2:] == ("origin=Docker,label=Docker CE",)
-    assert _updates.origins_of("void", ["o=Void"]) == ("o=Void",)
+    assert policy.origins_of("debian", ["origin=Docker,label=Docker CE"])[2:] == ("origin=Docker,label=Docker CE",)
+    assert policy.origins_of("void", ["o=Void"]) == ("o=Void",)
 
 
 def test_a_system_that_nobody_knows_is_named() -> None:
     with pytest.raises(ValueError, match=r"the node runs void, .*known: debian, raspbian, ubuntu"):
-        _updates.origins_of("void", [])
+        policy.origins_of("void", [])
 
 
 @pytest.mark.parametrize(
@@ -115,24 +115,24 @@ def test_a_system_that_nobody_knows_is_named() -> None:
 )
 def test_what_is_no_pattern_of_an_archive_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="origins has '"):
-        _updates.parse_origins([pattern])
+        policy.parse_origins([pattern])
 
 
 @pytest.mark.parametrize("pattern", ["", "*vim", "(", 'a"; };', "a\nb", "a%2Bb"])
 def test_what_is_no_regular_expression_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="blacklist has '"):
-        _updates.parse_blacklist([pattern])
+        policy.parse_blacklist([pattern])
 
 
 @pytest.mark.parametrize("seconds", [-1, 86401])
 def test_what_is_no_time_to_wait_for_a_lock_is_refused(seconds: int) -> None:
     with pytest.raises(ValueError, match=f"lock_timeout is {seconds}"):
-        _updates.check_lock_timeout(seconds)
+        policy.check_lock_timeout(seconds)
 
 
 @pytest.mark.parametrize(("text", "name"), [(DEBIAN, "debian"), ('ID="ubuntu"\n', "ubuntu"), ("ID_LIKE=x\n", "")])
 def test_the_distribution_is_what_os_release_calls_it(text: str, name: str) -> None:
-    assert _updates.distribution(text) == name
+    assert policy.distribution(text) == name
 
 
 class Node:
@@ -167,8 +167,8 @@ class Node:
 @pytest.fixture
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put the module's files below a folder of the test's."""
-    monkeypatch.setattr(_updates, "CONF", str(tmp_path / "conf"))
-    monkeypatch.setattr(_updates, "NEEDRESTART", str(tmp_path / "conf.d/needrestart"))
+    monkeypatch.setattr(policy, "CONF", str(tmp_path / "conf"))
+    monkeypatch.setattr(policy, "NEEDRESTART", str(tmp_path / "conf.d/needrestart"))
     monkeypatch.setattr(updates, "MARK", str(tmp_path / "mark"))
     monkeypatch.setattr(updates, "NEEDRESTART_CONF", str(tmp_path / "needrestart.conf"))
     return tmp_path
@@ -177,8 +177,8 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(node: Node, state: str = "security") -> TextFiles:
     """Run the module's work once, with an apt that goes by the file there is."""
     node.dump = "".join(
-        f'{key}:: "{value}";\n' for key, values in _updates._lists(POLICY).items() for value in values
-    ) + "".join(f'{key} "{value}";\n' for key, value in _updates._SCALARS.items())
+        f'{key}:: "{value}";\n' for key, values in policy._lists(POLICY).items() for value in values
+    ) + "".join(f'{key} "{value}";\n' for key, value in policy._SCALARS.items())
     module = updates.Updates(node)  # type: ignore[arg-type]  # a stand-in for the module
     if state == "security":
         module.present(POLICY)

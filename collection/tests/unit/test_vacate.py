@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.plugin_utils._vacate import (
+from ansible_collections.picluster.cloud.plugins.plugin_utils.network.vacate import (
     Move,
     Net,
     ParkingError,

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ansible_collections.picluster.cloud.plugins.module_utils._clock import TOLERANCE
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.clock import TOLERANCE
 from boots.generations import board as board_recipe
 from boots.journey import PATIENCE
 from boots.login import Client

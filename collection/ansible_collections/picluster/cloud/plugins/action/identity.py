@@ -11,9 +11,9 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.picluster.cloud.plugins.module_utils._clock import certainly_off
-from ansible_collections.picluster.cloud.plugins.plugin_utils._clones import KnownHosts, claim, foreign_keys
-from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.clock import certainly_off
+from ansible_collections.picluster.cloud.plugins.plugin_utils.identity.clones import KnownHosts, claim, foreign_keys
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
 
 MODULE = "picluster.cloud.identity"
 HOST_KEYS = "picluster.cloud.host_keys"

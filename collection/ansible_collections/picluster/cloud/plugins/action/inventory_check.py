@@ -13,16 +13,16 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
-from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_files import InventoryFiles
-from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules import (
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.files import InventoryFiles
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules import (
     SECRETS_FILE,
     Inventory,
     Problem,
     all_problems,
     mode_problem,
 )
-from ansible_collections.picluster.cloud.plugins.plugin_utils._setting_rules import fetch_problems, setting_problems
-from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec, is_decided_later
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.settings import fetch_problems, setting_problems
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import Spec, is_decided_later
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -13,9 +13,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.picluster.cloud.plugins.module_utils._rollback import ARGUMENTS
-from ansible_collections.picluster.cloud.plugins.plugin_utils import _known_hosts
-from ansible_collections.picluster.cloud.plugins.plugin_utils._locate import (
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import is_decided_later
+from ansible_collections.picluster.cloud.plugins.plugin_utils.network.locate import (
     SSH_PORT,
     Node,
     find,
@@ -23,11 +23,11 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils._locate import (
     places,
     taken_problems,
 )
-from ansible_collections.picluster.cloud.plugins.plugin_utils._masters import close_masters
-from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
-from ansible_collections.picluster.cloud.plugins.plugin_utils._settled import settled_answers
-from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import is_decided_later
-from ansible_collections.picluster.cloud.plugins.plugin_utils._vacate import Move, Net, ParkingError, first_moves
+from ansible_collections.picluster.cloud.plugins.plugin_utils.network.settled import settled_answers
+from ansible_collections.picluster.cloud.plugins.plugin_utils.network.vacate import Move, Net, ParkingError, first_moves
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node import known_hosts
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.masters import close_masters
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,7 +163,7 @@ class _Book:
         names = [name for name in self._raw if self._folder(name) == folder]
         path = Path(folder) / "known_hosts"
         text = path.read_text(encoding="utf-8", errors="replace") if folder and path.exists() else ""
-        return _known_hosts.host_keys(text, names)
+        return known_hosts.host_keys(text, names)
 
     def _value(self, name: str, key: str) -> Any:  # noqa: ANN401 - a user's YAML value
         """Return a node's variable, templated only where it has to be."""
@@ -187,12 +187,12 @@ class _Book:
         )
 
 
-def _ask(nodes: Sequence[Node], seconds: int) -> dict[_known_hosts.Place, frozenset[str]]:
+def _ask(nodes: Sequence[Node], seconds: int) -> dict[known_hosts.Place, frozenset[str]]:
     types = {key.partition(" ")[0] for node in nodes for key in node.keys}
     if not all(node.keys for node in nodes):
-        types.update(_known_hosts.USUAL_TYPES)
+        types.update(known_hosts.USUAL_TYPES)
     try:
-        return _known_hosts.scan(places(nodes), types, seconds)
+        return known_hosts.scan(places(nodes), types, seconds)
     except OSError as error:
         raise AnsibleActionFail(f"ssh-keyscan, which finds the nodes, cannot be run: {error.strerror}") from error
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.picluster.cloud.plugins.plugin_utils._confirmed import ConfirmedAction
+from ansible_collections.picluster.cloud.plugins.plugin_utils.confirm.confirmed import ConfirmedAction
 
 
 class ActionModule(ConfirmedAction):

@@ -8,9 +8,9 @@ from typing import Any
 
 from ansible.utils.display import Display
 
-from ansible_collections.picluster.cloud.plugins.module_utils._rollback import ARGUMENTS
-from ansible_collections.picluster.cloud.plugins.plugin_utils._confirmed import ConfirmedAction
-from ansible_collections.picluster.cloud.plugins.plugin_utils._seen import Seen
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS
+from ansible_collections.picluster.cloud.plugins.plugin_utils.confirm.confirmed import ConfirmedAction
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
 
 
 class ActionModule(ConfirmedAction):

@@ -42,7 +42,13 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 from ansible.utils.color import stringc
 
-from ansible_collections.picluster.cloud.plugins.plugin_utils._summary import NodeSummary, Style, Summary, reason, table
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.summary import (
+    NodeSummary,
+    Style,
+    Summary,
+    reason,
+    table,
+)
 
 # These run on the controller whatever the node is like: they neither prove a connection nor cost the node anything.
 _NOT_ON_THE_NODE = frozenset(

@@ -84,14 +84,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._digest import (
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import (
     ArtifactError,
     Memo,
     digest,
     parse_checksum,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils._files import write_atomically
-from ansible_collections.picluster.cloud.plugins.module_utils._unpack import unpack
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.unpack import unpack
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import write_atomically
 
 STAMP = ".picluster-sha256"
 MEMO = Path("/var/lib/picluster/digests.json")

@@ -98,9 +98,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._digest import ArtifactError
-from ansible_collections.picluster.cloud.plugins.module_utils._files import write_atomically
-from ansible_collections.picluster.cloud.plugins.module_utils._store import (
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import ArtifactError
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.store import (
     NotToBeHad,
     Store,
     exclusive,
@@ -109,6 +108,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._store import (
     read_wanted,
     render_lock,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import write_atomically
 
 
 def collect(store: Store, params: dict[str, Any]) -> tuple[dict[str, dict[str, str]], dict[str, str]]:

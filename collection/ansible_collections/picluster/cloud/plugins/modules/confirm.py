@@ -56,8 +56,8 @@ overtaken:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._files import card_trouble
-from ansible_collections.picluster.cloud.plugins.module_utils._rollback import Rollback
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import Rollback
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import card_trouble
 
 
 def main() -> None:

@@ -77,8 +77,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._apt import Apt
-from ansible_collections.picluster.cloud.plugins.module_utils._docker import (
+from ansible_collections.picluster.cloud.plugins.module_utils.docker.rules import (
     MARK,
     Mark,
     joined,
@@ -86,7 +85,8 @@ from ansible_collections.picluster.cloud.plugins.module_utils._docker import (
     read_mark,
     secrets_in,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
 
 CONFIG = "/etc/docker/daemon.json"
 UNIT = "docker.service"

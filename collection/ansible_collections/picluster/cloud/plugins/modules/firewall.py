@@ -110,13 +110,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _firewall
-from ansible_collections.picluster.cloud.plugins.module_utils._apt import Apt
-from ansible_collections.picluster.cloud.plugins.module_utils._commands import run_checked
-from ansible_collections.picluster.cloud.plugins.module_utils._connection import current_connection
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
-from ansible_collections.picluster.cloud.plugins.module_utils._firewall import NFT, RULES, TABLE, UNIT
-from ansible_collections.picluster.cloud.plugins.module_utils._rollback import ARGUMENTS, Rollback, check_window
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS, Rollback, check_window
+from ansible_collections.picluster.cloud.plugins.module_utils.firewall import rules
+from ansible_collections.picluster.cloud.plugins.module_utils.firewall.rules import NFT, RULES, TABLE, UNIT
+from ansible_collections.picluster.cloud.plugins.module_utils.node.commands import run_checked
+from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import current_connection
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
 
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 DROPIN = "/etc/systemd/system/nftables.service.d/picluster.conf"
@@ -132,7 +132,7 @@ BACK = {
 }
 
 
-def read_policy(params: dict[str, Any], client: str) -> _firewall.Policy:
+def read_policy(params: dict[str, Any], client: str) -> rules.Policy:
     """Return the policy that the module's options mean.
 
     Args:
@@ -142,7 +142,7 @@ def read_policy(params: dict[str, Any], client: str) -> _firewall.Policy:
     Raises:
         ValueError: an option that makes no sense, or a policy that lets nobody in; the message is one sentence.
     """
-    management = _firewall.parse_networks(params["management"], "management")
+    management = rules.parse_networks(params["management"], "management")
     # Where everybody may knock, one more address would only make the rules depend on who ran Ansible last.
     known = client and not params["strangers_ssh"]
     if not (client or params["strangers_ssh"] or management):
@@ -150,15 +150,15 @@ def read_policy(params: dict[str, Any], client: str) -> _firewall.Policy:
             "strangers_ssh is off, management is empty, and Ansible did not come by ssh: nobody could log in; name who "
             "may, in management"
         )
-    return _firewall.Policy(
-        nodes=_firewall.parse_networks(params["nodes"], "nodes"),
-        node_ports=_firewall.parse_node_ports(params["node_ports"]),
-        controller=(_firewall.parse_client(client),) if known else (),
+    return rules.Policy(
+        nodes=rules.parse_networks(params["nodes"], "nodes"),
+        node_ports=rules.parse_node_ports(params["node_ports"]),
+        controller=(rules.parse_client(client),) if known else (),
         management=management,
-        ssh_port=_firewall.check_ssh_port(params["ssh_port"]),
+        ssh_port=rules.check_ssh_port(params["ssh_port"]),
         strangers_ssh=params["strangers_ssh"],
-        public=_firewall.parse_ports(params["public_ports"], "public_ports"),
-        containers=_firewall.check_containers(params["container_interfaces"], params["interface"]),
+        public=rules.parse_ports(params["public_ports"], "public_ports"),
+        containers=rules.check_containers(params["container_interfaces"], params["interface"]),
     )
 
 
@@ -187,8 +187,8 @@ class Firewall:
         live, wanted = (None, None) if fresh else (self._live(), self._judge(text))
         # Somebody took the table away or changed it, or a run was killed before it loaded the file.
         adrift = live is None or (wanted is not None and live != wanted)
-        self.files.put(UNIT_FILE, _firewall.unit_text())
-        self.files.put(DROPIN, _firewall.dropin_text())
+        self.files.put(UNIT_FILE, rules.unit_text())
+        self.files.put(DROPIN, rules.dropin_text())
         try:
             if read_text(RULES) != text or adrift or unconfirmed:
                 self._replace(text, live, wanted or text)
@@ -293,9 +293,9 @@ def main() -> None:
             "management": {"type": "list", "elements": "str", "default": []},
             "public_ports": {"type": "list", "elements": "raw", "default": []},
             "strangers_ssh": {"type": "bool", "default": True},
-            "ssh_port": {"type": "int", "default": _firewall.SSH_PORT},
+            "ssh_port": {"type": "int", "default": rules.SSH_PORT},
             "interface": {"type": "str", "default": ""},
-            "container_interfaces": {"type": "list", "elements": "str", "default": list(_firewall.CONTAINERS)},
+            "container_interfaces": {"type": "list", "elements": "str", "default": list(rules.CONTAINERS)},
             "lock_timeout": {"type": "int", "default": 600},
             **ARGUMENTS,
         },
@@ -307,7 +307,7 @@ def main() -> None:
     try:
         with Rollback(module.run_command, "firewall").alone():
             if module.params["state"] == "present":
-                firewall.present(_firewall.rules_text(read_policy(module.params, client)))
+                firewall.present(rules.rules_text(read_policy(module.params, client)))
             else:
                 firewall.absent()
     except ValueError as error:

@@ -89,17 +89,16 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._files import card_trouble
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import LINK, render_xml
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_jobs import (
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import LINK, render_xml
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.jobs import (
     ANY_JOB,
     FINAL,
     PREFIX,
     attended,
     unfinished,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import DAEMONS
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_probe import (
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import DAEMONS
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.probe import (
     ANSWER_SECONDS,
     NoAnswerError,
     State,
@@ -112,7 +111,8 @@ from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_probe impo
     job_properties,
     parse_counts,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils._http import opener
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import card_trouble
+from ansible_collections.picluster.cloud.plugins.module_utils.node.http import opener
 
 POLL_SECONDS = 1.0
 # What a killed check left behind is removed by a later one.

@@ -66,8 +66,8 @@ from typing import TYPE_CHECKING
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import DAEMONS
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_probe import State, ask, find_gone
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import DAEMONS
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.probe import State, ask, find_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

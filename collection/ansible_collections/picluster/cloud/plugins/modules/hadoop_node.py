@@ -150,17 +150,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _hdfs_dirs
-from ansible_collections.picluster.cloud.plugins.module_utils._files import card_trouble
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_config import (
-    ConfigError,
-    Memory,
-    Settings,
-    check,
-)
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_plan import DAEMONS, FormatRefusedError, make_plan
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_secrets import hide, secrets_of
-from ansible_collections.picluster.cloud.plugins.module_utils._hadoop_system import Node, NodeError
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import hdfs_dirs
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.apply import Node, NodeError
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import ConfigError, Memory, Settings, check
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import DAEMONS, FormatRefusedError, make_plan
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.secrets import hide, secrets_of
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import card_trouble
 
 DEFAULT_MEMORY = {"nodemanager": 2048, "minimum": 256, "am": 512, "map": 512, "reduce": 768, "sort": 100}
 DEFAULT_HEAPS = {
@@ -271,7 +266,7 @@ def main() -> None:
     try:
         settings = read_settings(params)
         show_harmless(module, settings.properties)
-        script = inspect.getsource(_hdfs_dirs)
+        script = inspect.getsource(hdfs_dirs)
         if settings.daemons:
             check(settings)
             if not module.check_mode:  # the roles before this one write the hosts file

@@ -149,12 +149,16 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._clock import Clock
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
-from ansible_collections.picluster.cloud.plugins.module_utils._hosts_file import cloud_template, desired_hosts
-from ansible_collections.picluster.cloud.plugins.module_utils._machine_id import MachineId
-from ansible_collections.picluster.cloud.plugins.module_utils._region import Region, check_locale, check_timezone
-from ansible_collections.picluster.cloud.plugins.module_utils._time_sync import TimeSync, check_servers
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.clock import Clock
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.hosts_file import cloud_template, desired_hosts
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.machine_id import MachineId
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.region import (
+    Region,
+    check_locale,
+    check_timezone,
+)
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.time_sync import TimeSync, check_servers
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
 
 HOSTS = "/etc/hosts"
 HOSTNAME = "/etc/hostname"

@@ -89,9 +89,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._http import opener
-from ansible_collections.picluster.cloud.plugins.module_utils._k3s_owner import foreign_k3s, our_unit
-from ansible_collections.picluster.cloud.plugins.module_utils._k3s_verdict import (
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.kubectl import ADMIN, program
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.owner import foreign_k3s, our_unit
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.verdict import (
     PROBE_NAME,
     PROBE_PORT,
     Verdict,
@@ -104,7 +104,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._k3s_verdict impor
     statuses,
     strays,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils._kubectl import ADMIN, program
+from ansible_collections.picluster.cloud.plugins.module_utils.node.http import opener
 
 ROOT = Path("/")
 READYZ = "https://127.0.0.1:6443/v1-k3s/readyz"

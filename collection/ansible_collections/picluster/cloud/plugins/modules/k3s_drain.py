@@ -71,8 +71,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._k3s_owner import our_unit
-from ansible_collections.picluster.cloud.plugins.module_utils._kubectl import (
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.kubectl import (
     ADMIN,
     ANNOTATION,
     PURPOSE,
@@ -80,6 +79,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils._kubectl import (
     is_cordoned,
     is_ours,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.owner import our_unit
 
 ROOT = Path("/")
 

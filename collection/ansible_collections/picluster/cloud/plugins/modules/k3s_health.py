@@ -53,9 +53,9 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._k3s import SERVICES
-from ansible_collections.picluster.cloud.plugins.module_utils._k3s_owner import our_unit
-from ansible_collections.picluster.cloud.plugins.module_utils._kubectl import KUBELET, Kubectl, ready_problem
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.kubectl import KUBELET, Kubectl, ready_problem
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.owner import our_unit
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import SERVICES
 
 ROOT = Path("/")
 

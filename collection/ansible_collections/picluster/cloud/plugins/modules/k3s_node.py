@@ -120,12 +120,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _pods, _probe
-from ansible_collections.picluster.cloud.plugins.module_utils._files import read_text
-from ansible_collections.picluster.cloud.plugins.module_utils._k3s import SettingsError, Wish, check
-from ansible_collections.picluster.cloud.plugins.module_utils._k3s_host import Host
-from ansible_collections.picluster.cloud.plugins.module_utils._machine import cmdline_path, read_machine
-from ansible_collections.picluster.cloud.plugins.module_utils._raspberry import FLAGS
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s import pods, probe
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.apply import Host
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import SettingsError, Wish, check
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import cmdline_path, read_machine
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,14 +191,14 @@ def converge(host: Host, wish: Wish, params: dict[str, Any], *, check_mode: bool
     """
     machine = read_machine()
     if wish.role == "none":
-        host.remove(pods_left=_pods.leftovers, end_pods=_pods.end)
+        host.remove(pods_left=pods.leftovers, end_pods=pods.end)
         return
     if not machine.memory_cgroup:
         trouble = f"the kernel runs without the memory cgroup, which k3s needs: {_way_to_memory_cgroup(cmdline_path())}"
         if not check_mode:
             raise SettingsError(trouble)
         warn(trouble)
-    image = _probe.build() if params["probe"] else None
+    image = probe.build() if params["probe"] else None
     host.install(wish, machine, str(params["artifact"].get("sha256", "")), image, images=params["images"])
 
 

@@ -106,13 +106,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _raspberry
-from ansible_collections.picluster.cloud.plugins.module_utils._apt import Apt
-from ansible_collections.picluster.cloud.plugins.module_utils._boot_files import BootFiles, read_exactly
-from ansible_collections.picluster.cloud.plugins.module_utils._commands import run_checked
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
-from ansible_collections.picluster.cloud.plugins.module_utils._machine import read_machine
-from ansible_collections.picluster.cloud.plugins.module_utils._swap import Swap
+from ansible_collections.picluster.cloud.plugins.module_utils.node.commands import run_checked
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import read_machine
+from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.boot_files import BootFiles, read_exactly
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.swap import Swap
 
 MARK = "/var/lib/picluster/raspberry"
 BEFORE = ".picluster-before"
@@ -132,7 +132,7 @@ class Board:
         self.restart = False
         self.pending = False
         self._boot = BootFiles(module, self.files)
-        self._mark = _raspberry.read_mark(read_text(self._path(MARK)))
+        self._mark = rules.read_mark(read_text(self._path(MARK)))
         self._planned = self._mark
 
     def _path(self, path: str) -> str:
@@ -147,11 +147,11 @@ class Board:
     @property
     def model(self) -> str:
         """The board's model; empty on what is not a Raspberry Pi."""
-        return _raspberry.board_model([read_text(self._path(path)) for path in _raspberry.MODELS])
+        return rules.board_model([read_text(self._path(path)) for path in rules.MODELS])
 
-    def _keep(self, mark: _raspberry.Mark) -> None:
+    def _keep(self, mark: rules.Mark) -> None:
         self._mark = mark
-        if mark == _raspberry.Mark():
+        if mark == rules.Mark():
             self.files.remove(self._path(MARK))
         else:
             self.files.put(self._path(MARK), mark.text(), 0o600)
@@ -166,7 +166,7 @@ class Board:
         params = self._module.params
         for name in ("gpu_memory", "journal_size", "watchdog"):
             if params[name] is not None:
-                _raspberry.check_bounds(name, params[name])
+                rules.check_bounds(name, params[name])
         step = self._cgroups() if params["cgroup_memory"] else self._without_flags()
         self._gpu(params["gpu_memory"])
         self._commit()
@@ -174,14 +174,14 @@ class Board:
         swap.converge(params["swap"], self._mark, self._keep, self._require_restart)
         self._drop_in(
             "/etc/systemd/journald.conf.d/90-picluster.conf",
-            None if params["journal_size"] is None else _raspberry.journal_text(params["journal_size"]),
+            None if params["journal_size"] is None else rules.journal_text(params["journal_size"]),
             ["systemctl", "restart", "systemd-journald.service"],
         )
         if params["watchdog"] and not any(Path(self._path(f"/dev/watchdog{n}")).exists() for n in ("", "0")):
             self._module.warn("this board has no watchdog that its kernel knows of, so that none watches over it")
         self._drop_in(
             "/etc/systemd/system.conf.d/90-picluster.conf",
-            None if params["watchdog"] is None else _raspberry.watchdog_text(params["watchdog"]),
+            None if params["watchdog"] is None else rules.watchdog_text(params["watchdog"]),
             ["systemctl", "daemon-reexec"],
         )
         if step != "nothing":
@@ -193,7 +193,7 @@ class Board:
         Raises:
             ValueError: there is none.
         """
-        for path in _raspberry.CMDLINES:
+        for path in rules.CMDLINES:
             text = read_exactly(self._path(path))
             if text is not None:
                 return self._path(path), text
@@ -207,40 +207,40 @@ class Board:
         if read_machine(self._root).memory_cgroup:
             return "nothing"
         path, text = self._cmdline()
-        missing = _raspberry.missing_flags(text, path)
+        missing = rules.missing_flags(text, path)
         booted = self._text("/proc/cmdline").split()
-        state = _raspberry.Cgroups(path, not missing, booted, self._this_boot(), self._mark.asked)
-        step = _raspberry.next_step(state)
+        state = rules.Cgroups(path, not missing, booted, self._this_boot(), self._mark.asked)
+        step = rules.next_step(state)
         if step == "write":
             self._planned = replace(self._mark, flags=sorted({*self._mark.flags, *missing}), asked=state.boot)
             self._boot.want(path + BEFORE, text)
-            self._boot.want(path, _raspberry.with_flags(text, missing, path))
+            self._boot.want(path, rules.with_flags(text, missing, path))
         return step
 
     def _without_flags(self) -> str:
         if self._mark.flags:
             path, text = self._cmdline()
             self._planned = replace(self._mark, flags=[], asked="")
-            self._boot.want(path, _raspberry.without_flags(text, self._mark.flags, path))
+            self._boot.want(path, rules.without_flags(text, self._mark.flags, path))
             self._boot.want(path + BEFORE, None)
         return "nothing"
 
     def _gpu(self, size: int | None) -> None:
-        path = next((path for path in map(self._path, _raspberry.CONFIGS) if Path(path).is_file()), None)
+        path = next((path for path in map(self._path, rules.CONFIGS) if Path(path).is_file()), None)
         if path is None:
             return
-        if size is not None and _raspberry.shares_memory(self.model):
+        if size is not None and rules.shares_memory(self.model):
             return
         folder = Path(path).parent
         names = {entry.name.lower() for entry in folder.iterdir()}  # as FAT means them
-        lacks = [] if size is None else _raspberry.lacks_cut_down(size, names)
+        lacks = [] if size is None else rules.lacks_cut_down(size, names)
         if lacks:
             self._module.warn(
                 f"gpu_memory {size} is left out, as the board would not start: {folder} lacks {' and '.join(lacks)}; "
                 "set raspberry_gpu_memory to 32 or more, or to null"
             )
             size = None
-        self._boot.want(path, _raspberry.with_gpu_memory(read_exactly(path) or "", size))
+        self._boot.want(path, rules.with_gpu_memory(read_exactly(path) or "", size))
 
     def _commit(self) -> None:
         """Write the boot files, whose change counts from the next start on."""

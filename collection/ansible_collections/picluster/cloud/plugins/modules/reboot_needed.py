@@ -47,8 +47,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._files import read_text
-from ansible_collections.picluster.cloud.plugins.module_utils._reboot import reasons
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.updates.reboot import reasons
 
 REQUIRED = "run/reboot-required"
 

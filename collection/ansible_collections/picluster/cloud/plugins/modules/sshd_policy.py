@@ -107,18 +107,19 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._accounts import (
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS, Rollback, check_window
+from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import current_connection
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.accounts import (
     SUDOERS,
     Accounts,
     File,
     foreign_folder,
     make_key_folder,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils._connection import current_connection
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
-from ansible_collections.picluster.cloud.plugins.module_utils._operators import GROUP, parse_operators
-from ansible_collections.picluster.cloud.plugins.module_utils._rollback import ARGUMENTS, Rollback, check_window
-from ansible_collections.picluster.cloud.plugins.module_utils._sshd import (
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.daemon import DROPIN, RELOAD, Sshd
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import GROUP, parse_operators
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import (
     EXEMPT,
     PROFILES,
     crypto,
@@ -128,7 +129,6 @@ from ansible_collections.picluster.cloud.plugins.module_utils._sshd import (
     spelt_for,
     strong_moduli,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils._sshd_daemon import DROPIN, RELOAD, Sshd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

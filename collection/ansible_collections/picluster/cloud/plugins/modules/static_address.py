@@ -103,7 +103,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils._address import (
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS, Rollback, check_window
+from ansible_collections.picluster.cloud.plugins.module_utils.network.address import (
     CLOUD_NETWORK_OFF,
     NM_UNMANAGED,
     Live,
@@ -121,16 +122,15 @@ from ansible_collections.picluster.cloud.plugins.module_utils._address import (
     return_to_former,
     wrong_interface,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils._arp import (
+from ansible_collections.picluster.cloud.plugins.module_utils.network.arp import (
     Socket,
     announce,
     find_router,
     wait_until_free,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils._connection import current_connection
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
-from ansible_collections.picluster.cloud.plugins.module_utils._managers import Manager, choose, known_managers
-from ansible_collections.picluster.cloud.plugins.module_utils._rollback import ARGUMENTS, Rollback, check_window
+from ansible_collections.picluster.cloud.plugins.module_utils.network.managers import Manager, choose, known_managers
+from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import current_connection
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
 
 NAME = "address"
 WISH = ("interface", "address", "prefix", "gateway", "dns", "search")

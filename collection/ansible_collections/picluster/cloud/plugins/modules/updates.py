@@ -68,10 +68,10 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils import _updates
-from ansible_collections.picluster.cloud.plugins.module_utils._apt import Apt
-from ansible_collections.picluster.cloud.plugins.module_utils._commands import run_checked
-from ansible_collections.picluster.cloud.plugins.module_utils._files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.commands import run_checked
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
+from ansible_collections.picluster.cloud.plugins.module_utils.updates import policy as updates_policy
 
 PACKAGE = "unattended-upgrades"
 # What picluster installed, so that it takes away nothing else.
@@ -81,13 +81,13 @@ NEEDRESTART_CONF = "/etc/needrestart/needrestart.conf"
 TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
 
 
-def read_policy(system: str, origins: list[str], blacklist: list[str]) -> _updates.Policy:
+def read_policy(system: str, origins: list[str], blacklist: list[str]) -> updates_policy.Policy:
     """Return the policy that the module's options mean on a distribution.
 
     Raises:
         ValueError: an option that makes no sense; the message is one sentence.
     """
-    return _updates.Policy(_updates.origins_of(system, origins), _updates.parse_blacklist(blacklist))
+    return updates_policy.Policy(updates_policy.origins_of(system, origins), updates_policy.parse_blacklist(blacklist))
 
 
 class Updates:
@@ -105,15 +105,15 @@ class Updates:
         headers = {"before_header": what, "after_header": what}
         self.files.diff.append({**headers, "before": before, "after": after})
 
-    def present(self, policy: _updates.Policy) -> None:
+    def present(self, policy: updates_policy.Policy) -> None:
         """Have security updates installed daily."""
         # Before the package, which would otherwise start with its own opinion; and a run that was killed in between is
         # the next one's to end.
-        self.files.put(_updates.CONF, _updates.conf_text(policy))
+        self.files.put(updates_policy.CONF, updates_policy.conf_text(policy))
         self._needrestart()
         self._install()
         if not (self._module.check_mode and self.files.changed):
-            problem = _updates.contradiction(policy, self._run("apt-config", "dump"))
+            problem = updates_policy.contradiction(policy, self._run("apt-config", "dump"))
             if problem:
                 raise ValueError(problem)
         self._timers()
@@ -129,7 +129,7 @@ class Updates:
 
     def _needrestart(self) -> None:
         if Path(NEEDRESTART_CONF).exists():
-            self.files.put(_updates.NEEDRESTART, _updates.NEEDRESTART_TEXT)
+            self.files.put(updates_policy.NEEDRESTART, updates_policy.NEEDRESTART_TEXT)
 
     def _timers(self) -> None:
         """Have systemd start apt's daily work, also where an image has switched that off."""
@@ -154,8 +154,8 @@ class Updates:
                 if not self._module.check_mode:
                     self._apt.remove([PACKAGE])
             self.files.remove(MARK)
-        self.files.remove(_updates.CONF)
-        self.files.remove(_updates.NEEDRESTART)
+        self.files.remove(updates_policy.CONF)
+        self.files.remove(updates_policy.NEEDRESTART)
 
 
 def main() -> None:
@@ -172,9 +172,9 @@ def main() -> None:
     updates = Updates(module)
     origins: tuple[str, ...] = ()
     try:
-        _updates.check_lock_timeout(module.params["lock_timeout"])
+        updates_policy.check_lock_timeout(module.params["lock_timeout"])
         if module.params["state"] == "security":
-            system = _updates.distribution(read_text(OS_RELEASE) or "")
+            system = updates_policy.distribution(read_text(OS_RELEASE) or "")
             policy = read_policy(system, module.params["origins"], module.params["blacklist"])
             origins = policy.origins
             updates.present(policy)

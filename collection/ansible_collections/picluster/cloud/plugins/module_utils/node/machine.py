@@ -1,0 +1,65 @@
+# Copyright 2026 picluster contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel and init of this node allow, read from /proc and /sys."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import Machine
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import CMDLINES
+
+# linux/capability.h
+_CAP_SYS_RESOURCE = 24
+_LIMIT_NAMES = {"Max open files": "LimitNOFILE", "Max processes": "LimitNPROC", "Max core file size": "LimitCORE"}
+
+
+def read_machine(root: Path = Path("/")) -> Machine:
+    """Read what k3s's unit and configuration depend on."""
+    controllers = _read(root / "sys/fs/cgroup/cgroup.controllers")
+    unified = controllers is not None
+    return Machine(
+        cgroup_version=2 if unified else 1,
+        memory_cgroup="memory" in (controllers or "").split() if unified else _v1_memory(root),
+        may_raise_limits=bool(_effective_capabilities(root) >> _CAP_SYS_RESOURCE & 1),
+        hard_limits=parse_limits(_read(root / "proc/1/limits") or ""),
+    )
+
+
+def _v1_memory(root: Path) -> bool:
+    # Columns: name, hierarchy, number of cgroups, enabled.
+    lines = (_read(root / "proc/cgroups") or "").splitlines()
+    return any(line.split()[0] == "memory" and line.split()[3:4] == ["1"] for line in lines if line.strip())
+
+
+def _effective_capabilities(root: Path) -> int:
+    for line in (_read(root / "proc/1/status") or "").splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return -1  # unknown: all of them, as on any ordinary machine
+
+
+def parse_limits(text: str) -> dict[str, int | None]:
+    """Read /proc/<pid>/limits: hard limits by systemd's names, None for unlimited."""
+    found: dict[str, int | None] = {}
+    for line in text.splitlines():
+        for title, name in _LIMIT_NAMES.items():
+            if line.startswith(title):
+                hard = line[len(title) :].split()[1]
+                found[name] = None if hard == "unlimited" else int(hard)
+    return found
+
+
+def cmdline_path(root: Path = Path("/")) -> str:
+    """Return the kernel command line's file: Debian 11 and older keep it directly in /boot."""
+    found = next((path for path in CMDLINES if (root / path.lstrip("/")).is_file()), "")
+    if found:
+        return found
+    return "/boot/firmware/cmdline.txt" if (root / "boot/firmware").is_dir() else "/boot/cmdline.txt"
+
+
+def _read(path: Path) -> str | None:
+    with contextlib.suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace")
+    return None

@@ -1,0 +1,142 @@
+# Copyright 2026 picluster contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Copied cards: which node was first with a machine-id or a host key, by the files beside the inventory."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import write_atomically
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.known_hosts import entries, host_keys, named
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, MutableMapping
+    from pathlib import Path
+
+KNOWN_HOSTS = "known_hosts"
+
+
+def claim(
+    seen: MutableMapping[str, dict[str, Any]], node: str, peers: Collection[str], machine_id: str, mac: str
+) -> str:
+    """Record a node's machine-id, if no other node has it; return the other's name, empty if there is none.
+
+    Args:
+        seen: what was seen of each node (seen.json); changed in place.
+        node: whose id it is.
+        peers: the nodes of the inventory; what was seen of others does not count.
+        machine_id: the id.
+        mac: the MAC by which two boards can be told apart, empty if it is not known.
+
+    Raises:
+        ValueError: both are one board; the message is one sentence.
+    """
+    for other in sorted(set(peers) - {node}):
+        found = seen.get(other, {})
+        if found.get("machine_id") != machine_id:
+            continue
+        if mac and found.get("mac") == mac:
+            raise ValueError(
+                f"{node} and {other} are one board (MAC {mac}, machine-id {machine_id}): the address of one of them "
+                "leads to the other; see node_address and ansible_host of both in the inventory"
+            )
+        return other
+    seen.setdefault(node, {}).update({"machine_id": machine_id, "mac": mac})
+    return ""
+
+
+def foreign_keys(text: str, node: str, peers: Collection[str]) -> dict[str, str]:
+    """Return the keys that stand under a node's name and earlier under another's, with the other's name.
+
+    ssh adds a key when it first meets a node, so that the first is who had it first.
+
+    Args:
+        text: the file known_hosts.
+        node: the node.
+        peers: the nodes of the inventory; other names (of a node that was renamed, say) do not count.
+    """
+    own = host_keys(text, [node])[node]
+    first: dict[str, str] = {}
+    for hosts, key in entries(text):
+        if key in own and key not in first:
+            owner = next(named(hosts, (node, *peers)), "")
+            if owner:
+                first[key] = owner
+    return {key: owner for key, owner in first.items() if owner != node}
+
+
+def without(text: str, node: str, keys: Collection[str]) -> str:
+    """Return known_hosts without these keys under this node's name; all else stays."""
+    kept = []
+    for line in text.splitlines(keepends=True):
+        for hosts, key in entries(line):
+            if key in keys and any(named(hosts, [node])):
+                others = [name for name in hosts.split(",") if name != node] if "|" not in hosts else []
+                if others:
+                    kept.append(line.replace(hosts, ",".join(others), 1))
+                break
+        else:
+            kept.append(line)
+    return "".join(kept)
+
+
+class KnownHosts:
+    """The inventory's file of host keys, which ssh adds to at any time.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, inventory: Path) -> None:
+        self.path = inventory / KNOWN_HOSTS
+
+    def text(self) -> str:
+        """Return the file's text, empty if there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.path.read_text(encoding="utf-8", errors="surrogateescape")
+        return ""
+
+    def add(self, node: str, keys: Iterable[str]) -> None:
+        """Have these keys under a node's name too.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with self._locked():
+            text = self.text()
+            there = host_keys(text, [node])[node]
+            lines = [f"{node} {key}\n" for key in keys if key not in there]
+            if lines:
+                between = "" if not text or text.endswith("\n") else "\n"
+                # In one write at the end, as ssh itself does.
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(between + "".join(lines))
+                    file.flush()
+                    os.fsync(file.fileno())
+
+    def forget(self, node: str, keys: Collection[str]) -> None:
+        """Have none of these keys under a node's name.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with self._locked(), self.path.open("rb") as former:
+            text = former.read().decode(errors="surrogateescape")
+            write_atomically(self.path, without(text, node, keys), self.path.stat().st_mode & 0o7777)
+            # ssh may have met another node meanwhile.
+            late = former.read()
+            if late:
+                with self.path.open("ab") as file:
+                    file.write(late)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)

@@ -1,0 +1,57 @@
+# Copyright: the picluster authors
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes that are the controller's way to other nodes: what the policy of sshd would close behind itself. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules import Inventory, Problem
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import is_decided_later
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
+# ssh(1) -J, ssh_config(5) ProxyJump, and the ssh of a ProxyCommand, whose host can stand anywhere behind its -W.
+_JUMPS = (
+    re.compile(r"-J\s*([^\s'\"]+)"),
+    re.compile(r"ProxyJump[\s=]+[\"']?([^\s'\"]+)", re.IGNORECASE),
+    re.compile(r"ProxyCommand[\s=]+[\"']?[^\"']*\s-W\s([^\"']*)", re.IGNORECASE),
+)
+_OPENS = {"yes", "all", "local", "true"}
+
+
+def jumps(arguments: str) -> set[str]:
+    """Return the hosts that ssh's arguments go through, without user and port, and perhaps words that are no hosts."""
+    found = (word for pattern in _JUMPS for match in pattern.findall(arguments) for word in re.split(r"[,\s]+", match))
+    return {re.sub(r"^(?:ssh://)?(?:.*@)?\[?([^\[\]]*?)\]?(?::\d+)?/?$", r"\1", word) for word in found} - {""}
+
+
+def _forwards(variables: Mapping[str, Any]) -> bool:
+    settings = variables.get("ssh_settings", {})
+    if not isinstance(settings, dict) or any(is_decided_later(key) for key in settings):
+        return True
+    said = {str(keyword).lower(): value for keyword, value in settings.items()}
+    if "allowtcpforwarding" not in said:
+        return False
+    value = said["allowtcpforwarding"]
+    # Null leaves it to sshd, which forwards.
+    return value is None or is_decided_later(value) or str(value).lower() in _OPENS
+
+
+def jump_problems(inventory: Inventory) -> Iterator[Problem]:
+    """Yield which nodes would be out of reach once the node before them forwards nothing any more."""
+    names = {str(variables.get("node_address")): node for node, variables in inventory.variables.items()}
+    names |= {node: node for node in inventory.variables}
+    for node, variables in inventory.variables.items():
+        for key in _ARGUMENTS:
+            for way in sorted({names[host] for host in jumps(str(variables.get(key, ""))) if host in names}):
+                if way != node and not _forwards(inventory.variables[way]):
+                    yield Problem(
+                        f"ssh goes through {way}, whose sshd is about to forward nothing, so that only {way} could "
+                        f"still be reached: give {way} ssh_settings: {{AllowTcpForwarding: local}}",
+                        key=key,
+                        node=node,
+                    )

@@ -1,0 +1,63 @@
+# Copyright 2026 picluster contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Answers that will still be true in a minute, also where a run was killed while it moved a node.
+
+Such a node may answer at two addresses, or for a moment at none: its move waits for a confirmation that nobody gives
+any more, and then it goes back. What is begun with it now would be cut.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ansible_collections.picluster.cloud.plugins.plugin_utils.network.locate import Node, homes, places
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from ansible_collections.picluster.cloud.plugins.plugin_utils.node.known_hosts import Place
+
+    Answers = dict[Place, frozenset[str]]
+
+PAUSE = 2.0  # seconds between two questions
+
+
+def settled_answers(
+    nodes: Sequence[Node],
+    ask: Callable[[Sequence[Node]], Answers],
+    window: Callable[[Sequence[Node]], float],
+    in_the_way: Callable[[Answers], Collection[str]],
+    say: Callable[[str], None],
+) -> Answers:
+    """Return what these nodes' addresses answer.
+
+    Args:
+        nodes: the nodes in doubt.
+        ask: returns what some nodes' addresses answer now.
+        window: returns the seconds after which some nodes' moves are over for certain.
+        in_the_way: returns the names of silent nodes that others cannot do without.
+        say: tells the user why it takes time.
+    """
+    answers = ask(nodes)
+    restless = [node for node in nodes if node.was_moving]
+    if not restless:
+        return answers
+    seconds = window(restless)
+    end = time.monotonic() + seconds
+    told = False
+    while restless and time.monotonic() < end:
+        time.sleep(PAUSE)
+        heard = ask(restless)
+        asked = set(places(restless))
+        changed = [
+            node for node in restless if len(homes(node, heard)) > 1 or homes(node, heard) != homes(node, answers)
+        ]
+        answers = {place: keys for place, keys in answers.items() if place not in asked} | heard
+        silent = in_the_way(answers)
+        restless = [node for node in restless if node in changed or node.name in silent]
+        if restless and not told:
+            names = ", ".join(node.name for node in restless)
+            say(f"A former run was moving {names}; waiting until that is over, at most {seconds:.0f} s.")
+            told = True
+    return answers

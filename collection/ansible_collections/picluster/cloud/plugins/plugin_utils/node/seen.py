@@ -1,0 +1,78 @@
+# Copyright 2026 picluster contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the controller last saw of each node, kept beside the inventory.
+
+By it a rerun finds a node whose address in the inventory has been changed since, and tells two nodes apart that say
+they are the same machine. Losing the file loses only that. `addresses` are all at which a node may be: before it is
+moved its next one is among them, and only when it has proven to be at one the others go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILE = "seen.json"
+
+
+class Seen:
+    """The record of one inventory: node name to what was seen of it, such as ``{"addresses": ["192.168.1.11"]}``.
+
+    In an action plugin::
+
+        with Seen(task_vars["inventory_dir"]).edit() as nodes:
+            nodes.setdefault("red1", {})["machine_id"] = answer["machine_id"]
+
+    Attributes:
+        path: The record's file.
+    """
+
+    def __init__(self, inventory: str | Path) -> None:
+        self.path = Path(inventory) / FILE
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Return what is known; nothing where there is no record, or none that can be read as one."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            if isinstance(found, dict):
+                return {str(name): node for name, node in found.items() if isinstance(node, dict)}
+        return {}
+
+    @contextlib.contextmanager
+    def edit(self) -> Iterator[dict[str, dict[str, Any]]]:
+        """Hand out what is known, others kept out, and write it if it was changed.
+
+        Raises:
+            OSError: the inventory's folder cannot be written.
+        """
+        # The folder, not the file: the file is replaced, and a lock file would be one more thing in the inventory.
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            nodes = self.nodes()
+            before = json.dumps(nodes, sort_keys=True)
+            yield nodes
+            if json.dumps(nodes, sort_keys=True) != before:
+                write_atomically(self.path, json.dumps(nodes, indent=1, sort_keys=True) + "\n")
+        finally:
+            os.close(folder)
+
+    def settle(self, name: str, address: str) -> None:
+        """Note that a node has proven to be at an address and will stay there: nobody need ask elsewhere.
+
+        Raises:
+            OSError: the inventory's folder cannot be written.
+        """
+        # In an ordinary run that is known, and two hundred nodes need not wait for each other's lock.
+        if self.nodes().get(name, {}).get("addresses") != [address]:
+            with self.edit() as nodes:
+                nodes.setdefault(name, {})["addresses"] = [address]
