@@ -6,7 +6,6 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from picluster import names, streams
 from picluster.commands import (
     EXIT_BAD_INPUT,
     EXIT_FAILED,
@@ -18,8 +17,10 @@ from picluster.commands import (
     inventory,
     prepare,
 )
+from picluster.console import streams
+from picluster.console.report import Report
 from picluster.errors import PiclusterError
-from picluster.report import Report
+from picluster.inventory import names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from picluster import firstboot
+from picluster.cards.image import BootFiles
 from picluster.firstboot import NodeIdentity
-from picluster.image import BootFiles
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKeCfPttkA2CvZsFmGyn9NvxwlTC34G1KrV8xl+9I6/W"
 HARD_COMMENTS = [

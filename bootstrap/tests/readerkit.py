@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from picluster import devices
+from picluster.cards.filetarget import ExistingFile
+from picluster.cards.target import ALIGNMENT
 from picluster.devices import Device
-from picluster.filetarget import ExistingFile
-from picluster.target import ALIGNMENT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from cardkit import noise, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picluster import bmap
+from picluster.cards import bmap
 from picluster.errors import PiclusterError
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "bmap.yml").read_text(encoding="utf-8"))

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from cardkit import BOOT_START, PARTITION, STOCK, Judge
 
-from picluster import burn, source
-from picluster.bmap import Bmap, Range
-from picluster.burn import Card, Options, Watcher
-from picluster.filetarget import FileTarget
-from picluster.image import Image, open_image
-from picluster.overlay import patches
-from picluster.target import ALIGNMENT
+from picluster.cards import source, writer
+from picluster.cards.bmap import Bmap, Range
+from picluster.cards.filetarget import FileTarget
+from picluster.cards.image import Image, open_image
+from picluster.cards.overlay import patches
+from picluster.cards.target import ALIGNMENT
+from picluster.cards.writer import Card, Options, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from picluster.burn import Result
-    from picluster.target import Target
+    from picluster.cards.target import Target
+    from picluster.cards.writer import Result
 
 BLOCK = ALIGNMENT
 
@@ -126,12 +126,12 @@ def _burn(
     folder.mkdir(exist_ok=True)
     with open_image(path) as image:
         cards = [_card(image, f"red{n}", FileTarget(folder / f"red{n}.img")) for n in range(1, count + 1)]
-        return burn.burn(image, cards, options, log)
+        return writer.burn(image, cards, options, log)
 
 
 def _burn_disks(path: Path, disks: list[Disk], options: Options) -> list[Result]:
     with open_image(path) as image:
-        return burn.burn(image, [_card(image, f"red{n}", disk) for n, disk in enumerate(disks, 1)], options)
+        return writer.burn(image, [_card(image, f"red{n}", disk) for n, disk in enumerate(disks, 1)], options)
 
 
 DISKS = Options(sparse=False)
@@ -240,10 +240,10 @@ def test_a_card_that_hangs_is_given_up_wherever(
     make_card: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """The reader runs out of buffers, finds who holds them back, and goes on with the others."""
-    monkeypatch.setattr(burn, "_SYNC_STALLS", 1)
+    monkeypatch.setattr(writer, "_SYNC_STALLS", 1)
     # Fewer than there are cards that hang, so that these hold them all.
     monkeypatch.setattr(source, "_BUFFERS", 2)
-    monkeypatch.setattr(burn, "_READING", 2)
+    monkeypatch.setattr(writer, "_READING", 2)
     image = make_card()
     gate = threading.Event()
     size = _size(image)
@@ -462,7 +462,7 @@ def test_an_interrupt_leaves_nothing_half_done(
                 reached.set()
 
     where = "_feed" if state == "writing" else "_wait"
-    real = getattr(burn, where)
+    real = getattr(writer, where)
     pressed: list[int] = []
 
     def press(*arguments: object) -> object:
@@ -474,14 +474,14 @@ def test_an_interrupt_leaves_nothing_half_done(
         assert reached.wait(20)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(burn, where, press)
+    monkeypatch.setattr(writer, where, press)
     image = make_card()
     disk = Disk(tmp_path / "sdb", _size(image))
     (tmp_path / "out").mkdir()
     target = disk if kind == "disk" else FileTarget(tmp_path / "out" / "red1.img")
     options = Options(sparse=kind == "file")
     with open_image(image) as opened, pytest.raises(KeyboardInterrupt):
-        burn.burn(opened, [_card(opened, "red1", target)], options, Wait())
+        writer.burn(opened, [_card(opened, "red1", target)], options, Wait())
     assert list((tmp_path / "out").iterdir()) == []
     if kind == "disk":
         assert disk.written

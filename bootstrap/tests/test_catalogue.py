@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picluster import catalogue
-from picluster.catalogue import Entry
 from picluster.errors import PiclusterError
+from picluster.images import catalogue
+from picluster.images.catalogue import Entry
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "catalogue.yml").read_text(encoding="utf-8"))
 SHIPPED = catalogue.shipped()

@@ -13,8 +13,8 @@ import yaml
 from cardkit import BOOT_START, PARTITION, STOCK, Judge, mbr
 
 from picluster import cli
+from picluster.cards.fat import FatVolume, read_tree
 from picluster.commands import exit_cards
-from picluster.fat import FatVolume, read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable

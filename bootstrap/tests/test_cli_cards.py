@@ -16,9 +16,9 @@ from cardkit import Judge, run
 from clikit import burn, host_name
 from readerkit import Machine, reader
 
+from picluster.cards.fat import read_tree
+from picluster.cards.filetarget import FileTarget
 from picluster.commands import places
-from picluster.fat import read_tree
-from picluster.filetarget import FileTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable

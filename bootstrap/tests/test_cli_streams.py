@@ -13,8 +13,8 @@ import pytest
 from clikit import burn
 
 from picluster import cli, files
+from picluster.cards.image import find_image
 from picluster.errors import PiclusterError
-from picluster.image import find_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -31,8 +31,9 @@ from discoverkit import (
 from sshdkit import PI, USER, Board, Fleet
 from zeroconf import ServiceInfo, Zeroconf
 
-from picluster import cli, discover, knownhosts
+from picluster import cli, discover
 from picluster.discover import leases, mdns
+from picluster.inventory import known_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,7 @@ def test_nodes_at_their_reserved_addresses_are_found_and_recorded(
     for name, board in BOARDS.items():
         # ssh's own program finds each key under the node's name.
         assert fleet.host_key(board) in run("ssh-keygen", "-F", name, "-f", KNOWN_HOSTS)
-        assert said["result"][name]["host_key"] == knownhosts.fingerprint(fleet.host_key(board))
+        assert said["result"][name]["host_key"] == known_hosts.fingerprint(fleet.host_key(board))
         assert said["result"][name]["host_key"] in run("ssh-keygen", "-l", "-F", name, "-f", KNOWN_HOSTS)
     assert said["result"]["red1"]["model"] == PI
     assert said["result"]["red1"]["arch"] == run("dpkg", "--print-architecture").strip()

@@ -12,7 +12,7 @@ import pytest
 from readerkit import Machine, reader
 
 from picluster import cli, devices
-from picluster.image import open_image
+from picluster.cards.image import open_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable

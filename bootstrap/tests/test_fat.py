@@ -13,8 +13,8 @@ from cardkit import STOCK, Judge, make_partition, noise, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from picluster.cards.fat import FatVolume, read_tree
 from picluster.errors import PiclusterError
-from picluster.fat import FatVolume, read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable

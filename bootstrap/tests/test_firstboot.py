@@ -8,10 +8,10 @@ import yaml
 from cardkit import CMDLINE, STOCK
 
 from picluster import firstboot
+from picluster.cards.image import BootFiles
 from picluster.errors import PiclusterError
 from picluster.firstboot import NodeIdentity
-from picluster.image import BootFiles
-from picluster.keys import private_half, read_keys
+from picluster.inventory.keys import private_half, read_keys
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,9 @@ from cardkit import STOCK
 from nodekit import Node, image
 
 import boots
-from picluster.fat import FatVolume
+from picluster.cards.fat import FatVolume
+from picluster.cards.image import open_image
 from picluster.firstboot.settings import parse
-from picluster.image import open_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,8 +13,8 @@ import zstandard
 from cardkit import BOOT_START, PARTITION, ROOT_SIZE, STOCK, mbr, noise
 
 from picluster import firstboot
+from picluster.cards.image import BootFiles, Image, guess_arch, identify, open_image
 from picluster.errors import PiclusterError
-from picluster.image import BootFiles, Image, guess_arch, identify, open_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,12 +21,13 @@ import pytest
 from cardkit import noise
 from webkit import Served, Server, make_certificate
 
-from picluster import catalogue, cli, download, images
-from picluster.catalogue import Entry
+from picluster import cli
+from picluster.console.report import Report
 from picluster.errors import PiclusterError
-from picluster.imagecache import Slot
-from picluster.images import Library
-from picluster.report import Report
+from picluster.images import catalogue, download, library
+from picluster.images.catalogue import Entry
+from picluster.images.library import Library
+from picluster.images.slots import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ class Desk:
         self.waits: list[float] = []
         report = Report(as_json=True, out=self.out, err=io.StringIO())
         web = download.Web(self.waits.append, timeout)
-        self.library = Library(images.image_folder(), [list(entries)], report, web)
+        self.library = Library(library.image_folder(), [list(entries)], report, web)
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         said = map(json.loads, self.out.getvalue().splitlines())
@@ -82,7 +83,7 @@ class Desk:
 
 def _cached() -> list[str]:
     """Return the files in the cache that a user would take for an image or a piece of one."""
-    found = (path.name for path in images.image_folder().rglob("*") if path.is_file())
+    found = (path.name for path in library.image_folder().rglob("*") if path.is_file())
     return sorted(name for name in found if name not in (".lock", "record.json"))
 
 
@@ -145,7 +146,7 @@ def test_a_passing_trouble_of_the_server_is_waited_for_once_it_was_heard(server:
 
 def _start_get(server: Server) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "picluster", "images", "get", server.url(PATH), "--sha256", SUM]
-    environment = {**os.environ, "PYTHONPATH": str(Path(images.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(library.__file__).parents[1])}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
@@ -157,7 +158,7 @@ def _wait_until(condition: Callable[[], bool]) -> None:
 
 
 def _parts() -> int:
-    return sum(path.stat().st_size for path in images.image_folder().rglob("*.part"))
+    return sum(path.stat().st_size for path in library.image_folder().rglob("*.part"))
 
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill"])
@@ -246,19 +247,19 @@ def test_a_part_is_gone_on_with_only_if_the_server_says_what_it_is_of(
 
 @pytest.mark.parametrize("state", ["", "{", "[]", '{"url": 1}'], ids=["empty", "cut", "list", "other keys"])
 def test_a_part_whose_note_is_broken_is_fetched_from_the_start(cut: Server, state: str) -> None:
-    next(images.image_folder().rglob("*.part.json")).write_text(state, encoding="utf-8")
+    next(library.image_folder().rglob("*.part.json")).write_text(state, encoding="utf-8")
     assert Desk().library.get(cut.url(PATH), SUM).path.read_bytes() == DATA
     assert cut.ranges(PATH) == [None]
 
 
 def test_a_part_that_is_whole_needs_no_server(cut: Server) -> None:
-    next(images.image_folder().rglob("*.part")).write_bytes(DATA)
+    next(library.image_folder().rglob("*.part")).write_bytes(DATA)
     assert Desk().library.get(cut.url(PATH), SUM).path.read_bytes() == DATA
     assert cut.asked == []
 
 
 def test_a_part_that_a_power_cut_left_full_of_zeros_is_fetched_anew_by_the_next_run(cut: Server) -> None:
-    next(images.image_folder().rglob("*.part")).write_bytes(bytes(1_000_000))
+    next(library.image_folder().rglob("*.part")).write_bytes(bytes(1_000_000))
     with pytest.raises(PiclusterError, match="or damaged here; nothing of it is kept, run it again"):
         Desk().library.get(cut.url(PATH), SUM)
     assert Desk().library.get(cut.url(PATH), SUM).path.read_bytes() == DATA
@@ -537,7 +538,7 @@ def test_two_commands_at_once_fetch_an_image_once(server: Server) -> None:
 
 def test_verify_waits_for_the_command_that_is_at_an_image(server: Server) -> None:
     path = Desk().library.get(server.url(PATH), SUM).path
-    slot = Slot(images.image_folder(), server.url(PATH))
+    slot = Slot(library.image_folder(), server.url(PATH))
     desk = Desk()
     found: list[str] = []
     second = threading.Thread(target=lambda: found.extend(one.state for one in desk.library.verify([])))
@@ -639,7 +640,7 @@ def test_an_image_that_cannot_be_is_refused_in_one_sentence(image: str, says: st
         Desk(*catalogue.shipped()).library.resolve(image)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
-    assert not images.image_folder().exists()
+    assert not library.image_folder().exists()
 
 
 @pytest.mark.parametrize(
@@ -795,4 +796,4 @@ def test_bad_input_of_the_commands_ends_in_one_sentence(
     said = capsys.readouterr().err
     assert says in said
     assert said.count("\n") == 1
-    assert not images.image_folder().exists()
+    assert not library.image_folder().exists()

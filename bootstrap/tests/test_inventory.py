@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from picluster import inventory
 from picluster.errors import PiclusterError
-from picluster.inventory import Request
+from picluster.inventory import plan
+from picluster.inventory.plan import Request
 
 
 def _request(folder: Path, first: int = 1, last: int = 3, **changes: Any) -> Request:
@@ -25,9 +25,9 @@ def _request(folder: Path, first: int = 1, last: int = 3, **changes: Any) -> Req
     return Request(**settings | changes)
 
 
-def _make(folder: Path, *args: int, **changes: Any) -> inventory.Plan:
-    planned = inventory.plan(_request(folder, *args, **changes))
-    inventory.apply(planned)
+def _make(folder: Path, *args: int, **changes: Any) -> plan.Plan:
+    planned = plan.plan(_request(folder, *args, **changes))
+    plan.apply(planned)
     return planned
 
 
@@ -149,7 +149,7 @@ def test_the_secret_is_made_once_for_the_owner_alone(folder: Path) -> None:
     assert len(bytes.fromhex(secret)) == 32
     before = path.read_bytes()
     _make(folder, 1, 5)
-    inventory._make_secret(path)  # as a second command does that planned before the first one wrote
+    plan._make_secret(path)  # as a second command does that planned before the first one wrote
     assert path.read_bytes() == before
     other = folder.parent / "blue"
     _make(other)
@@ -201,10 +201,10 @@ def test_an_option_that_is_given_is_newer_than_the_file_and_says_so(folder: Path
 
 def test_a_node_burnt_again_needs_no_address(folder: Path) -> None:
     _make(folder)
-    planned = inventory.plan(_request(folder, 2, 2, addresses=None))
+    planned = plan.plan(_request(folder, 2, 2, addresses=None))
     assert planned.writes == {}
     with pytest.raises(PiclusterError, match="red7 has no address"):
-        inventory.plan(_request(folder, 7, 7, addresses=None))
+        plan.plan(_request(folder, 7, 7, addresses=None))
 
 
 @pytest.mark.parametrize(
@@ -232,22 +232,22 @@ def test_an_inventory_that_does_not_fit_is_named_and_left_alone(folder: Path, fi
     path.write_text(text, encoding="utf-8")
     before = _snapshot(folder)
     with pytest.raises(PiclusterError) as caught:
-        inventory.plan(_request(folder))
+        plan.plan(_request(folder))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert _snapshot(folder) == before
 
 
 def test_planning_writes_nothing(folder: Path) -> None:
-    inventory.plan(_request(folder))
+    plan.plan(_request(folder))
     assert not folder.exists()
 
 
 def test_another_userland_than_the_clusters_is_noted(folder: Path) -> None:
     _make(folder, arch="arm64")
-    planned = inventory.plan(_request(folder, 4, 4, guessed_arch="armhf"))
+    planned = plan.plan(_request(folder, 4, 4, guessed_arch="armhf"))
     assert any("armhf" in note for note in planned.notes)
-    assert not any("armhf" in note for note in inventory.plan(_request(folder, 4, 4, guessed_arch="arm64")).notes)
+    assert not any("armhf" in note for note in plan.plan(_request(folder, 4, 4, guessed_arch="arm64")).notes)
 
 
 @pytest.mark.parametrize(
@@ -278,8 +278,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(folder: Path, monke
 
 def test_host_keys_of_new_cards_are_forgotten(folder: Path) -> None:
     _make(folder)
-    assert not inventory.forget_host_keys(folder, ["red1"])
+    assert not plan.forget_host_keys(folder, ["red1"])
     (folder / "known_hosts").write_text("red1 ssh-ed25519 AA\nred2 ssh-ed25519 AA\n", encoding="utf-8")
-    assert inventory.forget_host_keys(folder, ["red1"])
+    assert plan.forget_host_keys(folder, ["red1"])
     assert (folder / "known_hosts").read_text(encoding="utf-8") == "red2 ssh-ed25519 AA\n"
-    assert not inventory.forget_host_keys(folder, ["red1"])
+    assert not plan.forget_host_keys(folder, ["red1"])

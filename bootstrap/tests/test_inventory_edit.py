@@ -14,10 +14,11 @@ from cardkit import run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picluster import cli, inventory_edit, knownhosts, reservations
+from picluster import cli
 from picluster.errors import PiclusterError
 from picluster.files import YamlFile
-from picluster.yamlcut import cut
+from picluster.inventory import edit, known_hosts, reservations
+from picluster.inventory.yamlcut import cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,10 +48,10 @@ def test_what_is_not_the_leaving_nodes_stays_to_the_byte(tmp_path: Path, case: d
     file = YamlFile(path, "")
     if "refused" in case:
         with pytest.raises(PiclusterError) as caught:
-            cut(case["before"], list(inventory_edit._memberships(file, case["remove"])), path)
+            cut(case["before"], list(edit._memberships(file, case["remove"])), path)
         assert case["refused"] in str(caught.value)
         return
-    victims = list(inventory_edit._memberships(file, case["remove"]))
+    victims = list(edit._memberships(file, case["remove"]))
     assert cut(case["before"], victims, path) == case["after"]
 
 
@@ -105,7 +106,7 @@ def test_a_group_that_becomes_empty_is_still_one_for_ansible_and_for_us(red: Pat
 def test_a_removal_that_was_cut_short_is_finished_by_the_same_command(
     red: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planned = inventory_edit.remove(red, ["red2"])
+    planned = edit.remove(red, ["red2"])
     written = list(planned.writes)
     assert written[-1] == red / "10-nodes.yml"
     for path in written[:-1]:
@@ -184,4 +185,4 @@ def test_a_new_key_of_a_node_leaves_the_lines_below_it_below_it(tmp_path: Path) 
 def test_a_fingerprint_is_what_ssh_keygen_says(tmp_path: Path) -> None:
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key")
     key = " ".join((tmp_path / "key.pub").read_text(encoding="ascii").split()[:2])
-    assert knownhosts.fingerprint(key) == run("ssh-keygen", "-l", "-f", tmp_path / "key.pub").split()[1]
+    assert known_hosts.fingerprint(key) == run("ssh-keygen", "-l", "-f", tmp_path / "key.pub").split()[1]

@@ -10,8 +10,8 @@ from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetParseError
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from picluster import names
 from picluster.errors import PiclusterError
+from picluster.inventory import names
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "names.yml").read_text(encoding="utf-8"))
 

@@ -11,10 +11,10 @@ from cardkit import BOOT_START, PARTITION, STOCK, Judge, noise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from picluster.cards.image import open_image
+from picluster.cards.overlay import _Overlay, patches
+from picluster.cards.target import ALIGNMENT
 from picluster.errors import PiclusterError
-from picluster.image import open_image
-from picluster.overlay import _Overlay, patches
-from picluster.target import ALIGNMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from picluster import board
 from picluster.commands.burn import _Watcher
-from picluster.report import Report
+from picluster.console import bars
+from picluster.console.report import Report
 
 
 class Terminal(io.StringIO):
@@ -18,13 +18,13 @@ class Terminal(io.StringIO):
 
 
 def _burn(said: Report, steps: int = 4) -> None:
-    with said.board("card.img", ["red1", "red2"], row_event="card") as board:
+    with said.board("card.img", ["red1", "red2"], row_event="card") as bars:
         for step in range(steps + 1):
-            board.row("red1", "writing", step, steps)
-            board.row("red2", "writing", step, steps)
-            board.overall(2 * step, 2 * steps)
-        board.row("red1", "done")
-        board.row("red2", "failed", detail="pulled out")
+            bars.row("red1", "writing", step, steps)
+            bars.row("red2", "writing", step, steps)
+            bars.overall(2 * step, 2 * steps)
+        bars.row("red1", "done")
+        bars.row("red2", "failed", detail="pulled out")
 
 
 def test_a_terminal_shows_a_bar_for_each_card_and_one_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +39,7 @@ def test_a_terminal_shows_a_bar_for_each_card_and_one_for_all(monkeypatch: pytes
 
 def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter(range(0, 1000, 2))
-    monkeypatch.setattr(board.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(bars.time, "monotonic", lambda: float(next(seconds)))
     err = io.StringIO()
     _burn(Report(as_json=False, out=io.StringIO(), err=err), steps=10)
     lines = err.getvalue().splitlines()
@@ -49,7 +49,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.Mon
 
 def test_a_line_tells_how_fast_it_goes_and_how_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter((0, 5, 10, 15))
-    monkeypatch.setattr(board.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(bars.time, "monotonic", lambda: float(next(seconds)))
     err = io.StringIO()
     with Report(as_json=False, out=io.StringIO(), err=err).board("card.img") as shown:
         shown.overall(500_000_000, 6_000_000_000)
@@ -64,7 +64,7 @@ def test_a_line_tells_how_fast_it_goes_and_how_long_it_takes(monkeypatch: pytest
 
 def test_programs_are_told_how_far_each_card_is(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter((0, 5))
-    monkeypatch.setattr(board.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(bars.time, "monotonic", lambda: float(next(seconds)))
     out = io.StringIO()
     with Report(as_json=True, out=out, err=io.StringIO()).board(
         "card.img", ["red1", "red2"], row_event="card"
@@ -135,9 +135,9 @@ def test_more_rows_than_the_screen_has_are_one_bar(monkeypatch: pytest.MonkeyPat
     err = Terminal()
     said = Report(as_json=False, out=io.StringIO(), err=err)
     names = [f"red{number}" for number in range(200)]
-    with said.board("card.img", names, row_event="card") as board:
+    with said.board("card.img", names, row_event="card") as bars:
         for name in names:
-            board.row(name, "done")
-        board.overall(1, 1)
+            bars.row(name, "done")
+        bars.overall(1, 1)
     # Their ends are told in lines above the bar.
     assert "red199: done" in err.getvalue()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cardkit import run
 
-from picluster import knownhosts, reservations
+from picluster.inventory import known_hosts, reservations
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +73,7 @@ def _known_hosts(tmp_path: Path, *, hashed: bool) -> str:
 @pytest.mark.parametrize("hashed", [False, True], ids=["plain", "hashed"])
 def test_only_the_burnt_nodes_host_keys_are_forgotten(tmp_path: Path, *, hashed: bool) -> None:
     before = _known_hosts(tmp_path, hashed=hashed)
-    after = knownhosts.forget(before, ["red5", "blue1"])
+    after = known_hosts.forget(before, ["red5", "blue1"])
     assert set(before.splitlines()) - set(after.splitlines()) == {before.splitlines()[0]}
     path = tmp_path / "known_hosts"
     path.write_text(after, encoding="utf-8")
@@ -86,4 +86,4 @@ def test_other_lines_stay_to_the_byte() -> None:
     text = (
         "# comment\n\n@cert-authority red5 ssh-ed25519 AAAA\n|1|broken\n|1|!!|x ssh-ed25519 AAAA\nred5 ssh-rsa AAAA\r\n"
     )
-    assert knownhosts.forget(text, ["red5"]) == text.replace("red5 ssh-rsa AAAA\r\n", "")
+    assert known_hosts.forget(text, ["red5"]) == text.replace("red5 ssh-rsa AAAA\r\n", "")

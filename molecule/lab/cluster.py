@@ -22,7 +22,7 @@ from lab.network import RESERVATIONS, Network
 from lab.nodes import Boards, Node
 from lab.state import Folder, State, clusters, private_folder
 from lab.stranger import Stranger, Target
-from picluster.inventory import forget_host_keys
+from picluster.inventory.plan import forget_host_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from picluster.report import Report
+    from picluster.console.report import Report
 
     # argparse has no public names for what add_subparsers() returns, nor for what parsers and their groups share.
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001

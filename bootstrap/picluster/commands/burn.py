@@ -8,26 +8,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picluster import bmap, burn, firstboot, inventory, overlay, record
+from picluster import firstboot
+from picluster.cards import bmap, overlay, writer
+from picluster.cards.image import guess_arch, identify, open_image
 from picluster.commands import EXIT_INTERRUPTED, exit_cards, images, planning
 from picluster.commands import identity as identities
 from picluster.commands import places as placing
 from picluster.commands.again import command as again_command
 from picluster.errors import PiclusterError
-from picluster.image import guess_arch, identify, open_image
+from picluster.inventory import plan, record
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
 
-    from picluster.board import Board
+    from picluster.cards.image import BootFiles, Image
+    from picluster.cards.overlay import Patch
     from picluster.commands import Subparsers
     from picluster.commands.places import Places
+    from picluster.console.bars import Board
+    from picluster.console.report import Report
     from picluster.firstboot import FirstBoot
-    from picluster.image import BootFiles, Image
-    from picluster.images import ResolvedImage
-    from picluster.overlay import Patch
-    from picluster.report import Report
+    from picluster.images.library import ResolvedImage
 
 
 def add_to(commands: Subparsers) -> None:
@@ -78,13 +80,13 @@ class _Job:
 
     given: argparse.Namespace
     image: Image
-    options: burn.Options
+    options: writer.Options
     nodes: Sequence[str]
     identity: identities.Identity
     boot: BootFiles
     adapter: FirstBoot
     places: Places
-    planned: inventory.Plan
+    planned: plan.Plan
     patches: Mapping[str, Sequence[Patch]] = field(default_factory=dict)
 
     def files(self, name: str, identity: identities.Identity) -> Mapping[str, bytes]:
@@ -119,7 +121,7 @@ def _recorded(options: argparse.Namespace) -> record.Record | None:
     if options.ips is not None:
         raise PiclusterError("--replace keeps the node's address, and --ips would change it: leave one of them out")
     folder = planning.folder(options)
-    inventory.require_known(folder, planning.check_names(options))
+    plan.require_known(folder, planning.check_names(options))
     found = record.read(folder)
     if found is None and not (options.image and options.key):
         raise record.missing(folder)
@@ -157,7 +159,7 @@ def _check(options: argparse.Namespace, report: Report, before: record.Record | 
     job = _Job(
         options,
         image,
-        burn.Options(block_map, not options.no_verify, places.sparse),
+        writer.Options(block_map, not options.no_verify, places.sparse),
         nodes,
         identity,
         boot,
@@ -168,7 +170,7 @@ def _check(options: argparse.Namespace, report: Report, before: record.Record | 
     return job.told(identity)
 
 
-def _put_record(planned: inventory.Plan, new: record.Record) -> None:
+def _put_record(planned: plan.Plan, new: record.Record) -> None:
     noted = record.contents(planned.folder, new)
     if noted is None:
         return
@@ -237,7 +239,7 @@ def _record(wanted: str, resolved: ResolvedImage, sha256: str, identity: identit
     )
 
 
-class _Watcher(burn.Watcher):
+class _Watcher(writer.Watcher):
     """Shows a burn on a board: each card, and all of them together."""
 
     def __init__(self, board: Board, cards: Sequence[str], passes: int) -> None:
@@ -264,9 +266,9 @@ def _execute(job: _Job, report: Report) -> int:
     if job.identity.unasked:
         job = job.told(identities.complete(job.identity))
     job.places.confirm(report)
-    inventory.apply(job.planned)
+    plan.apply(job.planned)
     planning.say_inventory(report, job.planned, dry_run=False)
-    results: list[burn.Result] = []
+    results: list[writer.Result] = []
 
     def left() -> list[str]:
         burnt = {result.name for result in results if not result.error}
@@ -275,7 +277,7 @@ def _execute(job: _Job, report: Report) -> int:
     try:
         for places, image in zip(job.places.rounds(report), _readings(job.image), strict=False):
             cards = [
-                burn.Card(place.name, place.title, place.open, job.patches[place.name], place.capacity)
+                writer.Card(place.name, place.title, place.open, job.patches[place.name], place.capacity)
                 for place in places
             ]
             results += _burn_round(job, image, cards, report)
@@ -289,7 +291,7 @@ def _execute(job: _Job, report: Report) -> int:
         # Something was changed by now, so this is no bad input any more.
         reason = str(error) if isinstance(error, PiclusterError) else _reason(error)
         report.error(reason, job.given.program)
-        results += [burn.Result(name, "", reason) for name in left() if name not in {one.name for one in results}]
+        results += [writer.Result(name, "", reason) for name in left() if name not in {one.name for one in results}]
     return _conclude(job, results, report)
 
 
@@ -314,10 +316,10 @@ def _readings(image: Image) -> Iterator[Image]:
             yield opened
 
 
-def _burn_round(job: _Job, image: Image, cards: Sequence[burn.Card], report: Report) -> list[burn.Result]:
+def _burn_round(job: _Job, image: Image, cards: Sequence[writer.Card], report: Report) -> list[writer.Result]:
     names = [card.name for card in cards]
     with report.board(image.path.name, names, row_event="card") as board:
-        results = burn.burn(image, cards, job.options, _Watcher(board, names, 1 + job.options.verify))
+        results = writer.burn(image, cards, job.options, _Watcher(board, names, 1 + job.options.verify))
     good = {result.name for result in results if not result.error}
     for card in cards:
         if card.name in good:
@@ -329,7 +331,7 @@ def _burn_round(job: _Job, image: Image, cards: Sequence[burn.Card], report: Rep
     return results
 
 
-def _conclude(job: _Job, results: Sequence[burn.Result], report: Report) -> int:
+def _conclude(job: _Job, results: Sequence[writer.Result], report: Report) -> int:
     burnt = [result.name for result in results if not result.error]
     failed = [result.name for result in results if result.error]
     verb, unsure = ("burnt and verified", "") if job.options.verify else ("burnt", ", not verified")

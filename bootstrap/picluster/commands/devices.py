@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import argparse
 
     from picluster.commands import Subparsers
+    from picluster.console.report import Report
     from picluster.devices import Device
-    from picluster.report import Report
 
 _HEAD = ("DEVICE", "SIZE", "MODEL", "SERIAL", "CONTENTS", "TAKEN BY")
 

@@ -9,22 +9,24 @@ from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picluster import discover, inventory_edit, knownhosts, names
+from picluster import discover
 from picluster.commands import EXIT_FAILED, add_json, planning
 from picluster.discover import leases, verdict
 from picluster.discover.login import Access, require_client
 from picluster.errors import PiclusterError
+from picluster.inventory import edit as inventory_edit
+from picluster.inventory import known_hosts, names
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from picluster.board import Board
     from picluster.commands import Subparsers
+    from picluster.console.bars import Board
+    from picluster.console.report import Report
     from picluster.discover.login import Login
     from picluster.discover.verdict import Findings, Node
-    from picluster.inventory_edit import Cluster, Edit
-    from picluster.report import Report
+    from picluster.inventory.edit import Cluster, Edit
 
 # What is searched without being asked to: a /20. At 160 silent addresses in 2 s that is under a minute.
 _UNASKED = 1 << 12
@@ -174,7 +176,7 @@ def _say(report: Report, cluster: Cluster, findings: Findings) -> None:
             serial=answer.serial if answer else "",
             model=answer.model if answer else "",
             arch=answer.arch if answer else "",
-            host_key=knownhosts.fingerprint(login.host_key) if login else "",
+            host_key=known_hosts.fingerprint(login.host_key) if login else "",
             why=node.why,
         )
     report.table(("node", "address", "MAC", "model", "state"), [_row(cluster, node) for node in findings.nodes])

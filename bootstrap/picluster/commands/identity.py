@@ -8,20 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picluster import firstboot, keys
+from picluster import firstboot
 from picluster.commands import somebody_to_ask
 from picluster.errors import PiclusterError
 from picluster.firstboot import settings
+from picluster.inventory import keys
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
+    from picluster.cards.image import BootFiles
+    from picluster.console.report import Report
     from picluster.firstboot import FirstBoot
     from picluster.firstboot.settings import Settings
-    from picluster.image import BootFiles
-    from picluster.record import Record
-    from picluster.report import Report
+    from picluster.inventory.record import Record
 
 # In the place of a passphrase until it was asked for: what is made of it has the same length.
 _STAND_IN = "passphrase"

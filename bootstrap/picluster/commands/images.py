@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from picluster import catalogue
 from picluster.commands import EXIT_FAILED, add_json
-from picluster.images import Library, image_folder
+from picluster.images import catalogue
+from picluster.images.library import Library, image_folder
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
     from picluster.commands import Options, Subparsers
-    from picluster.report import Report
+    from picluster.console.report import Report
 
 
 def add_to(commands: Subparsers) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picluster import inventory, inventory_edit, keys, names
 from picluster.commands import planning
 from picluster.errors import PiclusterError
+from picluster.inventory import edit as inventory_edit
+from picluster.inventory import keys, names, plan
 
 if TYPE_CHECKING:
     import argparse
 
     from picluster.commands import Subparsers
-    from picluster.report import Report
+    from picluster.console.report import Report
 
 
 def add_to(commands: Subparsers) -> None:
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace, report: Report) -> int:
     _, planned = planning.make_plan(options, None, client_id=None)
     planning.say_plan(report, planned)
     if not options.dry_run:
-        inventory.apply(planned)
+        plan.apply(planned)
     planning.say_inventory(report, planned, dry_run=options.dry_run)
     return 0
 

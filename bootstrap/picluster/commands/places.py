@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Protocol
 from filelock import FileLock, Timeout
 
 from picluster import cache, devices
+from picluster.cards.filetarget import FileTarget
 from picluster.commands import path as a_path
 from picluster.commands import planning, somebody_to_ask
 from picluster.devices import rounds, safety
 from picluster.errors import PiclusterError
-from picluster.filetarget import FileTarget
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator, Sequence
 
+    from picluster.cards.overlay import Patch
+    from picluster.cards.target import Target
     from picluster.commands import Options
+    from picluster.console.report import Report
     from picluster.devices import Device, Platform
-    from picluster.overlay import Patch
-    from picluster.report import Report
-    from picluster.target import Target
 
 DEFAULT_FOLDER = Path("cards")
 

@@ -7,18 +7,18 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picluster import inventory, keys, names
 from picluster.commands import add_json
 from picluster.commands import path as a_path
 from picluster.errors import PiclusterError
+from picluster.inventory import keys, names, plan
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Collection, Sequence
     from ipaddress import IPv4Address
 
-    from picluster.inventory_edit import Edit
-    from picluster.report import Report
+    from picluster.console.report import Report
+    from picluster.inventory.edit import Edit
 
 DEFAULT_INVENTORIES = Path("inventories")
 # Debian's adduser (NAME_REGEX), and at most 32 characters as useradd has it.
@@ -47,7 +47,7 @@ def add_nodes(parser: argparse.ArgumentParser) -> None:
         "--dns", action="append", default=[], help="name server, may be repeated (default: the gateway)"
     )
     parser.add_argument("--user", help="who logs in, with sudo (default: pi)")
-    parser.add_argument("--arch", choices=inventory.ARCHS, help="the nodes' userland (default: guessed from the image)")
+    parser.add_argument("--arch", choices=plan.ARCHS, help="the nodes' userland (default: guessed from the image)")
     add_inventories(parser)
     parser.add_argument("--dry-run", action="store_true", help="check everything, write nothing")
     add_json(parser)
@@ -78,7 +78,7 @@ def folder(options: argparse.Namespace) -> Path:
 
 def make_plan(
     options: argparse.Namespace, guessed_arch: str | None, *, client_id: bool | None
-) -> tuple[list[str], inventory.Plan]:
+) -> tuple[list[str], plan.Plan]:
     """Check the options and work out what the inventory becomes.
 
     Args:
@@ -101,7 +101,7 @@ def make_plan(
         raise PiclusterError(f"--user {options.user!r} cannot log in: small letters and digits, at most 32, not root")
     # Only what makes cards has these options.
     region = {f"identity_{name}": getattr(options, name, None) for name in ("timezone", "locale")}
-    request = inventory.Request(
+    request = plan.Request(
         folder=path,
         cluster=path.name,
         names=nodes,
@@ -116,7 +116,7 @@ def make_plan(
         client_id=client_id,
         region={name: value for name, value in region.items() if value},
     )
-    return nodes, inventory.plan(request)
+    return nodes, plan.plan(request)
 
 
 def check_folder(folder: Path, option: str) -> None:
@@ -128,7 +128,7 @@ def check_folder(folder: Path, option: str) -> None:
         raise PiclusterError(f"{option} {folder} cannot be a directory: {there} is {what}")
 
 
-def say_plan(report: Report, planned: inventory.Plan) -> None:
+def say_plan(report: Report, planned: plan.Plan) -> None:
     """Say which network the nodes are in, and what the plan noticed."""
     net = planned.net
     dns = ", ".join(map(str, net.dns))
@@ -143,15 +143,15 @@ def say_plan(report: Report, planned: inventory.Plan) -> None:
         report.note(note)
 
 
-def forget_host_keys(report: Report, planned: inventory.Plan, burnt: Collection[str]) -> None:
+def forget_host_keys(report: Report, planned: plan.Plan, burnt: Collection[str]) -> None:
     """Forget the host keys that new cards will not have, and say so."""
-    if burnt and inventory.forget_host_keys(planned.folder, burnt):
+    if burnt and plan.forget_host_keys(planned.folder, burnt):
         report.note("the nodes of new cards will have new host keys, so the old ones were forgotten")
 
 
-def say_inventory(report: Report, planned: inventory.Plan, *, dry_run: bool) -> None:
+def say_inventory(report: Report, planned: plan.Plan, *, dry_run: bool) -> None:
     """Say which files of the inventory were written, or would be."""
-    secret = [planned.folder / inventory.SECRETS] if planned.make_secret else []
+    secret = [planned.folder / plan.SECRETS] if planned.make_secret else []
     _say_files(report, planned.folder, [*planned.writes, *secret], dry_run=dry_run)
 
 

@@ -6,26 +6,28 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from picluster import devices, firstboot, inventory, prepare
+from picluster import devices, firstboot
+from picluster.cards import prepare
+from picluster.cards.filetarget import ExistingFile
+from picluster.cards.image import guess_arch
 from picluster.commands import exit_cards, planning
 from picluster.commands import identity as identities
 from picluster.commands import path as a_path
 from picluster.commands.places import named
 from picluster.devices import safety
 from picluster.errors import PiclusterError
-from picluster.filetarget import ExistingFile
-from picluster.image import guess_arch
+from picluster.inventory import plan
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from picluster.cards.image import BootFiles
+    from picluster.cards.target import Target
     from picluster.commands import Subparsers
+    from picluster.console.report import Report
     from picluster.firstboot import FirstBoot
-    from picluster.image import BootFiles
-    from picluster.report import Report
-    from picluster.target import Target
 
 
 def add_to(commands: Subparsers) -> None:
@@ -94,7 +96,7 @@ def run(options: argparse.Namespace, report: Report) -> int:
         planning.say_plan(report, planned)
         if not options.dry_run:
             identity = identities.complete(identity)
-            inventory.apply(planned)
+            plan.apply(planned)
         planning.say_inventory(report, planned, dry_run=options.dry_run)
         good = {card.name for card in cards if _prepare(card, identity, planned.user, report, dry_run=options.dry_run)}
     if not options.dry_run:

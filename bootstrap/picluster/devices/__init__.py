@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
-    from picluster.target import Target
+    from picluster.cards.target import Target
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Platform(Protocol):
 
         Args:
             device: It.
-            offset: From where; a multiple of picluster.target.ALIGNMENT, as the length.
+            offset: From where; a multiple of picluster.cards.target.ALIGNMENT, as the length.
             length: How many bytes; fewer come at the end.
 
         Raises:

@@ -20,8 +20,8 @@ from picluster.errors import PiclusterError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from picluster.cards.target import Target
     from picluster.devices.mounts import Mount
-    from picluster.target import Target
 
 _TIMEOUT_S = 5
 # Only columns of util-linux 2.27 (the first with --json) or later that every distribution in use has.

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Mapping, Sequence
 
+    from picluster.cards.target import Target
     from picluster.devices.posix import Calls, Control
-    from picluster.target import Target
 
 # diskutil waits for a reader that is just being plugged in.
 _TIMEOUT_S = 30

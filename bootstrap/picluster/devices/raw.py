@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Protocol, Self
 
-from picluster.target import ALIGNMENT
+from picluster.cards.target import ALIGNMENT
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -65,7 +65,7 @@ def explain(error: OSError, name: str, hints: dict[int, str] | None = None) -> O
 
 
 class RawDisk:
-    """A raw disk, as picluster.target.Target says.
+    """A raw disk, as picluster.cards.target.Target says.
 
     Args:
         name: The device's path.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Mapping, Sequence
 
-    from picluster.target import Target
+    from picluster.cards.target import Target
 
 # PowerShell and its storage module take seconds to load.
 _TIMEOUT_S = 60

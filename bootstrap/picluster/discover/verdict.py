@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picluster import knownhosts
 from picluster.discover.login import LOGINS, REFUSED, is_trusted
-from picluster.knownhosts import Verdict
+from picluster.inventory import known_hosts
+from picluster.inventory.known_hosts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from ipaddress import IPv4Address
 
     from picluster.discover.login import Access, Answer, Login
-    from picluster.inventory_edit import Cluster
+    from picluster.inventory.edit import Cluster
 
 FOUND, MISSING, TWICE, WRONG_KEY = "found", "missing", "twice", "wrong host key"
 
@@ -103,7 +103,7 @@ def _identity(login: Login) -> tuple[str, ...]:
 def _node(cluster: Cluster, name: str, seen: list[Login], trusted: Mapping[IPv4Address, Verdict]) -> Node:
     if len({_identity(login) for login in seen}) > 1:
         differ = len({_mac(one) for one in seen}) == len(seen)
-        told = ((one, _mac(one) if differ else knownhosts.fingerprint(one.host_key)) for one in seen)
+        told = ((one, _mac(one) if differ else known_hosts.fingerprint(one.host_key)) for one in seen)
         boards = " and ".join(f"{one.address} ({mark})" for one, mark in told)
         why = f"{len(seen)} boards call themselves {name}, at {boards}: give one of them another card"
         return Node(name, TWICE, why=why)
@@ -111,7 +111,7 @@ def _node(cluster: Cluster, name: str, seen: list[Login], trusted: Mapping[IPv4A
     verdict = trusted[login.address]
     if verdict is Verdict.OTHER:
         why = (
-            f"{name} at {login.address} shows the host key {knownhosts.fingerprint(login.host_key)}, and known_hosts "
+            f"{name} at {login.address} shows the host key {known_hosts.fingerprint(login.host_key)}, and known_hosts "
             f"holds another: if its system is a new one, forget the old key (ssh-keygen -R {name} -f "
             f"{cluster.folder}/known_hosts), else somebody else answers there"
         )
@@ -137,7 +137,7 @@ def _missing(cluster: Cluster, name: str, logins: Iterable[Login]) -> Node:
         if login.answer is not None:
             continue
         said = f"refuses {cluster.user}'s key" if login.problem == REFUSED else f"gives no login ({login.problem})"
-        if login.host_key and knownhosts.judge(cluster.known_hosts, name, login.host_key) is Verdict.KNOWN:
+        if login.host_key and known_hosts.judge(cluster.known_hosts, name, login.host_key) is Verdict.KNOWN:
             return Node(name, MISSING, why=f"{name} is missing: its host key is at {login.address}, which {said}")
         if login.address == cluster.addresses[name]:
             why = f"{name} is missing: its address {login.address} {said}"
@@ -169,7 +169,7 @@ def _copies(logins: Iterable[Login]) -> Iterator[str]:
 def trust(cluster: Cluster, access: Access, logins: Sequence[Login]) -> dict[IPv4Address, Verdict]:
     """Ask known_hosts about every login under a node's name; where it takes ssh to judge, log in once more."""
     ours = [login for login in logins if login.answer and login.answer.name in cluster.addresses]
-    said = {login.address: knownhosts.judge(cluster.known_hosts, _name(login), login.host_key) for login in ours}
+    said = {login.address: known_hosts.judge(cluster.known_hosts, _name(login), login.host_key) for login in ours}
     unsure = [login for login in ours if said[login.address] is Verdict.UNSURE]
     if unsure:
         said |= asyncio.run(_ask_ssh(cluster, access, unsure))

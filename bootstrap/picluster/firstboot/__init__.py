@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from picluster.cards.image import identify
 from picluster.errors import PiclusterError
 from picluster.firstboot.settings import Settings
-from picluster.image import identify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from picluster.image import BootFiles
+    from picluster.cards.image import BootFiles
 
 # What --firstboot takes.
 NAMES = ("cloud-init", "firstrun", "init-script")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from picluster.cards.image import identify
 from picluster.firstboot import cmdline, script
-from picluster.image import identify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from picluster.cards.image import BootFiles
     from picluster.firstboot import NodeIdentity
-    from picluster.image import BootFiles
 
 Command = list[str]
 _MARK = "# Written by picluster for {name}.\n"

@@ -10,8 +10,8 @@ from picluster.errors import PiclusterError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from picluster.cards.image import BootFiles
     from picluster.firstboot.settings import Settings
-    from picluster.image import BootFiles
 
 NAME = "cmdline.txt"
 # How the init script is started; the one place, because it must be found again on a card that was prepared before.

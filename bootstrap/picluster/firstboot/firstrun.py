@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from picluster.cards.image import identify
 from picluster.firstboot import cmdline, script
-from picluster.image import identify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from picluster.cards.image import BootFiles
     from picluster.firstboot import NodeIdentity
-    from picluster.image import BootFiles
 
 _SCRIPT = "firstrun.sh"
 # The FAT partition is mounted at /boot/firmware from Bookworm on, at /boot before. Nothing on it tells a Bullseye of

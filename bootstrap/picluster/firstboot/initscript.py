@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from picluster.cards.image import identify
 from picluster.firstboot import cmdline, script
-from picluster.image import identify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from picluster.cards.image import BootFiles
     from picluster.firstboot import NodeIdentity
-    from picluster.image import BootFiles
 
 # Without a dot and without `=` anywhere: the kernel takes a word with a dot for a module's parameter and drops it, one
 # with `=` for a variable (init/main.c, unknown_bootoption). The shell would then be told to run nothing.

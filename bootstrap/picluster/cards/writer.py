@@ -14,18 +14,18 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from picluster import verify
+from picluster.cards import verify
+from picluster.cards.source import Buffers, Chunk, Loan, Source, aligned
+from picluster.cards.target import ALIGNMENT
 from picluster.errors import PiclusterError
-from picluster.source import Buffers, Chunk, Loan, Source, aligned
-from picluster.target import ALIGNMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from picluster.bmap import Bmap
-    from picluster.image import Image
-    from picluster.overlay import Patch
-    from picluster.target import Medium, Target
+    from picluster.cards.bmap import Bmap
+    from picluster.cards.image import Image
+    from picluster.cards.overlay import Patch
+    from picluster.cards.target import Medium, Target
 
 # Cards that are read back in the same moment; beyond that they take turns, buffer by buffer.
 _READING = 32

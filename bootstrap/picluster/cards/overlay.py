@@ -6,13 +6,13 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from picluster.fat import FatVolume
-from picluster.target import ALIGNMENT
+from picluster.cards.fat import FatVolume
+from picluster.cards.target import ALIGNMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from picluster.mbr import Partition
+    from picluster.cards.mbr import Partition
 
 
 @dataclass(frozen=True)

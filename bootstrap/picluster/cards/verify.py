@@ -5,16 +5,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from picluster.cards.source import aligned, hasher, is_zero
+from picluster.cards.target import ALIGNMENT
 from picluster.errors import PiclusterError
-from picluster.source import aligned, hasher, is_zero
-from picluster.target import ALIGNMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from picluster.overlay import Patch
-    from picluster.source import Loan, Piece
-    from picluster.target import Medium
+    from picluster.cards.overlay import Patch
+    from picluster.cards.source import Loan, Piece
+    from picluster.cards.target import Medium
 
 # What is read at once: enough to keep a card busy, little enough for many cards at a time.
 STRETCH = 1 << 20

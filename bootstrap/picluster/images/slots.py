@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from picluster import files
-from picluster.catalogue import file_name
 from picluster.errors import PiclusterError
+from picluster.images.catalogue import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from picluster.report import Report
+    from picluster.console.report import Report
 
 _CHUNK = 4 << 20
 _RECORD = "record.json"

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from picluster import firstboot, keys
+from picluster import firstboot
 from picluster.errors import PiclusterError
 from picluster.files import YamlFile
+from picluster.inventory import keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

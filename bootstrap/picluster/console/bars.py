@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from picluster.report import Report
+    from picluster.console.report import Report
 
 # Where there is no terminal, and for programs: a line at most so often.
 _QUIET_S = 5.0

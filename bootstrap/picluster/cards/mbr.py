@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from picluster.cards.target import ALIGNMENT
 from picluster.errors import PiclusterError
-from picluster.target import ALIGNMENT
 
 SECTOR = 512
 _TABLE = 446

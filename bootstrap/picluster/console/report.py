@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from picluster.board import Board
-from picluster.streams import Outlet, silence
+from picluster.console.bars import Board
+from picluster.console.streams import Outlet, silence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,8 +14,8 @@ import platformdirs
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from picluster.cards.image import GENERATIONS
 from picluster.errors import PiclusterError
-from picluster.image import GENERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from picluster import inventory, knownhosts, reservations
 from picluster.errors import PiclusterError
 from picluster.files import YamlFile, write_atomically
-from picluster.names import MAX_PREFIX
-from picluster.yamlcut import cut
+from picluster.inventory import known_hosts as inventory_known_hosts
+from picluster.inventory import plan, reservations
+from picluster.inventory.names import MAX_PREFIX
+from picluster.inventory.yamlcut import cut
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from picluster.yamlcut import Keys
+    from picluster.inventory.yamlcut import Keys
 
 # What a board tells of itself, and where a node is that is not at its own address.
 FACTS = ("node_mac", "node_serial", "node_model")
@@ -95,12 +96,12 @@ def read(folder: Path) -> Cluster:
     """
     nodes = _nodes(folder)
     hosts = nodes.section(*_HOSTS)
-    addresses = inventory.known_addresses(nodes.path, hosts)
+    addresses = plan.known_addresses(nodes.path, hosts)
     if not addresses:
         raise PiclusterError(f"{nodes.path} has no node with an address: picluster inventory writes them")
-    cluster = YamlFile(folder / inventory.CLUSTER, "")
-    connection = YamlFile(folder / inventory.CONNECTION, "")
-    prefix = cluster.data.get("node_prefix", inventory.DEFAULT_PREFIX)
+    cluster = YamlFile(folder / plan.CLUSTER, "")
+    connection = YamlFile(folder / plan.CONNECTION, "")
+    prefix = cluster.data.get("node_prefix", plan.DEFAULT_PREFIX)
     if isinstance(prefix, bool) or not isinstance(prefix, int) or not 8 <= prefix <= MAX_PREFIX:  # noqa: PLR2004 - as in names
         raise PiclusterError(f"{cluster.path}: node_prefix {prefix!r} is not a number from 8 to {MAX_PREFIX}")
     interface = cluster.data.get("node_interface", "eth0")
@@ -116,15 +117,15 @@ def read(folder: Path) -> Cluster:
         macs={str(name): str(one["node_mac"]) for name, one in hosts.items() if one and "node_mac" in one},
         networks=tuple(collapse_addresses(IPv4Interface((int(one), prefix)).network for one in addresses.values())),
         interface=interface,
-        user=_text(connection, "ansible_user", folder) or inventory.DEFAULT_USER,
+        user=_text(connection, "ansible_user", folder) or plan.DEFAULT_USER,
         key=_key(connection, folder),
         port=port,
-        known_hosts=_read_text(folder / inventory.KNOWN_HOSTS),
+        known_hosts=_read_text(folder / plan.KNOWN_HOSTS),
     )
 
 
 def _nodes(folder: Path) -> YamlFile:
-    path = folder / inventory.NODES
+    path = folder / plan.NODES
     if not path.is_file():
         raise PiclusterError(f"there is no {path}: picluster burn and picluster inventory write it")
     return YamlFile(path, "")
@@ -183,7 +184,9 @@ def record(
     """
     edit = Edit(cluster.folder)
     edit.put(
-        cluster.folder / inventory.KNOWN_HOSTS, cluster.known_hosts, knownhosts.add(cluster.known_hosts, host_keys)
+        cluster.folder / plan.KNOWN_HOSTS,
+        cluster.known_hosts,
+        inventory_known_hosts.add(cluster.known_hosts, host_keys),
     )
     nodes = _nodes(cluster.folder)
     hosts = nodes.section(*_HOSTS)
@@ -235,11 +238,11 @@ def remove(folder: Path, names: Sequence[str]) -> Edit:
     if set(map(str, hosts)) <= set(names):
         raise PiclusterError(f"no node would be left: to remove the cluster, delete the folder {folder}")
     edit = Edit(folder)
-    path = folder / inventory.KNOWN_HOSTS
-    edit.put(path, _read_text(path), knownhosts.forget(_read_text(path), names))
-    path = folder / inventory.RESERVATIONS
+    path = folder / plan.KNOWN_HOSTS
+    edit.put(path, _read_text(path), inventory_known_hosts.forget(_read_text(path), names))
+    path = folder / plan.RESERVATIONS
     edit.put(path, _read_text(path), reservations.remove(_read_text(path), names))
-    roles = YamlFile(folder / inventory.ROLES, "")
+    roles = YamlFile(folder / plan.ROLES, "")
     left: dict[str, list[str]] = {name: [] for name in names}
     # The nodes' own file last: as long as a node is in it, the same command again finishes what was cut short.
     for file in (roles, nodes):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class _File:
-    """What both have in common: see picluster.target.Target."""
+    """What both have in common: see picluster.cards.target.Target."""
 
     fresh = False
 

@@ -18,7 +18,7 @@ from array import array
 from datetime import datetime
 from typing import TYPE_CHECKING, BinaryIO
 
-from picluster import fatdir
+from picluster.cards import fatdir
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
@@ -367,7 +367,7 @@ def read_tree(image: Path) -> dict[str, bytes]:
     Raises:
         PiclusterError: if the file is no card image.
     """
-    from picluster.image import open_image  # noqa: PLC0415 - image builds on this module
+    from picluster.cards.image import open_image  # noqa: PLC0415 - image builds on this module
 
     with open_image(image) as opened:
         return opened.volume().tree()

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from queue import Empty, Queue
 from typing import TYPE_CHECKING
 
+from picluster.cards.target import ALIGNMENT
 from picluster.errors import PiclusterError
-from picluster.target import ALIGNMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from picluster.bmap import Bmap
-    from picluster.image import Image
+    from picluster.cards.bmap import Bmap
+    from picluster.cards.image import Image
 
 # Cards write whole erase blocks of 4 MiB at once, and system calls are few.
 CHUNK = 4 << 20

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from picluster import knownhosts, names, reservations
 from picluster.errors import PiclusterError
 from picluster.files import YamlFile, write_atomically
+from picluster.inventory import known_hosts, names, reservations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -332,7 +332,7 @@ def forget_host_keys(folder: Path, burnt: Iterable[str]) -> bool:
     if not path.exists():
         return False
     before = path.read_text(encoding="utf-8", errors="surrogateescape")
-    after = knownhosts.forget(before, burnt)
+    after = known_hosts.forget(before, burnt)
     if after == before:
         return False
     write_atomically(path, after.encode(errors="surrogateescape"))

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from picluster import cache, catalogue, download, files, imagecache
-from picluster.catalogue import Entry, check_url, file_name
+from picluster import cache, files
+from picluster.cards.image import find_image
 from picluster.errors import PiclusterError
-from picluster.image import find_image
-from picluster.imagecache import Slot
+from picluster.images import catalogue, download, slots
+from picluster.images.catalogue import Entry, check_url, file_name
+from picluster.images.slots import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from picluster.report import Report
+    from picluster.console.report import Report
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _SUMS_MAX = 1 << 20
@@ -118,7 +119,7 @@ class Library:
             entry = self._by_name(image, path, not_found)
             return self._remote(entry, sha256)
         if sha256:
-            digest = imagecache.hash_file(found, self._report)
+            digest = slots.hash_file(found, self._report)
             if digest != sha256:
                 raise PiclusterError(f"{found} has the SHA-256 {digest}, --sha256 says {sha256}: it is another file")
         return ResolvedImage(found, sha256, None, local_bmap(found))
@@ -138,7 +139,7 @@ class Library:
                 if entry.name.lower() not in seen:
                     rows.append(entry)
                 seen.update(name.lower() for name in (entry.name, *entry.aliases))
-        urls = (record.url for _, record in imagecache.slots(self._folder))
+        urls = (record.url for _, record in slots.slots(self._folder))
         rows += [Entry(url, url) for url in urls if url not in known]
         return [self._listed(entry) for entry in rows]
 
@@ -157,7 +158,7 @@ class Library:
             PiclusterError: before anything is hashed, if a name is not known or not in the cache.
         """
         titles = {entry.url: entry.name for entries in reversed(self._catalogues) for entry in entries}
-        found = imagecache.slots(self._folder)
+        found = slots.slots(self._folder)
         if names:
             urls = {self._wanted(name).url: name for name in names}
             missing = [name for url, name in urls.items() if url not in {record.url for _, record in found}]
@@ -175,7 +176,7 @@ class Library:
             record = slot.record()
             if not record or not slot.file.is_file():
                 return "missing"
-            good = imagecache.hash_file(slot.file, self._report) == record.sha256
+            good = slots.hash_file(slot.file, self._report) == record.sha256
             slot.write_record(slot.file, record.url, record.sha256, record.source, good=good)
             return "ok" if good else "differs"
 
@@ -219,7 +220,7 @@ class Library:
                 verified=record.verified,
             )
             return record.sha256
-        digest = imagecache.hash_file(slot.file, self._report)
+        digest = slots.hash_file(slot.file, self._report)
         if digest == (wanted or record.sha256):
             slot.write_record(slot.file, record.url, digest, record.source)
             return digest
@@ -241,7 +242,7 @@ class Library:
         with self._report.board(slot.file.name) as board:
             wish = download.Wanted(entry.url, slot.part, plain=bool(entry.sha256), size=entry.size)
             self._web.download(wish, lambda done, total: board.overall(done, total, "download"))
-        digest = imagecache.hash_file(slot.part, self._report)
+        digest = slots.hash_file(slot.part, self._report)
         if digest != wanted:
             download.drop(slot.part)
             raise PiclusterError(

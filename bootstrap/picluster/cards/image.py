@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
 
-from picluster import mbr
+from picluster.cards import mbr
+from picluster.cards.fat import FatVolume
+from picluster.cards.target import ALIGNMENT
 from picluster.errors import PiclusterError
-from picluster.fat import FatVolume
-from picluster.target import ALIGNMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

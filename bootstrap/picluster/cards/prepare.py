@@ -6,19 +6,19 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from picluster import mbr, overlay, verify
+from picluster.cards import mbr, overlay, verify
+from picluster.cards.fat import FatVolume
+from picluster.cards.image import TEXT_MAX, BootFiles, boot_files
+from picluster.cards.source import aligned
+from picluster.cards.target import ALIGNMENT
 from picluster.errors import PiclusterError
-from picluster.fat import FatVolume
 from picluster.files import write_atomically
-from picluster.image import TEXT_MAX, BootFiles, boot_files
-from picluster.source import aligned
-from picluster.target import ALIGNMENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from picluster.target import Medium
+    from picluster.cards.target import Medium
 
 # xz, gzip, bzip2, zstd, zip (RFC 8878 and their like): how packed images begin.
 _PACKED = (b"\xfd7zXZ\0", b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
