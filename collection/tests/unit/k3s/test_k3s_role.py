@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROLE = Path(__file__).parents[2] / "ansible_collections/picluster/cloud/roles/k3s"
+ROLE = Path(__file__).parents[3] / "ansible_collections/picluster/cloud/roles/k3s"
 
 
 def load(name: str) -> Any:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from picluster.errors import PiclusterError
 from picluster.inventory import names
 
-CASES = yaml.safe_load((Path(__file__).parent / "cases" / "names.yml").read_text(encoding="utf-8"))
+CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "names.yml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("case", CASES["good"], ids=lambda case: case["range"])

@@ -23,7 +23,7 @@ from picluster.inventory.yamlcut import cut
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CASES = yaml.safe_load((Path(__file__).parent / "cases" / "removals.yml").read_text(encoding="utf-8"))
+CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "removals.yml").read_text(encoding="utf-8"))
 RED = Path("inventories/red")
 FILES = ("20-roles.yml", "10-nodes.yml", "reservations.dnsmasq", "known_hosts")
 

@@ -14,7 +14,7 @@ from picluster.errors import PiclusterError
 from picluster.images import catalogue
 from picluster.images.catalogue import Entry
 
-CASES = yaml.safe_load((Path(__file__).parent / "cases" / "catalogue.yml").read_text(encoding="utf-8"))
+CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "catalogue.yml").read_text(encoding="utf-8"))
 SHIPPED = catalogue.shipped()
 # A repository with a commit and a file in it, or an issue of it.
 SOURCE = re.compile(r"[\w.-]+/[\w.-]+(@[0-9a-f]{10,40}: [\w./-]+(, [\w./-]+)*|: issue \d+)")

@@ -10,7 +10,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-PLAYBOOK = Path(__file__).parents[3] / "playbooks/reboot.yml"
+PLAYBOOK = Path(__file__).parents[4] / "playbooks/reboot.yml"
 
 
 def play(name: str) -> dict[str, Any]:

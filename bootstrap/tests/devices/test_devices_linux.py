@@ -803,7 +803,7 @@ def test_without_the_right_the_sentence_says_who_has_it(card: str) -> None:
         check=True,
         capture_output=True,
         text=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[1])},
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
     ).stdout
     assert "run this as root, or as a member of the group disk" in said
 

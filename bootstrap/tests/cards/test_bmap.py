@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from picluster.cards import bmap
 from picluster.errors import PiclusterError
 
-CASES = yaml.safe_load((Path(__file__).parent / "cases" / "bmap.yml").read_text(encoding="utf-8"))
+CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "bmap.yml").read_text(encoding="utf-8"))
 BLOCK = 4096
 ZEROS = {"sha1": "0" * 40, "sha256": "0" * 64, "sha512": "0" * 128}
 

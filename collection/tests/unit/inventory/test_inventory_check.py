@@ -18,7 +18,7 @@ from ansible.vars.manager import VariableManager
 
 from ansible_collections.picluster.cloud.plugins.action.inventory_check import ActionModule
 
-DATA = Path(__file__).parent / "data" / "inventory_check"
+DATA = Path(__file__).parents[1] / "data" / "inventory_check"
 LAYERS = "docker_state: present\nidentity_hostname: x\n"
 
 

@@ -19,7 +19,7 @@ from picluster.errors import PiclusterError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-GENERATIONS = yaml.safe_load((Path(__file__).parent / "cases" / "generations.yml").read_text(encoding="utf-8"))
+GENERATIONS = yaml.safe_load((Path(__file__).parents[1] / "cases" / "generations.yml").read_text(encoding="utf-8"))
 
 
 def _zip(path: Path, data: bytes) -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the lab's containers need Linux")
 
-DHCPCD = (Path(__file__).parent / "cases" / "dhcpcd.conf").read_text(encoding="utf-8")
+DHCPCD = (Path(__file__).parents[1] / "cases" / "dhcpcd.conf").read_text(encoding="utf-8")
 # Beside the lab's card, which is Trixie's. Before Bookworm: dhcpcd, FAT at /boot, pi with a known password.
 OLD = f"""
 rm -rf /etc/cloud /etc/NetworkManager /etc/systemd/system/multi-user.target.wants/NetworkManager.service

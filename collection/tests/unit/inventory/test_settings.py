@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ansible.config.manager import ConfigManager
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 ROLES = ROOT / "collection/ansible_collections/picluster/cloud/roles"
 
 

@@ -146,7 +146,7 @@ def test_a_passing_trouble_of_the_server_is_waited_for_once_it_was_heard(server:
 
 def _start_get(server: Server) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "picluster", "images", "get", server.url(PATH), "--sha256", SUM]
-    environment = {**os.environ, "PYTHONPATH": str(Path(library.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(library.__file__).parents[2])}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
