@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node import packages
-from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt, LockedError, busy
+from ansible_collections.picluster.cloud.plugins.module_utils.node import old_packages as packages
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt, LockedError, busy
 
 if TYPE_CHECKING:
     from pathlib import Path

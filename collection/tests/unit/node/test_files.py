@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node import files as node_files
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node import old_files as node_files
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles, card_trouble, read_text
 
 
 def files(*, check_mode: bool = False) -> TextFiles:

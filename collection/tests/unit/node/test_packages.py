@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node import packages
-from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
+from ansible_collections.picluster.cloud.plugins.module_utils.node import old_packages as packages
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt
 
 if TYPE_CHECKING:
     from pathlib import Path

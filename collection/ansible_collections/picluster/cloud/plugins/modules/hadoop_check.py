@@ -111,8 +111,8 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.probe impor
     job_properties,
     parse_counts,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import card_trouble
 from ansible_collections.picluster.cloud.plugins.module_utils.node.http import opener
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import card_trouble
 
 POLL_SECONDS = 1.0
 # What a killed check left behind is removed by a later one.

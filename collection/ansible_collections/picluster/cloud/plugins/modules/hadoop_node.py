@@ -155,7 +155,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.apply impor
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import ConfigError, Memory, Settings, check
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import DAEMONS, FormatRefusedError, make_plan
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.secrets import hide, secrets_of
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import card_trouble
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import card_trouble
 
 DEFAULT_MEMORY = {"nodemanager": 2048, "minimum": 256, "am": 512, "map": 512, "reduce": 768, "sort": 100}
 DEFAULT_HEAPS = {

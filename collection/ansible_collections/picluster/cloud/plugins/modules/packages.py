@@ -51,7 +51,7 @@ installed:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt
 
 
 def main() -> None:

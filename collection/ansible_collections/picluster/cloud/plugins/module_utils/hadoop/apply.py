@@ -33,7 +33,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import
     software,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.secrets import hide_in_texts
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import card_trouble, write_atomically
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import card_trouble, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
