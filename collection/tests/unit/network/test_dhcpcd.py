@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.network import dhcpcd
-from ansible_collections.picluster.cloud.plugins.module_utils.network.address import Wanted, make_wanted
+from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import Wanted, make_wanted
 
 if TYPE_CHECKING:
     from pathlib import Path

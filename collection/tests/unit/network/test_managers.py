@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.network import managers
-from ansible_collections.picluster.cloud.plugins.module_utils.network.address import make_wanted
+from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import make_wanted
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -150,8 +150,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.clock import Clock
-from ansible_collections.picluster.cloud.plugins.module_utils.identity.hosts_file import cloud_template, desired_hosts
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.machine_id import MachineId
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.names import cloud_template, desired_hosts
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.region import (
     Region,
     check_locale,

@@ -104,7 +104,14 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS, Rollback, check_window
-from ansible_collections.picluster.cloud.plugins.module_utils.network.address import (
+from ansible_collections.picluster.cloud.plugins.module_utils.network.arp import (
+    Socket,
+    announce,
+    find_router,
+    wait_until_free,
+)
+from ansible_collections.picluster.cloud.plugins.module_utils.network.managers import Manager, choose, known_managers
+from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import (
     CLOUD_NETWORK_OFF,
     NM_UNMANAGED,
     Live,
@@ -122,13 +129,6 @@ from ansible_collections.picluster.cloud.plugins.module_utils.network.address im
     return_to_former,
     wrong_interface,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils.network.arp import (
-    Socket,
-    announce,
-    find_router,
-    wait_until_free,
-)
-from ansible_collections.picluster.cloud.plugins.module_utils.network.managers import Manager, choose, known_managers
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import current_connection
 from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node as Kit
 from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles, card_trouble, read_text

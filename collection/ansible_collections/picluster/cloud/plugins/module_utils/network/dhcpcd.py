@@ -13,7 +13,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.files import 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ansible_collections.picluster.cloud.plugins.module_utils.network.address import Wanted
+    from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import Wanted
 
     Run = Callable[..., str]
 

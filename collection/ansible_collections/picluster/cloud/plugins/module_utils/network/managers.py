@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ansible_collections.picluster.cloud.plugins.module_utils.network import dhcpcd as network_dhcpcd
-from ansible_collections.picluster.cloud.plugins.module_utils.network.address import (
+from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import (
     NETPLAN_DROPIN,
     Wanted,
     keyfile_path,

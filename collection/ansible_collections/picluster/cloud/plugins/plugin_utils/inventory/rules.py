@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.network.address import DOMAIN
+from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import DOMAIN
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import (
     Spec,
     is_decided_later,

@@ -16,7 +16,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import conf
 from ansible_collections.picluster.cloud.plugins.module_utils.identity import region
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.time_sync import check_servers
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s import plan
-from ansible_collections.picluster.cloud.plugins.module_utils.network.address import check_patience
+from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import check_patience
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules as raspberry_rules
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import exempt_sources, merged_policy

@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.picluster.cloud.plugins.action.static_address import ActionModule
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import State
-from ansible_collections.picluster.cloud.plugins.module_utils.network.address import Live, make_wanted
+from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import Live, make_wanted
 from ansible_collections.picluster.cloud.plugins.modules import static_address
 
 if TYPE_CHECKING:

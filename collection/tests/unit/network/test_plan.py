@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from ansible_collections.picluster.cloud.plugins.module_utils.network import address, managers
+from ansible_collections.picluster.cloud.plugins.module_utils.network import managers, plan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ansible_collections.picluster.cloud.plugins.module_utils.network.address import Wanted
+    from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import Wanted
 
 
 def wanted(**change: object) -> Wanted:
@@ -25,7 +25,7 @@ def wanted(**change: object) -> Wanted:
         "gateway": "192.168.63.1",
         "dns": ["192.168.63.1", "fd00::1"],
     }
-    return address.make_wanted(**(options | change))  # type: ignore[arg-type]  # the options of a module, by name
+    return plan.make_wanted(**(options | change))  # type: ignore[arg-type]  # the options of a module, by name
 
 
 def links(**info: object) -> str:
@@ -42,7 +42,7 @@ STATIC = links(local="192.168.63.11", prefixlen=24, valid_life_time=4294967295)
 
 
 def test_the_drop_in_turns_dhcp_off_on_the_same_interface_and_renderer() -> None:
-    loaded = yaml.safe_load(address.netplan_text(wanted(), "NetworkManager"))
+    loaded = yaml.safe_load(plan.netplan_text(wanted(), "NetworkManager"))
     assert loaded["network"]["ethernets"]["eth0"] == {
         "renderer": "NetworkManager",
         "dhcp4": False,
@@ -54,7 +54,7 @@ def test_the_drop_in_turns_dhcp_off_on_the_same_interface_and_renderer() -> None
 
 
 def test_what_is_networkmanager_s_own_is_kept_from_networkd() -> None:
-    eth0 = yaml.safe_load(address.netplan_text(wanted(dns=[]), "networkd"))["network"]["ethernets"]["eth0"]
+    eth0 = yaml.safe_load(plan.netplan_text(wanted(dns=[]), "networkd"))["network"]["ethernets"]["eth0"]
     assert eth0["renderer"] == "networkd"
     assert "networkmanager" not in eth0
     assert "nameservers" not in eth0
@@ -62,17 +62,17 @@ def test_what_is_networkmanager_s_own_is_kept_from_networkd() -> None:
 
 def test_short_names_are_looked_up_in_the_search_domains() -> None:
     wish = wanted(search=["home.arpa", "lab.example"])
-    servers = yaml.safe_load(address.netplan_text(wish, "networkd"))["network"]["ethernets"]["eth0"]["nameservers"]
+    servers = yaml.safe_load(plan.netplan_text(wish, "networkd"))["network"]["ethernets"]["eth0"]["nameservers"]
     assert servers["search"] == ["home.arpa", "lab.example"]
-    assert "\ndns-search=home.arpa;lab.example;\n\n[ipv6]" in address.keyfile_text(wish)
+    assert "\ndns-search=home.arpa;lab.example;\n\n[ipv6]" in plan.keyfile_text(wish)
 
 
 def test_the_profile_has_address_router_and_a_uuid_that_never_changes() -> None:
-    text = address.keyfile_text(wanted())
+    text = plan.keyfile_text(wanted())
     assert "address1=192.168.63.11/24,192.168.63.1\ndns=192.168.63.1;\n" in text
     assert text.endswith("[ipv6]\nmethod=auto\ndns=fd00::1;\n")
     assert "autoconnect-priority=100" in text
-    assert text == address.keyfile_text(wanted())
+    assert text == plan.keyfile_text(wanted())
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_bad_input_is_one_sentence(change: dict[str, object], words: str) -> Non
 
 
 def test_a_lease_is_not_a_static_address() -> None:
-    assert not address.is_there(wanted(), address.parse_addresses(DHCP), {"192.168.63.1"})
-    assert address.is_there(wanted(), address.parse_addresses(STATIC), {"192.168.63.1"})
+    assert not plan.is_there(wanted(), plan.parse_addresses(DHCP), {"192.168.63.1"})
+    assert plan.is_there(wanted(), plan.parse_addresses(STATIC), {"192.168.63.1"})
 
 
 def test_the_right_address_with_the_wrong_bits_or_router_is_not_right() -> None:
-    live = address.parse_addresses(STATIC)
-    assert not address.is_there(wanted(prefix=25), live, {"192.168.63.1"})
-    assert not address.is_there(wanted(), live, {"192.168.63.254"})
+    live = plan.parse_addresses(STATIC)
+    assert not plan.is_there(wanted(prefix=25), live, {"192.168.63.1"})
+    assert not plan.is_there(wanted(), live, {"192.168.63.254"})
 
 
 def test_only_routers_of_the_interface_count() -> None:
@@ -115,27 +115,27 @@ def test_only_routers_of_the_interface_count() -> None:
             {"dst": "default", "dev": "tun0"},
         ]
     )
-    assert address.parse_gateways(routes, "eth0") == {"192.168.63.1"}
-    assert address.parse_gateways("", "eth0") == set()
+    assert plan.parse_gateways(routes, "eth0") == {"192.168.63.1"}
+    assert plan.parse_gateways("", "eth0") == set()
 
 
 def test_a_node_at_another_address_may_move() -> None:
-    live = address.parse_addresses(links(local="192.168.63.150", prefixlen=24, dynamic=True))
-    assert address.wrong_interface(wanted(), live, ["eth0", "lo"]) is None
+    live = plan.parse_addresses(links(local="192.168.63.150", prefixlen=24, dynamic=True))
+    assert plan.wrong_interface(wanted(), live, ["eth0", "lo"]) is None
 
 
 def test_a_wrong_interface_is_named_with_the_right_one() -> None:
-    live = address.parse_addresses(DHCP)
-    assert "it has end0, eth0:" in str(address.wrong_interface(wanted(interface="eth1"), live, ["end0", "eth0", "lo"]))
+    live = plan.parse_addresses(DHCP)
+    assert "it has end0, eth0:" in str(plan.wrong_interface(wanted(interface="eth1"), live, ["end0", "eth0", "lo"]))
     assert "set node_interface: eth0" in str(
-        address.wrong_interface(wanted(interface="end0"), live, ["end0", "eth0", "lo"])
+        plan.wrong_interface(wanted(interface="end0"), live, ["end0", "eth0", "lo"])
     )
 
 
-OLD = address.Live("eth0", "192.168.63.150", 24, static=False)
-OWN = address.Live("eth0", "192.168.63.11", 24, static=True)
-VIRTUAL = address.Live("eth0", "192.168.63.9", 32, static=True)
-WLAN = address.Live("wlan0", "192.168.63.151", 24, static=False)
+OLD = plan.Live("eth0", "192.168.63.150", 24, static=False)
+OWN = plan.Live("eth0", "192.168.63.11", 24, static=True)
+VIRTUAL = plan.Live("eth0", "192.168.63.9", 32, static=True)
+WLAN = plan.Live("wlan0", "192.168.63.151", 24, static=False)
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ WLAN = address.Live("wlan0", "192.168.63.151", 24, static=False)
     ],
 )
 def test_the_address_that_is_left_is_the_one_the_controller_came_to(
-    live: list[address.Live], server: str, former: address.Live | None
+    live: list[plan.Live], server: str, former: plan.Live | None
 ) -> None:
-    assert address.former_address(wanted(), live, server) == former
+    assert plan.former_address(wanted(), live, server) == former
 
 
 def test_the_former_address_answers_by_its_own_router_and_the_wanted_one_never_does() -> None:
-    commands = [" ".join(command) for command in address.keep_former(OLD, {"192.168.63.254", "10.0.0.1"})]
+    commands = [" ".join(command) for command in plan.keep_former(OLD, {"192.168.63.254", "10.0.0.1"})]
     assert commands == [
         "ip address replace 192.168.63.150/32 dev eth0",
         "ip route replace 192.168.63.0/24 src 192.168.63.150 dev eth0 table 4411",
@@ -170,12 +170,12 @@ def test_the_former_address_answers_by_its_own_router_and_the_wanted_one_never_d
 
 
 def test_a_former_address_without_a_router_is_kept_too() -> None:
-    assert not any("default" in command for command in address.keep_former(OLD, set()))
+    assert not any("default" in command for command in plan.keep_former(OLD, set()))
 
 
 def test_the_former_address_is_forgotten_in_every_form() -> None:
-    assert "192.168.63.150/24" in address.keep_plainly(OLD)
-    script = address.forget_former(OLD)[2]
+    assert "192.168.63.150/24" in plan.keep_plainly(OLD)
+    script = plan.forget_former(OLD)[2]
     for part in ("priority 4411", "flush table 4411", "192.168.63.150/32 dev eth0", "192.168.63.150/24 dev eth0"):
         assert part in script
     # Whatever of it is not there.
@@ -192,7 +192,7 @@ def _fake_ip(folder: Path, said: str) -> dict[str, str]:
 
 def test_the_makeshift_ends_once_the_former_address_is_back(tmp_path: Path) -> None:
     environment = _fake_ip(tmp_path, "inet 192.168.63.150/24 brd 192.168.63.255 scope global eth0")
-    subprocess.run(address.return_to_former(OLD), env=environment, check=True)
+    subprocess.run(plan.return_to_former(OLD), env=environment, check=True)
     assert (tmp_path / "log").read_text().splitlines() == [
         "-4 address show dev eth0",
         "rule delete priority 4411",
@@ -203,7 +203,7 @@ def test_the_makeshift_ends_once_the_former_address_is_back(tmp_path: Path) -> N
 
 def test_the_makeshift_stays_where_the_former_address_never_comes_back(tmp_path: Path) -> None:
     environment = _fake_ip(tmp_path, "inet 192.168.63.150/32 scope global eth0")
-    subprocess.run(address.return_to_former(OLD), env=environment, check=True)
+    subprocess.run(plan.return_to_former(OLD), env=environment, check=True)
     assert set((tmp_path / "log").read_text().splitlines()) == {"-4 address show dev eth0"}
 
 
