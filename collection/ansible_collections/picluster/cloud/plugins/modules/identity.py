@@ -142,7 +142,6 @@ new_host_keys:
 
 import ipaddress
 import os
-import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -158,13 +157,13 @@ from ansible_collections.picluster.cloud.plugins.module_utils.identity.region im
     check_timezone,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.time_sync import TimeSync, check_servers
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import HOSTNAME_RULE, is_hostname
 from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles, card_trouble, read_text
 
 HOSTS = "/etc/hosts"
 HOSTNAME = "/etc/hostname"
 CLOUD_DROPIN = "/etc/cloud/cloud.cfg.d/99-picluster.cfg"
 CLOUD_TEMPLATE = "/etc/cloud/templates/hosts.debian.tmpl"
-LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 # cloud-init sets the hostname at every boot unless told not to (cloudinit/config/cc_update_hostname.py).
 CLOUD_DROPIN_TEXT = """\
@@ -268,10 +267,8 @@ def mac_of(interface: str) -> str:
 def bad_input(wanted: dict[str, Any]) -> str | None:
     """Return one sentence about the options, or None if they can be worked with."""
     hostname, hosts = wanted["hostname"], wanted["hosts"]
-    if not LABEL.fullmatch(hostname):
-        return (
-            f"hostname is {hostname!r}, wanted is one RFC 1123 label: a-z, 0-9 and inner hyphens, at most 63 characters"
-        )
+    if not is_hostname(hostname):
+        return f"hostname is invalid: {hostname!r}; expected {HOSTNAME_RULE}"
     if hostname not in hosts:
         return (
             f"hosts has no entry for {hostname}, so that the node would not know its own address: add {hostname}: "

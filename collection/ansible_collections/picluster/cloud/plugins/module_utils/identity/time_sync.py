@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.clock import in_container
 from ansible_collections.picluster.cloud.plugins.module_utils.node.commands import run_checked
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_domain
 from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ TIMESYNCD = "systemd-timesyncd.service"
 # Who chose another program had a reason: it goes before the one that every image has.
 KEEPERS = ("chrony.service", "ntpsec.service", "ntp.service", "openntpd.service", TIMESYNCD)
 DROPIN = "/etc/systemd/timesyncd.conf.d/picluster.conf"
-_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63})*\.?")
 
 
 def check_servers(servers: Sequence[str]) -> None:
@@ -45,7 +45,7 @@ def _is_server(server: str) -> bool:
         ipaddress.ip_address(server)
     except ValueError:
         # Digits and dots alone are an address that is none.
-        return bool(_NAME.fullmatch(server)) and not re.fullmatch(r"[\d.]+", server)
+        return is_domain(server.removesuffix(".")) and not re.fullmatch(r"[\d.]+", server)
     return True
 
 

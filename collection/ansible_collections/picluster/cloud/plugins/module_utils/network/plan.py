@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import re
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_domain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,6 @@ FOREVER = 4294967295
 LONGEST_PREFIX = 30
 SINGLE = 32
 LONGEST_WAIT = 3600
-DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _NAMESPACE = uuid.UUID("6f0a8a3e-3c52-5c0b-9d8e-2f6f3a0c7b11")
 
 # Interfaces of Docker and of the cluster's pods: NetworkManager would give them addresses and routes of its own
@@ -95,7 +95,7 @@ def make_wanted(  # noqa: PLR0913, PLR0917 - one argument an option
         except ValueError as error:
             raise ValueError(f"node_dns has {server}, wanted are IP addresses of name servers") from error
     for domain in search:
-        if not DOMAIN.fullmatch(domain):
+        if not is_domain(domain):
             raise ValueError(f"node_search has {domain!r}, wanted are domains such as home.arpa")
     return Wanted(interface, own, router, tuple(dns), tuple(search))
 
