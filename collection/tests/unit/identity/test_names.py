@@ -31,16 +31,16 @@ def test_the_block_stays_where_it_is_and_the_lines_after_it_too() -> None:
     assert names.desired_hosts(text, HOSTS) == "127.0.0.1 localhost\n" + BLOCK + "10.0.0.9 printer\n"
 
 
-def test_a_block_without_its_end_is_mended() -> None:
+def test_a_block_without_its_end_is_repaired() -> None:
     text = f"127.0.0.1 localhost\n{names.BEGIN}\n10.0.0.1\told\n"
     assert names.desired_hosts(text, HOSTS) == "127.0.0.1 localhost\n" + BLOCK
 
 
 def test_a_block_without_its_end_takes_nobody_s_lines_with_it() -> None:
     text = f"127.0.0.1 localhost\n{names.BEGIN}\n10.0.0.1\told\n# mine\n10.0.0.9 printer\n"
-    mended = names.desired_hosts(text, HOSTS)
-    assert mended == "127.0.0.1 localhost\n" + BLOCK + "# mine\n10.0.0.9 printer\n"
-    assert names.desired_hosts(mended, HOSTS) == mended
+    repaired = names.desired_hosts(text, HOSTS)
+    assert repaired == "127.0.0.1 localhost\n" + BLOCK + "# mine\n10.0.0.9 printer\n"
+    assert names.desired_hosts(repaired, HOSTS) == repaired
 
 
 def test_of_two_blocks_one_is_left_and_what_is_between() -> None:
