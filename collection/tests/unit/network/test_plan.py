@@ -1,31 +1,32 @@
-"""The static address: the texts, the kernel's answers, who manages the interface."""
+"""The static address: the files, and the kernel's state."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from ansible_collections.picluster.cloud.plugins.module_utils.network import managers, plan
+from ansible_collections.picluster.cloud.plugins.module_utils.network import plan
+from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import AddressSettings, read_settings
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import Wanted
 
-
-def wanted(**change: object) -> Wanted:
-    options: dict[str, object] = {
+def settings(**change: Any) -> AddressSettings:
+    options = {
         "interface": "eth0",
         "address": "192.168.63.11",
         "prefix": 24,
         "gateway": "192.168.63.1",
         "dns": ["192.168.63.1", "fd00::1"],
     }
-    return plan.make_wanted(**(options | change))  # type: ignore[arg-type]  # the options of a module, by name
+    return read_settings(**(options | change))
 
 
 def links(**info: object) -> str:
@@ -42,7 +43,7 @@ STATIC = links(local="192.168.63.11", prefixlen=24, valid_life_time=4294967295)
 
 
 def test_the_drop_in_turns_dhcp_off_on_the_same_interface_and_renderer() -> None:
-    loaded = yaml.safe_load(plan.netplan_text(wanted(), "NetworkManager"))
+    loaded = yaml.safe_load(plan.netplan_text(settings(), "NetworkManager"))
     assert loaded["network"]["ethernets"]["eth0"] == {
         "renderer": "NetworkManager",
         "dhcp4": False,
@@ -54,57 +55,36 @@ def test_the_drop_in_turns_dhcp_off_on_the_same_interface_and_renderer() -> None
 
 
 def test_what_is_networkmanager_s_own_is_kept_from_networkd() -> None:
-    eth0 = yaml.safe_load(plan.netplan_text(wanted(dns=[]), "networkd"))["network"]["ethernets"]["eth0"]
+    eth0 = yaml.safe_load(plan.netplan_text(settings(dns=[]), "networkd"))["network"]["ethernets"]["eth0"]
     assert eth0["renderer"] == "networkd"
     assert "networkmanager" not in eth0
     assert "nameservers" not in eth0
 
 
 def test_short_names_are_looked_up_in_the_search_domains() -> None:
-    wish = wanted(search=["home.arpa", "lab.example"])
-    servers = yaml.safe_load(plan.netplan_text(wish, "networkd"))["network"]["ethernets"]["eth0"]["nameservers"]
+    domains = settings(search=["home.arpa", "lab.example"])
+    servers = yaml.safe_load(plan.netplan_text(domains, "networkd"))["network"]["ethernets"]["eth0"]["nameservers"]
     assert servers["search"] == ["home.arpa", "lab.example"]
-    assert "\ndns-search=home.arpa;lab.example;\n\n[ipv6]" in plan.keyfile_text(wish)
+    assert "\ndns-search=home.arpa;lab.example;\n\n[ipv6]" in plan.keyfile_text(domains)
 
 
 def test_the_profile_has_address_router_and_a_uuid_that_never_changes() -> None:
-    text = plan.keyfile_text(wanted())
+    text = plan.keyfile_text(settings())
     assert "address1=192.168.63.11/24,192.168.63.1\ndns=192.168.63.1;\n" in text
     assert text.endswith("[ipv6]\nmethod=auto\ndns=fd00::1;\n")
     assert "autoconnect-priority=100" in text
-    assert text == plan.keyfile_text(wanted())
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"address": "192.168.63"}, "node_address 192.168.63 with node_prefix 24 is no IPv4 address"),
-        ({"prefix": 33}, "node_prefix 33"),
-        ({"gateway": "router"}, "node_gateway is router"),
-        ({"gateway": "10.0.0.1"}, "node_gateway 10.0.0.1 is not another address in 192.168.63.0/24"),
-        ({"gateway": "192.168.63.11"}, "not another address"),
-        ({"dns": ["fritz.box"]}, "node_dns has fritz.box"),
-        ({"address": "192.168.63.255"}, "192.168.63.0/24 itself or its broadcast address"),
-        ({"address": "192.168.63.16", "prefix": 28}, "192.168.63.16/28 itself"),
-        ({"search": ["home.arpa; rm"]}, "node_search has 'home.arpa; rm'"),
-        ({"search": [""]}, "node_search has ''"),
-    ],
-)
-def test_bad_input_is_one_sentence(change: dict[str, object], words: str) -> None:
-    with pytest.raises(ValueError, match="node_") as caught:
-        wanted(**change)
-    assert words in str(caught.value)
+    assert text == plan.keyfile_text(settings())
 
 
 def test_a_lease_is_not_a_static_address() -> None:
-    assert not plan.is_there(wanted(), plan.parse_addresses(DHCP), {"192.168.63.1"})
-    assert plan.is_there(wanted(), plan.parse_addresses(STATIC), {"192.168.63.1"})
+    assert not plan.is_there(settings(), plan.parse_addresses(DHCP), {"192.168.63.1"})
+    assert plan.is_there(settings(), plan.parse_addresses(STATIC), {"192.168.63.1"})
 
 
 def test_the_right_address_with_the_wrong_bits_or_router_is_not_right() -> None:
     live = plan.parse_addresses(STATIC)
-    assert not plan.is_there(wanted(prefix=25), live, {"192.168.63.1"})
-    assert not plan.is_there(wanted(), live, {"192.168.63.254"})
+    assert not plan.is_there(settings(prefix=25), live, {"192.168.63.1"})
+    assert not plan.is_there(settings(), live, {"192.168.63.254"})
 
 
 def test_only_routers_of_the_interface_count() -> None:
@@ -121,15 +101,22 @@ def test_only_routers_of_the_interface_count() -> None:
 
 def test_a_node_at_another_address_may_move() -> None:
     live = plan.parse_addresses(links(local="192.168.63.150", prefixlen=24, dynamic=True))
-    assert plan.wrong_interface(wanted(), live, ["eth0", "lo"]) is None
+    plan.check_interface(settings(), live, ["eth0", "lo"])
 
 
 def test_a_wrong_interface_is_named_with_the_right_one() -> None:
     live = plan.parse_addresses(DHCP)
-    assert "it has end0, eth0:" in str(plan.wrong_interface(wanted(interface="eth1"), live, ["end0", "eth0", "lo"]))
-    assert "set node_interface: eth0" in str(
-        plan.wrong_interface(wanted(interface="end0"), live, ["end0", "eth0", "lo"])
-    )
+    interfaces = ["end0", "eth0", "lo"]
+    with pytest.raises(UserError, match="this node has no eth1, it has end0, eth0; set interface"):
+        plan.check_interface(settings(interface="eth1"), live, interfaces)
+    with pytest.raises(UserError, match=r"192\.168\.63\.11 is on eth0, not on end0; set interface to eth0"):
+        plan.check_interface(settings(interface="end0"), live, interfaces)
+
+
+@pytest.mark.parametrize("parse", [plan.parse_addresses, lambda output: plan.parse_gateways(output, "eth0")])
+def test_output_that_is_not_json_is_a_bug_and_not_advice_for_the_user(parse: Callable[[str], object]) -> None:
+    with pytest.raises(json.JSONDecodeError):
+        parse("Object is unknown")
 
 
 OLD = plan.Live("eth0", "192.168.63.150", 24, static=False)
@@ -156,7 +143,7 @@ WLAN = plan.Live("wlan0", "192.168.63.151", 24, static=False)
 def test_the_address_that_is_left_is_the_one_the_controller_came_to(
     live: list[plan.Live], server: str, former: plan.Live | None
 ) -> None:
-    assert plan.former_address(wanted(), live, server) == former
+    assert plan.former_address(settings(), live, server) == former
 
 
 def test_the_former_address_answers_by_its_own_router_and_the_wanted_one_never_does() -> None:
@@ -190,7 +177,7 @@ def _fake_ip(folder: Path, said: str) -> dict[str, str]:
     return {"PATH": f"{folder}:/usr/bin:/bin"}
 
 
-def test_the_makeshift_ends_once_the_former_address_is_back(tmp_path: Path) -> None:
+def test_the_kept_address_ends_once_the_former_address_is_back(tmp_path: Path) -> None:
     environment = _fake_ip(tmp_path, "inet 192.168.63.150/24 brd 192.168.63.255 scope global eth0")
     subprocess.run(plan.return_to_former(OLD), env=environment, check=True)
     assert (tmp_path / "log").read_text().splitlines() == [
@@ -201,49 +188,7 @@ def test_the_makeshift_ends_once_the_former_address_is_back(tmp_path: Path) -> N
     ]
 
 
-def test_the_makeshift_stays_where_the_former_address_never_comes_back(tmp_path: Path) -> None:
+def test_the_kept_address_stays_where_the_former_address_never_comes_back(tmp_path: Path) -> None:
     environment = _fake_ip(tmp_path, "inet 192.168.63.150/32 scope global eth0")
     subprocess.run(plan.return_to_former(OLD), env=environment, check=True)
     assert set((tmp_path / "log").read_text().splitlines()) == {"-4 address show dev eth0"}
-
-
-@pytest.mark.parametrize(
-    ("found", "kind"),
-    [
-        (managers.Found(netplan=True, nm_state="connected", networkd=False, dhcpcd=False), "netplan-nm"),
-        (managers.Found(netplan=False, nm_state="connected", networkd=False, dhcpcd=True), "nm"),
-        (managers.Found(netplan=True, nm_state="unmanaged", networkd=True, dhcpcd=False), "netplan-networkd"),
-        (managers.Found(netplan=True, nm_state="", networkd=True, dhcpcd=False), "netplan-networkd"),
-        (managers.Found(netplan=False, nm_state="", networkd=False, dhcpcd=True), "dhcpcd"),
-        (managers.Found(netplan=True, nm_state="unmanaged", networkd=False, dhcpcd=True), "dhcpcd"),
-    ],
-)
-def test_whoever_has_the_interface_is_found(found: managers.Found, kind: str) -> None:
-    assert managers.kind(found, "eth0") == kind
-
-
-@pytest.mark.parametrize(
-    ("found", "words"),
-    [
-        (managers.Found(netplan=False, nm_state="", networkd=True, dhcpcd=True), "dhcpcd runs too"),
-        (
-            managers.Found(netplan=False, nm_state="connected (externally)", networkd=False, dhcpcd=False),
-            "connected (externally)",
-        ),
-        (
-            managers.Found(netplan=False, nm_state="", networkd=True, dhcpcd=False),
-            "systemd-networkd runs without netplan",
-        ),
-        (managers.Found(netplan=True, nm_state="", networkd=False, dhcpcd=False), "nothing that is known runs"),
-    ],
-)
-def test_an_unknown_manager_is_refused_with_what_was_found(found: managers.Found, words: str) -> None:
-    with pytest.raises(ValueError, match="eth0 is in the hands of neither") as caught:
-        managers.kind(found, "eth0")
-    assert words in str(caught.value)
-
-
-def test_nmcli_s_state_is_that_of_the_interface() -> None:
-    output = "lo:connected (externally)\neth0:connected\neth01:unmanaged\n"
-    assert managers.parse_nm_state(output, "eth0") == "connected"
-    assert managers.parse_nm_state(output, "wlan0") == ""

@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""A node's static address: the texts that make it permanent, and what the kernel says about it. Pure."""
+"""A node's static address: the files that make it permanent, and the kernel's state. Pure."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_domain
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import AddressSettings
 
 NETPLAN_DROPIN = "/etc/netplan/60-picluster.yaml"
 # ip-address(8) prints this where an address has no end.
 FOREVER = 4294967295
-# /31 and /32 have neither a number of the net nor a broadcast address.
-LONGEST_PREFIX = 30
-SINGLE = 32
-LONGEST_WAIT = 3600
+SINGLE = 32  # the prefix of a single address
 _NAMESPACE = uuid.UUID("6f0a8a3e-3c52-5c0b-9d8e-2f6f3a0c7b11")
 
-# Interfaces of Docker and of the cluster's pods: NetworkManager would give them addresses and routes of its own
-# (rancher/elemental#460). A section of its own leaves anybody else's unmanaged-devices alone.
+# Interfaces of Docker and of the cluster's pods: NetworkManager would assign addresses and routes of its own
+# (rancher/elemental#460). A section of its own leaves other files' unmanaged-devices alone.
 NM_UNMANAGED = """\
 # Written by picluster: containers' interfaces belong to their engines.
 [device-picluster-containers]
@@ -33,108 +30,38 @@ match-device=interface-name:cali*,interface-name:flannel*,interface-name:cni*,in
 managed=0
 """
 
-# cloud-init has done its part at the first boot; at a next instance it would write its own idea again.
+# cloud-init has done its part at the first boot; for a new instance it would write its configuration again.
 CLOUD_NETWORK_OFF = """\
 # Written by picluster: the inventory decides on the address.
 network: {config: disabled}
 """
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """The address that a node must have.
-
-    Attributes:
-        interface: name of the network interface.
-        address: the node's IPv4 address with the bits of its net.
-        gateway: the router.
-        dns: name servers.
-        search: domains in which short names are looked up.
-    """
-
-    interface: str
-    address: ipaddress.IPv4Interface
-    gateway: ipaddress.IPv4Address
-    dns: tuple[str, ...]
-    search: tuple[str, ...] = ()
-
-
-def make_wanted(  # noqa: PLR0913, PLR0917 - one argument an option
-    interface: str, address: str, prefix: int, gateway: str, dns: Sequence[str], search: Sequence[str] = ()
-) -> Wanted:
-    """Return the wanted address from a module's options.
-
-    Raises:
-        ValueError: an option that makes no sense; the message is one sentence.
-    """
-    try:
-        own = ipaddress.IPv4Interface(f"{address}/{prefix}")
-    except ValueError as error:
-        raise ValueError(
-            f"node_address {address} with node_prefix {prefix} is no IPv4 address in a net, wanted is for "
-            "example 192.168.1.11 and 24"
-        ) from error
-    net = own.network
-    if net.prefixlen <= LONGEST_PREFIX and own.ip in {net.network_address, net.broadcast_address}:
-        raise ValueError(
-            f"node_address {address} is the net {net} itself or its broadcast address: correct node_address "
-            "or node_prefix"
-        )
-    try:
-        router = ipaddress.IPv4Address(gateway)
-    except ValueError as error:
-        raise ValueError(f"node_gateway is {gateway}, wanted is the router's IPv4 address") from error
-    if router not in net or router == own.ip:
-        raise ValueError(
-            f"node_gateway {router} is not another address in {net}, the net of node_address "
-            f"{address}: correct one of them"
-        )
-    for server in dns:
-        try:
-            ipaddress.ip_address(server)
-        except ValueError as error:
-            raise ValueError(f"node_dns has {server}, wanted are IP addresses of name servers") from error
-    for domain in search:
-        if not is_domain(domain):
-            raise ValueError(f"node_search has {domain!r}, wanted are domains such as home.arpa")
-    return Wanted(interface, own, router, tuple(dns), tuple(search))
-
-
-def check_patience(seconds: int) -> int:
-    """Return `seconds`; raise ValueError if it is no sensible time to wait for an address."""
-    if not 0 <= seconds <= LONGEST_WAIT:
-        raise ValueError(
-            f"wait_for_address is {seconds}, wanted are 0 to {LONGEST_WAIT} seconds in which another machine may leave "
-            "the address"
-        )
-    return seconds
-
-
-def netplan_text(wanted: Wanted, renderer: str) -> str:
+def netplan_text(settings: AddressSettings, renderer: str) -> str:
     """Return the netplan drop-in; netplan merges it over 50-cloud-init.yaml by the interface's name.
 
     Args:
-        wanted: the wanted address.
-        renderer: NetworkManager or networkd, whoever has the interface now. On the interface, because settings that are
-            NetworkManager's own (a DHCP client-id) fail with another renderer.
+        settings: The desired address.
+        renderer: NetworkManager or networkd, whichever manages the interface now. On the interface, because settings
+            that are NetworkManager's own (a DHCP client-id) fail with another renderer.
     """
     lines = [
         "# Written by picluster (role network), from the inventory.",
         "network:",
         "  version: 2",
         "  ethernets:",
-        f"    {wanted.interface}:",
+        f"    {settings.interface}:",
         f"      renderer: {renderer}",
         "      dhcp4: false",
-        f"      addresses: [{wanted.address.with_prefixlen}]",
-        f"      routes: [{{to: default, via: {wanted.gateway}}}]",
+        f"      addresses: [{settings.address.with_prefixlen}]",
+        f"      routes: [{{to: default, via: {settings.gateway}}}]",
     ]
-    servers = {"addresses": wanted.dns, "search": wanted.search}
+    servers = {"addresses": settings.dns, "search": settings.search}
     names = ", ".join(f"{key}: {json.dumps(list(values))}" for key, values in servers.items() if values)
     if names:
         lines.append(f"      nameservers: {{{names}}}")
     if renderer == "NetworkManager":
-        # Wins at boot over a profile that somebody made with nmcli.
+        # Wins at boot over a profile that a user made with nmcli.
         lines.append('      networkmanager: {passthrough: {connection.autoconnect-priority: "100"}}')
     return "\n".join(lines) + "\n"
 
@@ -149,25 +76,25 @@ def profile_name(interface: str) -> str:
     return f"picluster-{interface}"
 
 
-def keyfile_text(wanted: Wanted) -> str:
-    """Return NetworkManager's profile, which its priority makes win over the automatic one."""
-    name = profile_name(wanted.interface)
-    dns4 = [server for server in wanted.dns if ":" not in server]
-    dns6 = [server for server in wanted.dns if ":" in server]
+def keyfile_text(settings: AddressSettings) -> str:
+    """Return NetworkManager's profile; its priority makes it win over the automatic one."""
+    name = profile_name(settings.interface)
+    dns4 = [server for server in settings.dns if ":" not in server]
+    dns6 = [server for server in settings.dns if ":" in server]
     lines = [
         "# Written by picluster (role network), from the inventory.",
         "[connection]",
         f"id={name}",
         f"uuid={uuid.uuid5(_NAMESPACE, name)}",
         "type=ethernet",
-        f"interface-name={wanted.interface}",
+        f"interface-name={settings.interface}",
         "autoconnect-priority=100",
         "",
         "[ipv4]",
         "method=manual",
-        f"address1={wanted.address.with_prefixlen},{wanted.gateway}",
+        f"address1={settings.address.with_prefixlen},{settings.gateway}",
         *([f"dns={';'.join(dns4)};"] if dns4 else []),
-        *([f"dns-search={';'.join(wanted.search)};"] if wanted.search else []),
+        *([f"dns-search={';'.join(settings.search)};"] if settings.search else []),
         "",
         "[ipv6]",
         "method=auto",
@@ -187,7 +114,7 @@ class Live:
 
 
 def parse_addresses(output: str) -> list[Live]:
-    """Return the addresses out of what `ip -j -4 address show` prints."""
+    """Return the addresses from the output of `ip -j -4 address show`."""
     links: list[dict[str, Any]] = json.loads(output or "[]")
     return [
         Live(
@@ -203,70 +130,75 @@ def parse_addresses(output: str) -> list[Live]:
 
 
 def parse_gateways(output: str, interface: str) -> set[str]:
-    """Return an interface's routers out of what `ip -j -4 route show default` prints."""
+    """Return an interface's routers from the output of `ip -j -4 route show default`."""
     routes: list[dict[str, Any]] = json.loads(output or "[]")
     return {str(route["gateway"]) for route in routes if "gateway" in route and route.get("dev") == interface}
 
 
-def is_there(wanted: Wanted, live: list[Live], gateways: set[str]) -> bool:
-    """Whether the kernel has the wanted address, for good, and the wanted router."""
-    mine = Live(wanted.interface, str(wanted.address.ip), wanted.address.network.prefixlen, static=True)
-    return mine in live and str(wanted.gateway) in gateways
+def is_there(settings: AddressSettings, live: list[Live], gateways: set[str]) -> bool:
+    """Return whether the kernel has the desired address, permanently, and the desired router."""
+    mine = Live(settings.interface, str(settings.address.ip), settings.address.network.prefixlen, static=True)
+    return mine in live and str(settings.gateway) in gateways
 
 
-def describe(wanted: Wanted, live: list[Live], gateways: set[str]) -> str:
-    """Return one line about what an interface has at the moment."""
+def describe(settings: AddressSettings, live: list[Live], gateways: set[str]) -> str:
+    """Return in one line what an interface has at the moment."""
     own = [
         f"{one.address}/{one.prefix} {'static' if one.static else 'dynamic'}"
         for one in live
-        if one.interface == wanted.interface
+        if one.interface == settings.interface
     ]
     return f"{', '.join(own) or 'no address'} via {', '.join(sorted(gateways)) or 'no router'}"
 
 
-def wrong_interface(wanted: Wanted, live: list[Live], interfaces: list[str]) -> str | None:
-    """Return one sentence if the address cannot be on this interface, else None."""
-    name, address = wanted.interface, str(wanted.address.ip)
+def check_interface(settings: AddressSettings, live: list[Live], interfaces: list[str]) -> None:
+    """Check that the address can be on its interface.
+
+    Raises:
+        UserError: there is no such interface, or another one has the address.
+    """
+    name, address = settings.interface, str(settings.address.ip)
     if name not in interfaces:
-        return (
-            f"this node has no network interface {name}, it has {', '.join(i for i in interfaces if i != 'lo')}: "
-            "set node_interface to the right one"
-        )
+        others = ", ".join(interface for interface in interfaces if interface != "lo")
+        raise UserError(f"interface is unknown: this node has no {name}, it has {others}; set interface to one of them")
     holders = [one.interface for one in live if one.address == address]
     if holders and name not in holders:
-        return f"{address} (node_address) is on {holders[0]}, not on {name}: set node_interface: {holders[0]}"
-    return None
+        raise UserError(
+            f"interface is wrong: address {address} is on {holders[0]}, not on {name}; set interface to {holders[0]}"
+        )
 
 
-def former_address(wanted: Wanted, live: list[Live], server: str) -> Live | None:
-    """Return the address that the node is about to leave, None if it has the wanted one only.
+def former_address(settings: AddressSettings, live: list[Live], server: str) -> Live | None:
+    """Return the address that the node is about to leave, None if it has only the desired one.
 
     Args:
-        wanted: the wanted address.
-        live: what the kernel has.
-        server: the address that the controller came to, empty if that is not known.
+        settings: The desired address.
+        live: What the kernel has.
+        server: The address that the controller connected to, empty if that is not known.
     """
-    own = str(wanted.address.ip)
-    # A /32 is somebody's virtual address, which comes and goes by itself.
-    others = [one for one in live if one.interface == wanted.interface and one.address != own and one.prefix != SINGLE]
+    own = str(settings.address.ip)
+    # A /32 is a virtual address, which a program moves from node to node.
+    others = [
+        one for one in live if one.interface == settings.interface and one.address != own and one.prefix != SINGLE
+    ]
     by_server = [one for one in others if one.address == server]
     if by_server:
         return by_server[0]
-    has_wanted = any(one.address == own for one in live)
-    return None if has_wanted or not others else others[0]
+    has_own = any(one.address == own for one in live)
+    return None if has_own or not others else others[0]
 
 
-# A table and a rule of their own, by which answers from the former address take the former way.
+# A table and a rule of their own, by which answers from the former address take the former route.
 FORMER_WAY = "4411"
 _WAY_GONE = (f"ip rule delete priority {FORMER_WAY}", f"ip route flush table {FORMER_WAY}")
 BACK_WITHIN = 20  # seconds; dhcpcd probes an address for five before it has it
 
 
 def keep_former(former: Live, gateways: set[str]) -> list[list[str]]:
-    """Return the commands that leave the former address usable beside the wanted one, in the kernel alone.
+    """Return the commands that keep the former address usable beside the desired one, in the kernel alone.
 
-    As a /32 and with routes of its own: had it its net, answers from the wanted address would take that way too, and a
-    login at the wanted address would prove less than it must.
+    As a /32 and with routes of its own: with its network, answers from the desired address would take that route too,
+    and a login at the desired address would prove less than it must.
     """
     net = ipaddress.IPv4Interface(f"{former.address}/{former.prefix}").network
     on = ["dev", former.interface, "table", FORMER_WAY]
@@ -280,21 +212,21 @@ def keep_former(former: Live, gateways: set[str]) -> list[list[str]]:
 
 
 def keep_plainly(former: Live) -> list[str]:
-    """Return the command that does so on a kernel without policy routing, as well as that can be."""
+    """Return the command that does so on a kernel without policy routing, as far as possible."""
     return ["ip", "address", "replace", f"{former.address}/{former.prefix}", "dev", former.interface]
 
 
 def forget_former(former: Live) -> list[str]:
-    """Return the command that takes away whatever of these is there."""
+    """Return the command that removes all of these that exist."""
     bits = (SINGLE, former.prefix)
     parts = (*_WAY_GONE, *(f"ip address delete {former.address}/{size} dev {former.interface}" for size in bits))
     return ["sh", "-c", "; ".join(f"{part} 2>/dev/null" for part in parts) + "; true"]
 
 
 def return_to_former(former: Live) -> list[str]:
-    """Return the command that ends the makeshift once the manager has given the former address back.
+    """Return the command that removes the kept address once the manager has restored the former one.
 
-    If it never does, the makeshift is all by which the node can be reached until a reboot.
+    If it never does, the kept address is the only way to reach the node until a reboot.
     """
     there = f"ip -4 address show dev {former.interface} | grep -qF ' {former.address}/{former.prefix} '"
     parts = (*_WAY_GONE, f"ip address delete {former.address}/{SINGLE} dev {former.interface}")

@@ -19,7 +19,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.identity.rules imp
     check_timezone,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s import plan
-from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import check_patience
+from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import check_wait
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules as raspberry_rules
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import exempt_sources, merged_policy
@@ -128,7 +128,7 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     "reboot_timeout": reboot.check_wait,
     "reboot_health_within": reboot.check_wait,
     "network_confirm_within": check_window,
-    "network_wait_for_address": check_patience,
+    "network_wait_for_address": check_wait,
     "network_parking": lambda value: value and parse_parking(value),
     "ssh_exempt": _judge_exempt,
     "ssh_operators": _judge_operators,
