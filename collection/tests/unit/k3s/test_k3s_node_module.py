@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """The module k3s_node as Ansible runs it, on a node that is a directory."""
 

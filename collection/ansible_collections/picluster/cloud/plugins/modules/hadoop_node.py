@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Module hadoop_node: converge everything of Hadoop on one node in one call."""
 
@@ -16,7 +16,7 @@ description:
     Data is never removed, not even from a node that leaves.
   - Only what picluster wrote is changed or removed. A node with a Hadoop of somebody else is refused before anything is
     changed; on a node that shall have none it stays.
-author: [picluster contributors]
+author: [The picluster authors]
 attributes:
   check_mode:
     support: full

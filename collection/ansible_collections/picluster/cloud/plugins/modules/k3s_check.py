@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Module k3s_check: ask a k3s server what a user would ask."""
 
@@ -13,7 +13,7 @@ description:
     over the pod network; then removes the pods. Ends early when the service keeps failing.
   - Whether there is a server is judged by the unit on the node, not by what this run fetched.
   - A node that runs the lab's stand-in gets the state V(stand-in), never V(ok).
-author: [picluster contributors]
+author: [The picluster authors]
 options:
   optional:
     description: Whether the layer counts as skipped, instead of failed, where no server was ever installed.

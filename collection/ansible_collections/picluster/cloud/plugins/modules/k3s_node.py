@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Module k3s_node: make a node a k3s server, a k3s agent, or neither."""
 
@@ -15,7 +15,7 @@ description:
   - It is restarted only if one of its inputs changed, also when a former run was killed before its restart.
   - V(none) ends pods and service and removes unit, configuration and binaries. Data in C(/var/lib/rancher) stays,
     and so does the node's password in C(/etc/rancher/node).
-author: [picluster contributors]
+author: [The picluster authors]
 options:
   role:
     description: What the node shall be.

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """The one class that touches a Hadoop node. What shall be is computed elsewhere (_hadoop_plan)."""
 

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """What Kubernetes' answers mean for the nodes that the inventory names: pure functions on its JSON."""
 
