@@ -21,6 +21,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils._inventory_rules i
     all_problems,
     mode_problem,
 )
+from ansible_collections.picluster.cloud.plugins.plugin_utils._k3s_record import moved_server_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils._setting_rules import fetch_problems, setting_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils._specs import Spec, is_decided_later
 
@@ -115,6 +116,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             *setting_problems(inventory, roles),
             *fetch_problems(inventory, fetched, {**hostvars.raw_get("localhost"), **extra}),
             *_mode_problems(files),
+            *moved_server_problems(inventory, _folders(inventory)),
         ]
         found = sentences(problems, inventory, files)
         if found:
@@ -155,6 +157,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
 def _final(hostvars: Mapping[str, Mapping[str, Any]], node: str, raw: Mapping[str, Any], key: str) -> str:
     """Return a node's value, templated or decrypted only where it has to be."""
     return str(hostvars[node][key] if is_decided_later(raw[key]) else raw[key])
+
+
+def _folders(inventory: Inventory) -> set[str]:
+    return {str(raw["inventory_dir"]) for raw in inventory.variables.values() if raw.get("inventory_dir")}
 
 
 def _mode_problems(files: InventoryFiles) -> list[Problem]:
