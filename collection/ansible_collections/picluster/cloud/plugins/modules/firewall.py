@@ -81,7 +81,7 @@ attributes:
   idempotent:
     support: full
     description: A second call changes nothing and loads nothing.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""

@@ -63,7 +63,7 @@ attributes:
   idempotent:
     support: full
     description: A second call changes nothing and reloads nothing.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""
