@@ -15,7 +15,6 @@ from ansible.utils.display import Display
 
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import is_decided_later
 from ansible_collections.picluster.cloud.plugins.plugin_utils.network.locate import (
     SSH_PORT,
     KnownNode,
@@ -29,6 +28,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.network.vacate imp
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node import known_hosts
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.masters import close_masters
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.templated import is_templated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -171,7 +171,7 @@ class _KnownNodes:
     def _value(self, name: str, key: str) -> Any:  # noqa: ANN401 - a user's YAML value
         """Return a node's variable, templated only if necessary."""
         raw = self._raw[name].get(key)
-        return self._hostvars[name][key] if is_decided_later(raw) else raw
+        return self._hostvars[name][key] if is_templated(raw) else raw
 
     def _node(self, name: str, desired: str) -> KnownNode:
         folder, raw = self._folder(name), self._raw[name]

@@ -27,7 +27,7 @@ options:
     elements: str
     default: []
 extends_documentation_fragment: [picluster.cloud.attributes]
-author: [picluster contributors]
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""

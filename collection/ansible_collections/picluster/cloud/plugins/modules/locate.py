@@ -29,7 +29,7 @@ options:
     type: int
     default: 5
 extends_documentation_fragment: [picluster.cloud.attributes.query]
-author: [picluster contributors]
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""

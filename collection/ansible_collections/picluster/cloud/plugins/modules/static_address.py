@@ -57,7 +57,7 @@ options:
     type: int
     default: 30
 extends_documentation_fragment: [picluster.cloud.attributes, picluster.cloud.confirmed]
-author: [picluster contributors]
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""
