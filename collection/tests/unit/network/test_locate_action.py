@@ -275,7 +275,7 @@ def test_no_place_to_park_is_refused_before_any_node_is_touched(folder: Path, ne
     network.answers = {"10.0.0.11": KEYS["red1"], "10.0.0.12": KEYS["red2"]}
     with pytest.raises(
         AnsibleActionFail,
-        match=r"red1 cannot be parked: it must leave 10.0.0.11 .* network_parking .*; no node was changed",
+        match=r"red1 cannot be parked: it must leave 10.0.0.11 .* network_parking .*; no node was touched",
     ):
         run(folder)
 

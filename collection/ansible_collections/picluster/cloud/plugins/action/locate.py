@@ -89,7 +89,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
                 known.net,
             )
         except UserError as error:
-            raise AnsibleActionFail(f"{error}; no node was changed") from error
+            raise AnsibleActionFail(f"{error}; no node was touched") from error
         if not self._task.check_mode:
             self._remember(known, found, moves)
         return {
@@ -104,7 +104,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
 
     def _refuse_taken(self, problems: Mapping[str, str], *, limited: bool) -> None:
         if problems and not limited:
-            raise AnsibleActionFail("\n".join([*problems.values(), "no node was changed"]))
+            raise AnsibleActionFail("\n".join([*problems.values(), "no node was touched"]))
         # Whether both nodes are within --limit is not known here.
         for problem in problems.values():
             self._warn(problem)
