@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.identity import ap
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.apply import Identity
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.clock import Clock
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.time_sync import TIMESYNCD
+from ansible_collections.picluster.cloud.plugins.module_utils.node import files
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Outcome
 
@@ -125,6 +127,22 @@ def test_a_wrong_option_changes_nothing(tmp_path: Path, wrong: dict[str, Any], w
     with pytest.raises(UserError, match=words):
         node.converge(**wrong)
     assert node.diff == []
+
+
+@pytest.mark.parametrize("path", [names.HOSTNAME, names.CLOUD_DROPIN, "/etc/machine-id", "/etc/default/locale"])
+def test_a_read_only_card_is_one_sentence_whichever_file_it_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    write = files.write_atomically
+
+    def refuse(place: Path, *rest: Any) -> None:
+        if place == tmp_path / path.lstrip("/"):
+            raise OSError(errno.EROFS, "Read-only file system")
+        write(place, *rest)
+
+    monkeypatch.setattr(files, "write_atomically", refuse)
+    with pytest.raises(UserError, match=f"^{path} cannot be written: Read-only file system; check the card"):
+        Machine(tmp_path).converge()
 
 
 def test_the_clock_comes_before_all_that_a_wrong_one_would_spoil(
