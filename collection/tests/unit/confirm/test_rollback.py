@@ -270,12 +270,31 @@ def test_a_rerun_in_the_window_keeps_what_was_there_before_the_first(node: Targe
     assert f"systemctl stop picluster-rollback-sshd-{TOKEN[:16]}.timer" in node.commands
 
 
-def test_a_module_that_fails_midway_goes_back_at_once(node: Target) -> None:
+def test_what_was_undone_is_not_undone_again(node: Target) -> None:
     node.arm()
     node.change()
     assert node.rollback.undo()
     node.assert_old()
     assert not node.rollback.undo()
+
+
+def test_a_change_that_fails_is_rolled_back_and_says_why(node: Target) -> None:
+    node.arm()
+    node.change()
+    with pytest.raises(UserError, match=r"^no such keyword$"), node.rollback.undo_on_failure():
+        raise UserError("no such keyword")
+    node.assert_old()
+
+
+def test_a_change_whose_rollback_fails_too_says_both(node: Target) -> None:
+    node.arm()
+    node.change()
+    node.broken.add("/bin/sh")
+    both = (
+        "^/x cannot be written: Input/output error; .*; the rollback of sshd failed: /bin/sh is broken; the node tries"
+    )
+    with pytest.raises(UserError, match=both), node.rollback.undo_on_failure():
+        raise OSError(errno.EIO, "Input/output error", "/x")
 
 
 def test_only_the_arming_in_question_is_undone(node: Target) -> None:

@@ -17,12 +17,17 @@ import shlex
 import shutil
 import stat
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.manifest import State, parse_manifest
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.program import FOLDER, SCRIPT, UNIT, UNIT_TEXT
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import read_text, sync, write_atomically
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import (
+    describe_write_error,
+    read_text,
+    sync,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,21 +54,6 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _TOKEN = re.compile(r"[0-9a-f]{16,64}")
 
 
-@dataclass(frozen=True)
-class State:
-    """An armed rollback.
-
-    Attributes:
-        token: Identifies the arming.
-        files: The paths that would be restored.
-        restoring: The restore has begun (and was killed, unless the lock is held); a confirmation is too late.
-    """
-
-    token: str
-    files: tuple[str, ...]
-    restoring: bool = False
-
-
 def check_window(seconds: int) -> int:
     """Return `seconds`.
 
@@ -82,15 +72,11 @@ class Rollback:
 
         rollback = Rollback(node, "sshd")
         with rollback.alone():
-            unconfirmed = rollback.resume()
-            if desired != present or unconfirmed:
+            if rollback.resume() or desired != present:
                 confirm = rollback.arm(seconds, token, [DROPIN], [["systemctl", "reload", "ssh.service"]])
-                try:
+                with rollback.undo_on_failure():
                     ...  # change the files and apply them
-                except (UserError, OSError):
-                    rollback.undo()  # restore the files and run the commands at once
-                    raise
-                return {"changed": True, "confirm": confirm}  # for the action plugin
+                return {"confirm": confirm}  # for the action plugin
 
     Attributes:
         name: What is rolled back: one word such as sshd.
@@ -135,7 +121,7 @@ class Rollback:
         for part in ("manifest", "restoring"):
             text = read_text(str(self._folder / part))
             if text is not None:
-                return _state(text, restoring=part == "restoring")
+                return parse_manifest(text, restoring=part == "restoring")
         return None
 
     def resume(self) -> bool:
@@ -223,7 +209,7 @@ class Rollback:
             sync(self._folder)
             sync(self._home)
         if old is not None:
-            self._stop_timer(_state(old).token)
+            self._stop_timer(parse_manifest(old).token)
         return {"name": self.name, "token": token, "within": seconds}
 
     def confirm(self, token: str) -> bool:
@@ -239,7 +225,7 @@ class Rollback:
             if present is None or present.restoring:
                 # The answer to an earlier confirmation was lost, and the controller repeats it.
                 last = read_text(str(self._done))
-                if not present and token == _token(last or ""):
+                if not present and token == parse_manifest(last or "").token:
                     return False
                 if not present and last is not None:
                     raise UserError(
@@ -287,6 +273,24 @@ class Rollback:
         self._stop_timer(present.token)
         return True
 
+    @contextlib.contextmanager
+    def undo_on_failure(self) -> Iterator[None]:
+        """Roll back at once if the change fails.
+
+        Raises:
+            UserError: what failed; the rollback too, if it did.
+            OSError: the same, because of the card.
+        """
+        try:
+            yield
+        except (UserError, OSError) as error:
+            try:
+                self.undo()
+            except (UserError, OSError) as second:
+                problems = [describe_write_error(one) if isinstance(one, OSError) else one for one in (error, second)]
+                raise UserError(f"{problems[0]}; {problems[1]}") from error
+            raise
+
     def _install(self) -> None:
         """Install the script and the boot unit."""
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -314,7 +318,7 @@ class Rollback:
     def _manifest(self, token: str, old: str, files: Sequence[str], commands: Sequence[str]) -> list[str]:
         """Save the files that are not saved yet; return the manifest's lines."""
         entries = [line for line in old.splitlines() if line.partition(" ")[0] not in {"token", "marker"}]
-        known = set(_state(old).files) if old else set()
+        known = set(parse_manifest(old).files) if old else set()
         for number, path in enumerate(dict.fromkeys(files)):
             place = self._node.path(path)
             if not path.startswith("/") or path != path.strip() or not path.isprintable():
@@ -376,18 +380,3 @@ class Rollback:
         with (self._home / "lock").open("w", encoding="ascii") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def _token(text: str) -> str:
-    return text.partition("token ")[2].partition("\n")[0]
-
-
-def _state(text: str, *, restoring: bool = False) -> State:
-    files = []
-    for line in text.splitlines():
-        word, _, rest = line.partition(" ")
-        if word == "none":
-            files.append(rest)
-        elif word == "file":
-            files.append(rest.partition(" ")[2])
-    return State(_token(text), tuple(files), restoring)

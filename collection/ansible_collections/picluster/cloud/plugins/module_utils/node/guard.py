@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
 
 class Guard(Protocol):
@@ -34,4 +35,8 @@ class Guard(Protocol):
 
     def undo(self) -> bool:
         """Roll back now; return False if nothing is armed."""
+        ...
+
+    def undo_on_failure(self) -> AbstractContextManager[None]:
+        """Roll back at once if the change inside fails."""
         ...
