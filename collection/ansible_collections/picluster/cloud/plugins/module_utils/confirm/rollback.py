@@ -133,7 +133,7 @@ class Rollback:
             UserError: a file could not be restored; the timer tries again.
         """
         found = self.state()
-        if found and found.restoring and not self._node.check_mode:
+        if found and found.restoring:
             self.undo()
         return found is not None
 
@@ -252,7 +252,7 @@ class Rollback:
         return True
 
     def undo(self, token: str | None = None) -> bool:
-        """Roll back now, or wait for a restore that has begun; return False if nothing is armed.
+        """Roll back now, or wait for a restore that has begun; return False if nothing is armed, or in check mode.
 
         Args:
             token: Roll back only this arming; None for any.
@@ -261,7 +261,9 @@ class Rollback:
             UserError: a file could not be restored; the timer tries again.
         """
         present = self.state()
-        if present is None or (token is not None and present.token != token and not present.restoring):
+        if present is None or self._node.check_mode:
+            return False
+        if token is not None and present.token != token and not present.restoring:
             return False
         # An older script may have failed to finish; on a full card it has to do.
         with contextlib.suppress(OSError):
