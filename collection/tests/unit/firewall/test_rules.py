@@ -1,18 +1,20 @@
-"""The firewall: what the rules say, what nft makes of them, and what is refused before any rule is written."""
+"""The firewall: what the rules say, whether nft accepts them, and which settings are refused."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ansible_collections.picluster.cloud.plugins.module_utils.firewall import plan
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall import rules as firewall_rules
-from ansible_collections.picluster.cloud.plugins.module_utils.firewall.rules import Policy, Ports
-from ansible_collections.picluster.cloud.plugins.modules import firewall
+from ansible_collections.picluster.cloud.plugins.module_utils.firewall.rules import FirewallPolicy, Ports
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NFT = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin")
 
@@ -38,7 +40,7 @@ POLICIES = {
 
 
 def text(client: str = "192.168.1.5", **options: Any) -> str:
-    return firewall_rules.rules_text(firewall.read_policy({**OPTIONS, **options}, client))
+    return plan.rules_text(firewall_rules.read_policy({**OPTIONS, **options}, client))
 
 
 def rules(of: str, chain: str) -> list[str]:
@@ -99,7 +101,7 @@ def test_a_controller_that_has_another_ipv6_address_tomorrow_still_gets_in() -> 
 
 
 def test_what_nobody_could_log_in_by_is_refused() -> None:
-    with pytest.raises(ValueError, match="nobody could log in"):
+    with pytest.raises(UserError, match="nobody could log in"):
         text(strangers_ssh=False, management=[], client="")
 
 
@@ -135,12 +137,14 @@ def test_ports_that_touch_become_one_range() -> None:
 
 @pytest.mark.parametrize("port", [0, 65536, -1, True, None, "80/sctp", "90-80", "http", "80,443", 80.5, [80]])
 def test_what_is_no_port_is_named(port: object) -> None:
-    with pytest.raises(ValueError, match=r"^public_ports has .*wanted are ports such as 80, 8000-8010 or 53/udp"):
+    with pytest.raises(
+        UserError, match=r"^public_ports contains .*expected ports from 1 to 65535, such as 80, 8000-8010 or 53/udp"
+    ):
         firewall_rules.parse_ports([port], "public_ports")
 
 
 def test_all_ports_and_some_ports_contradict_each_other() -> None:
-    with pytest.raises(ValueError, match="all and more beside it"):
+    with pytest.raises(UserError, match="node_ports contains both all and ports"):
         firewall_rules.parse_node_ports(["all", 80])
 
 
@@ -148,231 +152,55 @@ def test_all_ports_and_some_ports_contradict_each_other() -> None:
     ("value", "words"),
     [
         ("192.168.1.5/24", r"\(did you mean 192.168.1.0/24\?\)"),
-        ("192.168.1", "wanted are IP addresses"),
-        (80, "wanted are IP addresses"),
-        ("home", "wanted are IP addresses"),
-        ("0.0.0.0/0", "which is everybody"),
-        ("::/0", "which is everybody"),
+        ("192.168.1", "expected IP addresses"),
+        (80, "expected IP addresses"),
+        ("home", "expected IP addresses"),
+        ("0.0.0.0/0", "which covers every host"),
+        ("::/0", "which covers every host"),
     ],
 )
 def test_what_is_no_network_is_named(value: object, words: str) -> None:
-    with pytest.raises(ValueError, match=f"^management has .*{words}"):
+    with pytest.raises(UserError, match=f"^management contains .*{words}"):
         firewall_rules.parse_networks([value], "management")
 
 
 @pytest.mark.parametrize(
-    ("pattern", "words"), [("*", "wanted are"), ("a b", "wanted are"), ("b*r", "wanted are"), ("br-*", "everybody")]
+    ("pattern", "words"),
+    [("*", "expected"), ("a b", "expected"), ("b*r", "expected"), ("br-*", "own interface br-lan")],
 )
 def test_the_node_s_own_interface_is_never_a_container_s(pattern: str, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(UserError, match=words):
         firewall_rules.check_containers([pattern], "br-lan")
 
 
 @pytest.mark.parametrize("port", [0, 65536])
 def test_an_ssh_port_that_is_none_is_refused(port: int) -> None:
-    with pytest.raises(ValueError, match=f"ssh_port is {port}"):
+    with pytest.raises(UserError, match=f"ssh_port is out of range: {port}; expected 1 to 65535"):
         text(ssh_port=port)
 
 
 def test_the_distribution_s_flush_is_followed_by_our_rules_whatever_caused_it() -> None:
-    unit = firewall_rules.unit_text()
+    unit = plan.unit_text()
     assert "After=nftables.service" in unit.splitlines()
-    again = [line.partition("=") for line in firewall_rules.dropin_text().splitlines()[2:]]
+    again = [line.partition("=") for line in plan.dropin_text().splitlines()[2:]]
     assert [when for when, _, _ in again] == ["ExecStartPost", "ExecReload", "ExecStopPost"]
     assert all("/usr/sbin/nft -f /etc/picluster/firewall.nft" in what for _, _, what in again)
     assert "ExecStop=-/usr/sbin/nft delete table inet picluster" in unit.splitlines()
 
 
-class FakeModule:
-    """A node whose kernel has rules, and nft and systemctl that work on them."""
-
-    def __init__(self, *, check_mode: bool = False, refuses: str = "") -> None:
-        self.check_mode = check_mode
-        self.params = {"lock_timeout": 1, "confirm_within": 60, "confirm_token": "0" * 16}
-        self.live: str | None = None
-        self.unit = {"UnitFileState": "", "ActiveState": "inactive"}
-        self.refuses = refuses
-        self.did: list[list[str]] = []
-
-    def run_command(self, command: list[str]) -> tuple[int, str, str]:
-        if command[0] == "unshare":
-            return (1, "", self.refuses) if "judge" in self.refuses else (0, _read(command[-1]), "")
-        if "--check" in command:
-            return 1, "", f"{command[-1]}:3: {self.refuses}"
-        if "list" in command:
-            return (1, "", "No such file") if self.live is None else (0, self.live, "")
-        if command[:2] == ["systemctl", "show"]:
-            return 0, "".join(f"{key}={value}\n" for key, value in self.unit.items()), ""
-        self.did.append(command)
-        if "--file" in command:
-            if self.refuses:
-                return 1, "", self.refuses
-            self.live = _read(command[-1])
-        elif command[1] == "enable":
-            self.unit["UnitFileState"] = "enabled"
-        elif command[1] == "start":
-            self.unit["ActiveState"] = "active"
-        elif command[1] == "disable":
-            self.unit, self.live = {"UnitFileState": "", "ActiveState": "inactive"}, None
-        return 0, "", ""
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="utf-8") as stream:  # noqa: PTH123 - a path as the command has it
-        return stream.read()
-
-
-class FakeRollback:
-    """Keeps one file, as the real one does that has its own tests."""
-
-    armed: tuple[str, str | None] | None = None
-    restoring = False
-
-    def __init__(self, _run: object, name: str) -> None:
-        assert name == "firewall"
-
-    def state(self) -> object:
-        return SimpleNamespace(restoring=FakeRollback.restoring) if FakeRollback.armed else None
-
-    def arm(self, seconds: int, token: str, files: list[str], restore: list[list[str]]) -> dict[str, Any]:
-        path = Path(files[0])
-        FakeRollback.armed = FakeRollback.armed or (files[0], path.read_text("utf-8") if path.exists() else None)
-        return {"name": "firewall", "token": token, "within": seconds}
-
-    def undo(self) -> bool:
-        if FakeRollback.armed is None:
-            return False
-        (path, kept), FakeRollback.armed = FakeRollback.armed, None
-        Path(path).unlink(missing_ok=True)
-        if kept is not None:
-            Path(path).write_text(kept, "utf-8")
-        return True
-
-
-@pytest.fixture
-def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a root folder for the files; nft is said to be there."""
-    (tmp_path / "nft").touch()
-    monkeypatch.setattr(firewall, "Rollback", FakeRollback)
-    monkeypatch.setattr(FakeRollback, "armed", None)
-    monkeypatch.setattr(FakeRollback, "restoring", False)
-    for name, path in {"RULES": "firewall.nft", "UNIT_FILE": "unit", "DROPIN": "dropin", "NFT": "nft"}.items():
-        monkeypatch.setattr(firewall, name, str(tmp_path / path))
-    return tmp_path
-
-
-def converge(module: FakeModule, of: str) -> firewall.Firewall:
-    made = firewall.Firewall(cast("Any", module))
-    made.present(of)
-    return made
-
-
-def confirmed(module: FakeModule, of: str) -> firewall.Firewall:
-    made = converge(module, of)
-    FakeRollback.armed = None
-    return made
-
-
-def test_a_second_run_changes_nothing(node: Path) -> None:
-    module = FakeModule()
-    assert confirmed(module, text()).confirm == {"name": "firewall", "token": "0" * 16, "within": 60}
-    assert (module.live, module.unit["UnitFileState"], module.unit["ActiveState"]) == (text(), "enabled", "active")
-    module.did.clear()
-    again = converge(module, text())
-    assert (again.files.changed, again.loaded, again.confirm, module.did) == (False, False, None, [])
-
-
-def test_rules_that_a_killed_run_left_unconfirmed_are_put_to_the_proof_again(node: Path) -> None:
-    module = FakeModule()
-    converge(module, text())
-    again = converge(module, text())
-    assert again.files.changed
-    assert again.confirm
-    FakeRollback.restoring = True
-    assert converge(module, text()).confirm
-    assert (node / "firewall.nft").read_text("utf-8") == text()
-
-
-def test_a_window_in_which_nobody_could_log_in_is_refused(node: Path) -> None:
-    module = FakeModule()
-    module.params["confirm_within"] = 1
-    with pytest.raises(ValueError, match="confirm_within is 1"):
-        converge(module, text())
+def test_a_policy_of_nothing_but_defaults_is_what_the_role_says() -> None:
+    assert FirewallPolicy().node_ports is None
+    assert FirewallPolicy().strangers_ssh
 
 
 @pytest.mark.parametrize(
     ("there", "said"), [("rules", "-f {}\n"), ("none", "delete table inet picluster\n")], ids=["former rules", "none"]
 )
-def test_the_way_back_ends_in_the_former_rules_or_in_none(there: str, said: str, tmp_path: Path) -> None:
+def test_a_rollback_ends_in_the_former_rules_or_in_none(there: str, said: str, tmp_path: Path) -> None:
     path, program = tmp_path / "rules", tmp_path / "nft"
     program.write_text('#!/bin/sh\necho "$@" >>"$0.log"\n', encoding="utf-8")
     program.chmod(0o755)
     (tmp_path / there).touch()
-    words = [
-        word.replace(firewall_rules.RULES, str(path)).replace(firewall_rules.NFT, str(program))
-        for word in firewall.BACK[False]
-    ]
+    words = [word.replace(plan.RULES, str(path)).replace(plan.NFT, str(program)) for word in plan.RESTORE[False]]
     subprocess.run(words, check=True)
     assert (tmp_path / "nft.log").read_text("utf-8") == said.format(path)
-
-
-def test_check_mode_says_it_all_and_does_nothing(node: Path) -> None:
-    module = FakeModule(check_mode=True)
-    asked = converge(module, text())
-    assert asked.loaded
-    assert (asked.confirm, FakeRollback.armed) == (None, None)
-    assert [entry["after_header"] for entry in asked.files.diff] == [
-        str(node / "unit"),
-        str(node / "dropin"),
-        str(node / "firewall.nft"),
-        firewall_rules.UNIT,
-        firewall_rules.UNIT,
-    ]
-    assert (module.did, sorted(path.name for path in node.iterdir())) == ([], ["nft"])
-
-
-@pytest.mark.parametrize("live", [None, "table inet picluster {\n}\n"])
-def test_rules_that_somebody_took_away_or_changed_come_back(node: Path, live: str | None) -> None:
-    module = FakeModule()
-    confirmed(module, text())
-    module.live = live
-    mended = converge(module, text())
-    assert mended.loaded
-    assert module.live == text()
-    assert mended.files.diff[0]["before"] == (live or "")
-
-
-def test_rules_that_nft_refuses_are_never_written(node: Path) -> None:
-    module = FakeModule(refuses="judge: syntax error")
-    with pytest.raises(
-        ValueError, match=r"nft does not accept the rules, and none were changed: firewall.nft:3: judge"
-    ):
-        converge(module, text())
-    assert (module.did, (node / "firewall.nft").exists(), (node / "unit").exists()) == ([], False, False)
-
-
-@pytest.mark.parametrize("before", [None, "old\n"])
-def test_rules_that_the_kernel_refuses_leave_the_former_file(node: Path, before: str | None) -> None:
-    if before is not None:
-        (node / "firewall.nft").write_text(before, encoding="utf-8")
-    with pytest.raises(ValueError, match="Operation not supported"):
-        converge(FakeModule(refuses="Operation not supported"), text())
-    left = node / "firewall.nft"
-    assert (left.read_text(encoding="utf-8") if left.exists() else None) == before
-
-
-def test_absent_takes_everything_away_and_a_second_time_changes_nothing(node: Path) -> None:
-    module = FakeModule()
-    confirmed(module, text())
-    gone = firewall.Firewall(cast("Any", module))
-    gone.absent()
-    assert gone.files.changed
-    assert (module.live, sorted(path.name for path in node.iterdir())) == (None, ["nft"])
-    again = firewall.Firewall(cast("Any", module))
-    again.absent()
-    assert not again.files.changed
-
-
-def test_a_policy_of_nothing_but_defaults_is_what_the_role_says() -> None:
-    assert Policy().node_ports is None
-    assert Policy().strangers_ssh
