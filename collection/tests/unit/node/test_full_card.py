@@ -13,7 +13,6 @@ from ansible_collections.picluster.cloud.plugins.modules import (
     docker_engine,
     identity,
     raspberry,
-    sshd_policy,
     static_address,
 )
 
@@ -59,7 +58,6 @@ class Full:
     [
         (identity, "Node", IDENTITY),
         (static_address, "Node", ADDRESS),
-        (sshd_policy, "Node", {"user": "pi", "settings": {}}),
         (raspberry, "Board", {}),
         (docker_engine, "Engine", {"state": "present", "daemon": {}, "users": []}),
         (docker_engine, "Engine", {"state": "absent", "daemon": {}, "users": []}),

@@ -1,22 +1,24 @@
-"""The node's sshd: whom its files let in, what it is asked, its host keys."""
+"""The node's sshd: how it reads a policy, whom its files admit, its host keys."""
 
 from __future__ import annotations
 
-import pwd
-from pathlib import Path
-from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
+from fakesshd import KEY, SshNode
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import Connection, parse_environ
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh import daemon, policy
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ECDSA = (
     "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBka"
     "GxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0A= old@home"
 )
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIoB9rJk3u0Nf2c0l0b1tq7s0m4dYfZ2xJQ8m1x5q3aB me@home"
 
 
 def test_the_places_of_authorized_keys_follow_sshd_s_tokens() -> None:
@@ -28,19 +30,6 @@ def test_the_places_of_authorized_keys_follow_sshd_s_tokens() -> None:
     ]
 
 
-def test_a_key_file_that_others_may_write_is_found_out(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    (home / ".ssh").mkdir(parents=True, mode=0o700)
-    home.chmod(0o755)
-    key = home / ".ssh" / "authorized_keys"
-    key.write_text(KEY, encoding="utf-8")
-    key.chmod(0o600)
-    uid = key.stat().st_uid
-    assert not daemon.too_open(key, home, uid)
-    home.chmod(0o775)
-    assert daemon.too_open(key, home, uid)
-
-
 def test_the_connection_is_read_from_a_process_s_environment() -> None:
     assert parse_environ(b"A=1\0SSH_CONNECTION=10.0.0.9 50000 10.0.0.11 22\0B=2") == Connection("10.0.0.9", "10.0.0.11")
     assert parse_environ(b"SSH_CONNECTION=a 1 b 2222") == Connection("a", "b", "2222")
@@ -49,118 +38,127 @@ def test_the_connection_is_read_from_a_process_s_environment() -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "home"
-    (place / ".ssh").mkdir(parents=True, mode=0o700)
-    place.chmod(0o755)
-    account = SimpleNamespace(pw_dir=str(place), pw_uid=place.stat().st_uid or 4711, pw_gid=0)
-    monkeypatch.setattr(pwd, "getpwnam", lambda _: account)
-    return place
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SshNode:
+    return SshNode(tmp_path, monkeypatch, "pi", "alice")
 
 
-def _sshd_with(monkeypatch: pytest.MonkeyPatch, effective: dict[str, list[str]] | None = None) -> daemon.Sshd:
-    sshd = object.__new__(daemon.Sshd)
-    sshd._user = "pi"
-    found = {"authorizedkeysfile": [".ssh/authorized_keys"], **(effective or {})}
-    monkeypatch.setattr(sshd, "ask", lambda *_: found)
-    return sshd
+def check(node: SshNode, operators: dict[str, list[str]] | None = None, user: str = "pi", **settings: str) -> None:
+    """Check a policy of the usual algorithms and of some settings."""
+    desired = policy.merged_policy(settings, {"PubkeyAcceptedAlgorithms": [policy._SIGNATURES]})
+    listed = parse_operators({name: {"keys": keys} for name, keys in (operators or {}).items()})
+    sshd = daemon.Sshd(node, user, None)
+    sshd.check_login(sshd.judge(desired, settings), listed)
 
 
-def _wanted(**more: str) -> dict[str, list[str]]:
-    wanted = {
-        "pubkeyacceptedalgorithms": policy._SIGNATURES,
-        "requiredrsasize": "3072",
-        "permitrootlogin": "no",
-        **more,
-    }
-    return {keyword: [value] for keyword, value in wanted.items()}
+def test_a_user_whose_key_sshd_accepts_is_not_locked_out(node: SshNode) -> None:
+    node.write_key("pi")
+    check(node)
 
 
-def test_who_has_a_key_that_sshd_takes_is_not_locked_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (home / ".ssh/authorized_keys").write_text(KEY + "\n")
-    assert _sshd_with(monkeypatch).lock_out(_wanted(), {}, set()) is None
+def test_a_user_without_a_key_is_reported_before_anything_changes(node: SshNode) -> None:
+    with pytest.raises(
+        UserError, match=r"^user pi has no authorized key on this node \(/home/pi/.ssh/authorized_keys\)"
+    ):
+        check(node)
 
 
-def test_who_has_no_key_is_told_before_anything_changes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = _sshd_with(monkeypatch).lock_out(_wanted(), {}, set())
-    assert problem is not None
-    assert f"pi has no authorized key on this node ({home}/.ssh/authorized_keys)" in problem
+def test_keys_that_other_users_may_write_are_reported(node: SshNode) -> None:
+    place = node.write_key("pi")
+    node.path("/home/pi").chmod(0o775)
+    with pytest.raises(UserError, match=r"^sshd ignores /home/pi/.ssh/authorized_keys: .*; fix owner and mode"):
+        check(node)
+    check(node, StrictModes="no")
+    node.path("/home/pi").chmod(0o755)
+    place.chmod(0o666)
+    with pytest.raises(UserError, match="sshd ignores"):
+        check(node)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "kinds"),
-    [({"pubkeyacceptedalgorithms": "rsa-sha2-512"}, "ssh-ed25519"), ({}, None)],
+    ("key", "settings", "kinds"),
+    [(KEY, {"PubkeyAcceptedAlgorithms": "rsa-sha2-512"}, "ssh-ed25519"), (ECDSA, {}, "ecdsa-sha2-nistp256")],
 )
-def test_a_key_of_a_kind_that_the_policy_refuses_is_named(
-    home: Path, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, str], kinds: str | None
+def test_a_key_of_a_kind_that_the_policy_rejects_is_named(
+    node: SshNode, key: str, settings: dict[str, str], kinds: str
 ) -> None:
-    (home / ".ssh/authorized_keys").write_text(KEY + "\n")
-    problem = _sshd_with(monkeypatch).lock_out(_wanted(**wanted), {}, set())
-    assert (problem is None) if kinds is None else (problem is not None and f"refuses ({kinds})" in problem)
+    node.write_key("pi", key)
+    with pytest.raises(
+        UserError, match=f"only keys in /home/pi/.ssh/authorized_keys that the policy rejects: {kinds};"
+    ):
+        check(node, **settings)
 
 
-def test_the_keys_that_count_are_those_that_will_be_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    operators = parse_operators({"pi": {"keys": [KEY]}})
-    assert _sshd_with(monkeypatch).lock_out(_wanted(), operators, set()) is None
-    (home / ".ssh/authorized_keys").write_text(KEY + "\n")
-    others = parse_operators({"alice": {"keys": [KEY]}})
-    problem = _sshd_with(monkeypatch).lock_out(_wanted(), others, set())
-    assert problem == "Ansible logs in as pi, which is not among ssh_operators: add it there with its keys"
+def test_the_keys_that_count_are_those_that_will_be_there(node: SshNode) -> None:
+    check(node, {"pi": [KEY]})
+    node.write_key("pi")
+    with pytest.raises(UserError, match=r"^operators does not contain pi, the user that Ansible logs in as"):
+        check(node, {"alice": [KEY]})
 
 
-def test_an_operator_whose_keys_sshd_would_refuse_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert home
-    operators = parse_operators({"pi": {"keys": [KEY]}, "alice": {"keys": [ECDSA]}})
-    problem = _sshd_with(monkeypatch).lock_out(_wanted(), operators, set())
-    assert problem is not None
-    assert problem.startswith("ssh_operators gives alice only keys that the policy refuses (ecdsa-sha2-nistp256)")
+def test_an_operator_whose_keys_sshd_would_reject_is_reported(node: SshNode) -> None:
+    with pytest.raises(
+        UserError, match=r"^operators.alice has only keys that the policy rejects: ecdsa-sha2-nistp256;"
+    ):
+        check(node, {"pi": [KEY], "alice": [ECDSA]})
 
 
-def test_operators_keys_count_only_where_sshd_looks_for_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = {**_wanted(), "authorizedkeysfile": [f"{home}/elsewhere"]}
-    problem = _sshd_with(monkeypatch).lock_out(wanted, parse_operators({"pi": {"keys": [KEY]}}), {"authorizedkeysfile"})
-    assert problem is not None
-    assert f"no authorized key on this node ({home}/elsewhere)" in problem
+def test_operators_keys_count_only_where_sshd_looks_for_them(node: SshNode) -> None:
+    with pytest.raises(UserError, match=r"no authorized key on this node \(/elsewhere\)"):
+        check(node, {"pi": [KEY]}, AuthorizedKeysFile="/elsewhere")
 
 
-def test_sshd_is_told_all_that_a_match_block_may_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_who_does_not_exist_or_may_not_log_in_is_reported(node: SshNode) -> None:
+    with pytest.raises(UserError, match=r"^user bob does not exist on this node"):
+        check(node, user="bob")
+    node.uids["pi"] = 0
+    with pytest.raises(UserError, match="user pi cannot log in under the policy: PermitRootLogin is no; log in as"):
+        check(node)
+
+
+@pytest.mark.parametrize("line", ["AuthorizedKeysCommand /usr/bin/keys", "TrustedUserCAKeys /etc/ssh/ca.pub"])
+def test_a_node_that_takes_keys_from_elsewhere_is_left_to_the_new_login(node: SshNode, line: str) -> None:
+    node.write("/etc/ssh/sshd_config", f"{line}\n")
+    check(node)
+
+
+def test_sshd_gets_all_criteria_that_a_match_block_may_use(node: SshNode) -> None:
     # "'Match LocalPort' in configuration but 'lport' not in connection test specification" (OpenSSH 10.0).
-    sshd = object.__new__(daemon.Sshd)
-    sshd._user = "pi"
-    asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(sshd, "_run", lambda *command: asked.append(command) or "")
-    monkeypatch.setattr(daemon, "current_connection", lambda: Connection("10.0.0.9", "10.0.0.11", "2222"))
-    sshd.ask()
-    told = {item.partition("=")[0] for item in asked[0][-1].split(",")}
-    assert told == {"user", "host", "addr", "laddr", "lport", "rdomain"}
-    assert "laddr=10.0.0.11,lport=2222" in asked[0][-1]
+    sshd = daemon.Sshd(node, "pi", Connection("10.0.0.9", "10.0.0.11", "2222"))
+    sshd.in_effect(sshd.judge({}, {}))
+    criteria = node.commands[-1].split()[-1]
+    assert criteria == "user=pi,host=10.0.0.9,addr=10.0.0.9,laddr=10.0.0.11,lport=2222,rdomain="
 
 
-def test_a_host_key_that_a_power_cut_left_empty_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    key = tmp_path / "key"
-    key.write_bytes(b"")
-    monkeypatch.setattr(daemon, "_MAKE_KEY", {str(key): ["-t", "ed25519"]})
-    synced: list[str] = []
-    monkeypatch.setattr(daemon, "_sync", lambda path: synced.append(path.name))
-    sshd = object.__new__(daemon.Sshd)
-    sshd._module = SimpleNamespace(check_mode=False)
-
-    def make(*command: str) -> str:
-        half = Path(command[command.index("-f") + 1])
-        half.write_text("secret")
-        Path(f"{half}.pub").write_text("public")
-        return ""
-
-    monkeypatch.setattr(sshd, "_run", make)
-    assert sshd.make_host_keys({"HostKey": [str(key)]}) == [str(key)]
-    assert (key.read_text(), Path(f"{key}.pub").read_text()) == ("secret", "public")
-    # On the card before it has its name, so that the name never stands for nothing.
-    assert synced == ["key.picluster-new.pub", "key.picluster-new", tmp_path.name]
-    assert sshd.make_host_keys({"HostKey": [str(key)]}) == []
+def test_a_node_without_sshd_is_reported(node: SshNode) -> None:
+    node.path(daemon.SSHD).unlink()
+    with pytest.raises(UserError, match=r"^/usr/sbin/sshd does not exist on this node; install openssh-server"):
+        daemon.Sshd(node, "pi", None)
 
 
-def test_a_node_that_takes_keys_from_elsewhere_is_left_to_the_new_login(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+def test_optional_keywords_that_sshd_does_not_know_are_left_out_unless_the_user_sets_them(node: SshNode) -> None:
+    node.unknown = {"gssapiauthentication"}
+    desired = {"GSSAPIAuthentication": ["no"], "UsePAM": ["yes"]}
+    sshd = daemon.Sshd(node, "pi", None)
+    judged = sshd.judge(desired, {})
+    assert (judged.policy, judged.left_out) == ({"UsePAM": ["yes"]}, ["gssapiauthentication"])
+    with pytest.raises(
+        UserError,
+        match=r"^settings are not accepted by sshd: 00-picluster.conf: line 1: Bad configuration option: GSSAPI",
+    ):
+        sshd.judge(desired, {"GSSAPIAuthentication": "no"})
+
+
+def test_a_host_key_that_a_power_cut_left_empty_is_created_again(
+    node: SshNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sshd = _sshd_with(monkeypatch, {"authorizedkeyscommand": ["/usr/bin/keys"]})
-    assert sshd.lock_out(_wanted(), {}, set()) is None
+    key = node.write(policy.ED25519_KEY, "")
+    synced: list[str] = []
+    monkeypatch.setattr(daemon, "sync", lambda path: synced.append(path.name))
+    sshd = daemon.Sshd(node, "pi", None)
+    sshd.create_host_keys({"HostKey": [policy.ED25519_KEY, "/etc/ssh/key_of_the_user"]})
+    assert (key.read_text(), key.with_name(f"{key.name}.pub").read_text()) == ("secret", "public")
+    # On the card before it has its name, so that the name never stands for nothing.
+    assert synced == [f"{key.name}.picluster-new.pub", f"{key.name}.picluster-new", "ssh"]
+    assert [entry["after"] for entry in node.diff] == [f"{policy.ED25519_KEY}\n"]
+    sshd.create_host_keys({"HostKey": [policy.ED25519_KEY]})
+    assert len(node.commands) == 1
