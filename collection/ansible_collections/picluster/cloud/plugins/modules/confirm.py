@@ -37,7 +37,7 @@ attributes:
   idempotent:
     support: full
     description: A second call with the same token changes nothing.
-author: [picluster contributors]
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""

@@ -51,7 +51,7 @@ attributes:
   idempotent:
     support: full
     description: A second call changes nothing and restarts nothing.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""

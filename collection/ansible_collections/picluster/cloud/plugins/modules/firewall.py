@@ -70,7 +70,7 @@ options:
     type: list
     elements: str
     default: [br-*, cali*, cni*, docker*, flannel*, veth*]
-author: [picluster contributors]
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""

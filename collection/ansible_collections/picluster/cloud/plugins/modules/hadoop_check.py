@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Module hadoop_check: ask HDFS and YARN what a user would ask."""
 
@@ -16,7 +16,7 @@ description:
     name is in Apache's archive but not to be had from Maven.
   - Jobs of a check that was killed itself are killed by the next.
   - Never reports a change.
-author: [picluster contributors]
+author: [The picluster authors]
 attributes:
   check_mode:
     support: none

@@ -80,7 +80,7 @@ attributes:
   idempotent:
     support: full
     description: A second call changes nothing.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""

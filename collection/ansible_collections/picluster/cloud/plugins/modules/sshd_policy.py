@@ -54,7 +54,7 @@ options:
       - If empty, accounts and keys are left alone.
     type: dict
     default: {}
-author: [picluster contributors]
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""

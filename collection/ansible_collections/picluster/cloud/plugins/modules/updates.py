@@ -45,7 +45,7 @@ attributes:
     support: full
   idempotent:
     support: full
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""

@@ -101,8 +101,13 @@ class Files:
         self._node = node
 
     def read(self, path: str) -> str | None:
-        """Return a file's text, or None where there is none."""
-        return read_text(str(self._node.path(path)))
+        """Return a file's text, or None where there is none.
+
+        Raises:
+            UserError: it is there and cannot be read.
+        """
+        with _sentence(path, "read"):
+            return read_text(str(self._node.path(path)))
 
     def put(  # noqa: PLR0913 - each is a property of the file, by name
         self,
@@ -131,7 +136,7 @@ class Files:
             UserError: the node does not let us write it.
         """
         place = self._node.path(path)
-        before = read_text(str(place))
+        before = self.read(path)
         status = None if before is None else place.stat()
         mode_before = None if status is None else status.st_mode & 0o7777
         right_owner = owner is None or (status is not None and (status.st_uid, status.st_gid) == owner)
@@ -207,7 +212,7 @@ class Files:
         place = self._node.path(path)
         if not os.path.lexists(place):
             return False
-        before = f"-> {place.readlink()}\n" if place.is_symlink() else show(read_text(str(place)) or "")
+        before = f"-> {place.readlink()}\n" if place.is_symlink() else show(self.read(path) or "")
         self._note(path, before, None)
         if not self._node.check_mode:
             with _sentence(path, "removed"):
