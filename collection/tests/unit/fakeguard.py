@@ -34,10 +34,11 @@ class FakeGuard:
         self.at_boot: list[list[str]] = []
 
     def resume(self) -> bool:
-        found = self.armed
         if self.restoring:
+            self._node.note("test", "partly rolled back", "rolled back")
             self.undo()
-        return found
+            return False
+        return self.armed
 
     def arm(
         self,

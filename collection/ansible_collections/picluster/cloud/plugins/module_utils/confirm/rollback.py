@@ -125,7 +125,7 @@ class Rollback:
         return None
 
     def resume(self) -> bool:
-        """Finish a restore that was interrupted; return whether an earlier run has left a change to prove.
+        """Finish a restore that was interrupted; return whether an earlier run's change is still unconfirmed.
 
         Call it before planning, so that the plan does not start from partly restored files.
 
@@ -134,7 +134,9 @@ class Rollback:
         """
         found = self.state()
         if found and found.restoring:
+            self._node.note(self.name, "partly rolled back", "rolled back")
             self.undo()
+            return False
         return found is not None
 
     def arm(  # noqa: PLR0913 - when which commands run, by name

@@ -18,7 +18,7 @@ class Guard(Protocol):
     """
 
     def resume(self) -> bool:
-        """Finish a restore that was interrupted; return whether an earlier run has left a change to prove."""
+        """Finish a restore that was interrupted; return whether an earlier run's change is still unconfirmed."""
         ...
 
     def arm(
