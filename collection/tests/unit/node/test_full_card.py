@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import Rollback
-from ansible_collections.picluster.cloud.plugins.modules import docker_engine, raspberry, sshd_policy
+from ansible_collections.picluster.cloud.plugins.modules import docker_engine, raspberry
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -36,7 +36,6 @@ class Full:
 @pytest.mark.parametrize(
     ("module", "node", "params"),
     [
-        (sshd_policy, "Node", {"user": "pi", "settings": {}}),
         (raspberry, "Board", {}),
         (docker_engine, "Engine", {"state": "present", "daemon": {}, "users": []}),
         (docker_engine, "Engine", {"state": "absent", "daemon": {}, "users": []}),
