@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import Rollback
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from fakenode import FakeNode
 
@@ -22,6 +22,8 @@ class FakeGuard:
         files: The paths of the last arming.
         restore: The commands of the last arming.
         at_boot: Those for the boot.
+        at_confirm: Those for the confirmation.
+        stuck: Whether a restore fails.
     """
 
     def __init__(self, node: FakeNode) -> None:
@@ -32,6 +34,8 @@ class FakeGuard:
         self.files: list[str] = []
         self.restore: list[list[str]] = []
         self.at_boot: list[list[str]] = []
+        self.at_confirm: list[list[str]] = []
+        self.stuck = False
 
     def resume(self) -> bool:
         if self.restoring:
@@ -40,7 +44,7 @@ class FakeGuard:
             return False
         return self.armed
 
-    def arm(
+    def arm(  # noqa: PLR0913 - as the real one
         self,
         seconds: int,
         token: str | None,
@@ -48,6 +52,7 @@ class FakeGuard:
         restore: Sequence[Sequence[str]],
         *,
         at_boot: Sequence[Sequence[str]] = (),
+        at_confirm: Sequence[Sequence[str]] = (),
     ) -> dict[str, Any]:
         assert not self._node.check_mode
         self._node.commands.append("arm")
@@ -55,12 +60,15 @@ class FakeGuard:
             self._saved.setdefault(path, self._node.files.read(path))
         self.armed = True
         self.files, self.restore, self.at_boot = list(files), list(map(list, restore)), list(map(list, at_boot))
+        self.at_confirm = list(map(list, at_confirm))
         return {"name": "test", "token": token, "within": seconds}
 
     def undo(self) -> bool:
         if not self.armed or self._node.check_mode:
             return False
         self._node.commands.append("undo")
+        if self.stuck:
+            raise UserError("the node could not be rolled back")
         for path, text in self._saved.items():
             if text is None:
                 self._node.path(path).unlink(missing_ok=True)
@@ -73,10 +81,5 @@ class FakeGuard:
         self.armed = self.restoring = False
         self._saved.clear()
 
-    @contextlib.contextmanager
-    def undo_on_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except (UserError, OSError):
-            self.undo()
-            raise
+    # The real one is made of undo() alone.
+    undo_on_failure = Rollback.undo_on_failure

@@ -279,20 +279,23 @@ class Rollback:
 
     @contextlib.contextmanager
     def undo_on_failure(self) -> Iterator[None]:
-        """Roll back at once if the change fails.
+        """Roll back at once if the change fails, whatever the reason.
 
         Raises:
-            UserError: what failed; the rollback too, if it did.
-            OSError: the same, because of the card.
+            UserError: what failed, and whether the rollback did.
         """
         try:
             yield
         except (UserError, OSError) as error:
             try:
-                self.undo()
+                outcome = "; the node has been rolled back" if self.undo() else ""
             except (UserError, OSError) as second:
-                problems = [describe_write_error(one) if isinstance(one, OSError) else one for one in (error, second)]
-                raise UserError(f"{problems[0]}; {problems[1]}") from error
+                outcome = f"; {_sentence(second)}"
+            raise UserError(f"{_sentence(error)}{outcome}") from error
+        except Exception:
+            # A bug, which must stay visible as one; the timer tries again where this rollback fails.
+            with contextlib.suppress(UserError, OSError):
+                self.undo()
             raise
 
     def _install(self) -> None:
@@ -384,3 +387,7 @@ class Rollback:
         with (self._home / "lock").open("w", encoding="ascii") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _sentence(error: UserError | OSError) -> str:
+    return describe_write_error(error) if isinstance(error, OSError) else str(error)

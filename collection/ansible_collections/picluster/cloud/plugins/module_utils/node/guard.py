@@ -21,7 +21,7 @@ class Guard(Protocol):
         """Finish a restore that was interrupted; return whether an earlier run's change is still unconfirmed."""
         ...
 
-    def arm(
+    def arm(  # noqa: PLR0913 - the rollback's own signature
         self,
         seconds: int,
         token: str | None,
@@ -29,8 +29,9 @@ class Guard(Protocol):
         restore: Sequence[Sequence[str]],
         *,
         at_boot: Sequence[Sequence[str]] = (),
+        at_confirm: Sequence[Sequence[str]] = (),
     ) -> dict[str, Any]:
-        """Save files and have them restored, and the commands run, after some seconds."""
+        """Save files and have them restored, and the commands run, after some seconds; return what to confirm."""
         ...
 
     def undo(self) -> bool:
