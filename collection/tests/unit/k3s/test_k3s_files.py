@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +16,6 @@ from ansible_collections.picluster.cloud.plugins.module_utils.k3s import pods
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import (
     HEADER,
     OWNED,
-    Machine,
     SettingsError,
     Wish,
     check,
@@ -28,23 +27,16 @@ from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import (
     to_yaml,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.probe import IMAGE, go_architecture, libraries, pack
-from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import (
-    cmdline_path,
-    parse_limits,
-    read_machine,
-)
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import Capabilities
 
 TOKEN, AGENT_TOKEN = "server-secret-0123456789", "agent-secret-0123456789"
 SERVER = Wish("server", "v1.36.4+k3s1", "10.0.0.1", "red1", "10.0.0.1", TOKEN, AGENT_TOKEN)
 AGENT = replace(SERVER, role="agent", node_name="red2", node_address="10.0.0.2", token="")
-PI = Machine()
+PI = Capabilities()
 CONFIG, UNIT = "etc/rancher/k3s/config.yaml", "etc/systemd/system/k3s.service"
 
 
-def read(wish: Wish, machine: Machine = PI) -> dict[str, Any]:
+def read(wish: Wish, machine: Capabilities = PI) -> dict[str, Any]:
     loaded = yaml.safe_load(files(wish, machine)[CONFIG].text)
     assert isinstance(loaded, dict)
     return loaded
@@ -136,7 +128,7 @@ def test_none_has_no_files() -> None:
 
 
 def test_cgroup_v1_is_allowed_explicitly_from_kubernetes_1_35_on() -> None:
-    old = Machine(cgroup_version=1)
+    old = Capabilities(cgroup_version=1)
     assert read(AGENT, old)["kubelet-arg"] == ["fail-cgroupv1=false"]
     assert read(replace(AGENT, config={"kubelet-arg": ["v=4", "fail-cgroupv1=false"]}), old)["kubelet-arg"] == [
         "fail-cgroupv1=false",
@@ -147,7 +139,7 @@ def test_cgroup_v1_is_allowed_explicitly_from_kubernetes_1_35_on() -> None:
 
 
 def test_unit_is_stock_on_an_ordinary_machine() -> None:
-    text = files(SERVER, Machine(hard_limits={"LimitNOFILE": 524288}))[UNIT].text
+    text = files(SERVER, Capabilities(hard_limits={"LimitNOFILE": 524288}))[UNIT].text
     for line in ("Type=notify", "KillMode=process", "Delegate=yes", "LimitNOFILE=1048576", "LimitNPROC=infinity"):
         assert f"\n{line}\n" in text
     assert text.endswith("ExecStart=/usr/local/bin/k3s server\n")
@@ -156,14 +148,16 @@ def test_unit_is_stock_on_an_ordinary_machine() -> None:
 
 
 def test_limits_are_lowered_only_where_init_may_not_raise_them() -> None:
-    bound = Machine(may_raise_limits=False, hard_limits={"LimitNOFILE": 20000, "LimitNPROC": 96365, "LimitCORE": None})
+    bound = Capabilities(
+        may_raise_limits=False, hard_limits={"LimitNOFILE": 20000, "LimitNPROC": 96365, "LimitCORE": None}
+    )
     assert limits(bound, 1048576) == {"LimitNOFILE": "20000", "LimitNPROC": "96365", "LimitCORE": "infinity"}
     assert limits(bound, 1024)["LimitNOFILE"] == "1024"
     assert limits(replace(bound, may_raise_limits=True), 1048576)["LimitNOFILE"] == "1048576"
 
 
 def test_container_without_the_capability_tells_containerd_not_to_lower_oom_scores() -> None:
-    bound = Machine(may_raise_limits=False)
+    bound = Capabilities(may_raise_limits=False)
     assert any("restrict_oom_score_adj = true" in file.text for file in files(AGENT, bound).values())
     assert not any("restrict_oom_score_adj" in file.text for file in files(AGENT, PI).values())
 
@@ -251,47 +245,7 @@ def test_diff_shows_what_is_no_secret(text: str) -> None:
     assert redact(text) == text
 
 
-def test_machine_with_unified_cgroups(tmp_path: Path) -> None:
-    write(tmp_path, "sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n")
-    write(tmp_path, "proc/1/status", "Name:\tsystemd\nCapEff:\t000001ffffffffff\n")
-    found = read_machine(tmp_path)
-    assert found == Machine(cgroup_version=2, memory_cgroup=True, may_raise_limits=True)
-
-
-@pytest.mark.parametrize(("enabled", "expected"), [("1", True), ("0", False)])
-def test_machine_with_old_cgroups_in_a_container(tmp_path: Path, enabled: str, expected: object) -> None:
-    write(tmp_path, "proc/cgroups", f"#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t4\t9\t{enabled}\n")
-    write(tmp_path, "proc/1/status", "CapEff:\t000001fffeffffff\n")
-    found = read_machine(tmp_path)
-    assert (found.cgroup_version, found.memory_cgroup, found.may_raise_limits) == (1, expected, False)
-
-
-def test_pi_without_the_memory_cgroup_is_seen(tmp_path: Path) -> None:
-    write(tmp_path, "sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n")
-    assert not read_machine(tmp_path).memory_cgroup
-    assert cmdline_path(tmp_path) == "/boot/cmdline.txt"
-    (tmp_path / "boot/firmware").mkdir(parents=True)
-    assert cmdline_path(tmp_path) == "/boot/firmware/cmdline.txt"
-    write(tmp_path, "boot/firmware/current/cmdline.txt", "root=/dev/sda2\n")
-    assert cmdline_path(tmp_path) == "/boot/firmware/current/cmdline.txt"
-
-
-def test_limits_of_init_are_read() -> None:
-    text = (
-        "Limit                     Soft Limit           Hard Limit           Units     \n"
-        "Max core file size        0                    unlimited            bytes     \n"
-        "Max processes             96365                96365                processes \n"
-        "Max open files            1024                 20000                files     \n"
-    )
-    assert parse_limits(text) == {"LimitCORE": None, "LimitNPROC": 96365, "LimitNOFILE": 20000}
-
-
-def write(root: Path, path: str, text: str) -> None:
-    (root / path).parent.mkdir(parents=True, exist_ok=True)
-    (root / path).write_text(text)
-
-
-def test_probe_image_is_the_same_every_time_and_complete(tmp_path: Path) -> None:
+def test_probe_image_is_the_same_every_time_and_complete() -> None:
     members = {"/bin/busybox": b"program", "/lib/ld.so": b"loader"}
     data = pack(members, "arm64")
     assert data == pack(members, "arm64")

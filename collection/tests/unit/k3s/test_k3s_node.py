@@ -18,7 +18,8 @@ from ansible_collections.picluster.cloud.plugins.module_utils.k3s.apply import (
     Host,
     fingerprint,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import HEADER, Machine, SettingsError, Wish
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import HEADER, SettingsError, Wish
+from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import Capabilities
 from ansible_collections.picluster.cloud.plugins.modules.k3s_node import read_wish, skipped
 
 SERVER = Wish(
@@ -76,7 +77,7 @@ class Lab:
         images: bool = False,
     ) -> Host:
         host = self.host(check_mode=check_mode)
-        host.install(wish, Machine(), SHA, image, images=images)
+        host.install(wish, Capabilities(), SHA, image, images=images)
         return host
 
     def remove(self, *, check_mode: bool = False, pods: bool = False) -> Host:
@@ -134,9 +135,9 @@ def test_check_mode_changes_nothing_and_says_the_same(lab: Lab) -> None:
 
 
 def test_check_mode_needs_no_binary_but_a_run_does(tmp_path: Path) -> None:
-    Host(tmp_path, Systemd(), check_mode=True).install(AGENT, Machine(), "", None)
+    Host(tmp_path, Systemd(), check_mode=True).install(AGENT, Capabilities(), "", None)
     with pytest.raises(SettingsError, match=r"k3s-v1\.36\.4\+k3s1 is missing"):
-        Host(tmp_path, Systemd()).install(AGENT, Machine(), "", None)
+        Host(tmp_path, Systemd()).install(AGENT, Capabilities(), "", None)
 
 
 @pytest.mark.parametrize(
@@ -407,7 +408,7 @@ def test_probe_image_comes_and_goes_without_a_restart(lab: Lab) -> None:
 
 
 def test_fingerprint_depends_on_the_binary() -> None:
-    assert fingerprint(AGENT, Machine(), SHA) != fingerprint(AGENT, Machine(), "b" * 64)
+    assert fingerprint(AGENT, Capabilities(), SHA) != fingerprint(AGENT, Capabilities(), "b" * 64)
 
 
 def test_skipped_node_is_never_ok() -> None:

@@ -12,7 +12,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s import probe
-from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import Machine
+from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import Capabilities
 from ansible_collections.picluster.cloud.plugins.modules import k3s_node
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ class Node:
         monkeypatch.setattr(probe, "build", lambda: b"image")
         monkeypatch.setattr(AnsibleModule, "log", lambda _, *args, **kwargs: self.syslog.append(f"{args} {kwargs}"))
         monkeypatch.setattr(AnsibleModule, "run_command", lambda *_, **__: (0, "", ""))
-        self.machine(Machine())
+        self.machine(Capabilities())
 
-    def machine(self, machine: Machine) -> None:
-        self._monkeypatch.setattr(k3s_node, "read_machine", lambda: machine)
+    def machine(self, machine: Capabilities) -> None:
+        self._monkeypatch.setattr(k3s_node, "read_capabilities", lambda: machine)
 
     def run(self, *, check: bool = False, **arguments: Any) -> dict[str, Any]:
         given = ARGUMENTS | arguments | {"_ansible_check_mode": check, "_ansible_diff": True}
@@ -63,7 +63,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def test_memory_cgroup_that_is_off_is_a_warning_in_check_mode_and_a_refusal_else(node: Node) -> None:
-    node.machine(Machine(memory_cgroup=False))
+    node.machine(Capabilities(memory_cgroup=False))
     foreseen = node.run(check=True)
     assert not foreseen.get("failed")
     assert foreseen["changed"]
@@ -75,7 +75,7 @@ def test_memory_cgroup_that_is_off_is_a_warning_in_check_mode_and_a_refusal_else
 
 
 def test_flags_that_wait_for_a_restart_are_not_to_be_added_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    node.machine(Machine(memory_cgroup=False))
+    node.machine(Capabilities(memory_cgroup=False))
     path = node.root / "cmdline.txt"
     monkeypatch.setattr(k3s_node, "cmdline_path", lambda: str(path))
     path.write_text("console=tty1 cgroup_memory=1 cgroup_enable=memory\n")

@@ -140,8 +140,11 @@ from ansible_collections.picluster.cloud.plugins.module_utils.k3s.apply import H
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.cluster import has_server_data, is_given_up, refusal
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import SettingsError, Wish, check
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import read_text
-from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import cmdline_path, read_machine
-from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import FLAGS
+from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import (
+    MEMORY_CGROUP_FLAGS,
+    cmdline_path,
+    read_capabilities,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,7 +221,7 @@ def converge(host: Host, wish: Wish, params: dict[str, Any], *, check_mode: bool
 def _take_role(
     host: Host, wish: Wish, params: dict[str, Any], *, check_mode: bool, warn: Callable[[str], None]
 ) -> None:
-    machine = read_machine()
+    machine = read_capabilities()
     if wish.role == "none":
         host.remove(pods_left=pods.leftovers, end_pods=pods.end)
         return
@@ -233,8 +236,8 @@ def _take_role(
 
 def _way_to_memory_cgroup(path: str) -> str:
     """Return what to do about a kernel without memory cgroup, whose words are read from `path`."""
-    flags, words = " ".join(FLAGS), (read_text(path) or "").split()
-    if all(flag in words for flag in FLAGS):
+    flags, words = " ".join(MEMORY_CGROUP_FLAGS), (read_text(path) or "").split()
+    if all(flag in words for flag in MEMORY_CGROUP_FLAGS):
         return f"'{flags}' wait in {path} for a restart; run playbooks/reboot.yml, then this again"
     return f"add '{flags}' to the line in {path} and restart the node"
 

@@ -21,7 +21,6 @@ from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import (
     SERVICES,
     UNIT_DIR,
     File,
-    Machine,
     SettingsError,
     Wish,
     files,
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import Capabilities
+
 APPLIED = "var/lib/picluster/k3s-applied"
 PROBE = f"{DATA_DIR}/agent/images/picluster-probe.tar"
 KUBECONFIG = f"{CONFIG_DIR}/k3s.yaml"
@@ -43,7 +44,7 @@ IMAGES_MARK = "var/lib/picluster/k3s-images"
 _BARE = ("server-token", "agent-token")
 
 
-def fingerprint(wish: Wish, machine: Machine, sha256: str) -> str:
+def fingerprint(wish: Wish, machine: Capabilities, sha256: str) -> str:
     """Compute one value out of all that the running service depends on."""
     inputs = {path: file.text for path, file in files(wish, machine).items()} | {"binary": f"{wish.version} {sha256}"}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
@@ -66,7 +67,9 @@ class Host:
         self.restarted = False
         self.diff: list[dict[str, str]] = []
 
-    def install(self, wish: Wish, machine: Machine, sha256: str, image: bytes | None, *, images: bool = False) -> None:
+    def install(
+        self, wish: Wish, machine: Capabilities, sha256: str, image: bytes | None, *, images: bool = False
+    ) -> None:
         """Make the node a server or an agent.
 
         Args:

@@ -11,7 +11,10 @@ import ipaddress
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import Capabilities
 
 CONFIG_DIR = "etc/rancher/k3s"
 DATA_DIR = "var/lib/rancher/k3s"
@@ -51,18 +54,6 @@ class File:
     text: str
     mode: int = 0o600
     secret: bool = False
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the node's kernel and its init allow."""
-
-    cgroup_version: int = 2
-    memory_cgroup: bool = True
-    # Whether init may raise limits (CAP_SYS_RESOURCE); a container often may not.
-    may_raise_limits: bool = True
-    # Hard limits of init, by systemd's name; absent or None is infinity.
-    hard_limits: dict[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,7 +113,7 @@ def check(wish: Wish) -> None:
         raise SettingsError(f"k3s_config must not have {', '.join(taken)}; the role sets that from its own variables")
 
 
-def config(wish: Wish, machine: Machine) -> dict[str, Any]:
+def config(wish: Wish, machine: Capabilities) -> dict[str, Any]:
     """Compute config.yaml as a dictionary: the role's keys, then the user's; lists of both are joined."""
     own: dict[str, Any] = {"node-name": wish.node_name, "node-ip": wish.node_address}
     if wish.role == "server":
@@ -166,7 +157,7 @@ def to_yaml(value: Any, depth: int = 0) -> str:  # noqa: ANN401 - any plain data
     return json.dumps(value, ensure_ascii=False) + "\n"
 
 
-def limits(machine: Machine, nofile: int) -> dict[str, str]:
+def limits(machine: Capabilities, nofile: int) -> dict[str, str]:
     """Compute the unit's limits: stock k3s's, lowered to what init can give where it may not raise them.
 
     systemd refuses to start a unit whose limit it cannot set.
@@ -182,7 +173,7 @@ def limits(machine: Machine, nofile: int) -> dict[str, str]:
     return result
 
 
-def unit(wish: Wish, machine: Machine) -> str:
+def unit(wish: Wish, machine: Capabilities) -> str:
     """Write the systemd unit, as k3s's install.sh would (facts of 2026: Type=notify, no start time-out)."""
     service = SERVICES[wish.role]
     given = "\n".join(f"{name}={value}" for name, value in limits(machine, wish.limit_nofile).items())
@@ -240,7 +231,7 @@ _DROP_IN = """version = 3
 """
 
 
-def files(wish: Wish, machine: Machine) -> dict[str, File]:
+def files(wish: Wish, machine: Capabilities) -> dict[str, File]:
     """Compute all files of the node, by path below the root."""
     if wish.role not in SERVICES:
         return {}
