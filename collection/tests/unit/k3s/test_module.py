@@ -150,7 +150,7 @@ def test_what_is_no_secret_is_still_told(node: Install) -> None:
 
 
 DATA = "/var/lib/rancher/k3s/server/db/state.db"
-ELSEWHERE = {"node_name": "red1", "node_address": "10.0.0.2", "server_address": "10.0.0.1"}
+ELSEWHERE: dict[str, Any] = {"node_name": "red1", "node_address": "10.0.0.2", "server_address": "10.0.0.1"}
 
 
 def with_data(node: Install) -> None:
@@ -201,7 +201,7 @@ def test_layer_that_is_removed_as_a_whole_keeps_the_data(node: Install) -> None:
 
 
 def test_server_says_whether_it_has_data(node: Install) -> None:
-    server = {"role": "server", "token": "server-secret-0123456789"}
+    server: dict[str, Any] = {"role": "server", "token": "server-secret-0123456789"}
     assert node.run(**server)["server_data"] is False
     with_data(node)
     assert node.run(**server)["server_data"] is True
