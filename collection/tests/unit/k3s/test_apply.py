@@ -228,14 +228,17 @@ def test_loose_mode_of_a_secret_is_corrected_and_secrets_never_show(lab: Lab) ->
     run = lab.install(SERVER)
     assert token.stat().st_mode & 0o777 == 0o600
     again = lab.install(replace(SERVER, token="another-secret-0123456789"))
-    for shown in [*run.diff, *again.diff]:
-        assert "secret-0123456789" not in str(shown)
+    shown = next(entry for entry in again.diff if entry["after_header"] == "/etc/rancher/k3s/server-token")
+    assert (shown["before"], shown["after"]) == ("(hidden)\n", "(hidden, another)\n")
+    assert "secret-0123456789" not in str([*run.diff, *again.diff])
 
 
 def test_server_becomes_agent(lab: Lab) -> None:
     lab.install(SERVER)
+    foreseen = lab.install(replace(SERVER, role="agent", server_address="10.0.0.9"), check_mode=True)
     run = lab.install(replace(SERVER, role="agent", server_address="10.0.0.9"))
     assert run.restarted
+    assert foreseen.diff == run.diff
     assert run.commands[0] == "systemctl disable --now k3s.service"
     assert not lab.path("/etc/systemd/system/k3s.service").exists()
     assert not lab.path("/etc/rancher/k3s/server-token").exists()
@@ -319,11 +322,12 @@ def test_none_removes_software_and_pods_and_keeps_data(lab: Lab) -> None:
 def test_none_in_check_mode_changes_nothing(lab: Lab) -> None:
     lab.install()
     before = lab.snapshot()
-    run = lab.remove(check_mode=True, pods=True)
-    assert run.changed
+    foreseen = lab.remove(check_mode=True, pods=True)
+    assert foreseen.changed
     assert lab.ended == 0
-    assert run.commands == []
+    assert foreseen.commands == []
     assert lab.snapshot() == before
+    assert foreseen.diff == lab.remove(pods=True).diff
 
 
 def test_removal_that_was_killed_is_taken_up_again(lab: Lab) -> None:

@@ -86,7 +86,7 @@ class K3s:
             give_up: Name of the node whose cluster the user gives up.
 
         Raises:
-            UserError: the node cannot run k3s, or a cluster would be lost; nothing is changed then.
+            UserError: the node cannot run k3s or a cluster would be lost, and nothing was changed; or a step failed.
         """
         if reason := refusal(self._node, settings, recorded=recorded_server, give_up=give_up):
             raise UserError(reason)
@@ -112,7 +112,7 @@ class K3s:
         link = self._node.path(f"{BIN_DIR}/k3s")
         before = link.readlink().name if link.is_symlink() else ""
         for name in LINKS:
-            # k3s's installer, too, leaves a kubectl of the user's alone.
+            # A kubectl of the user's is left alone, as k3s's installer does.
             if our_link(self._node, name) or not self._exists(f"{BIN_DIR}/{name}"):
                 self._node.files.link(f"{BIN_DIR}/{name}", binary)
         self._write_files(settings, capabilities)
