@@ -107,7 +107,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.commands import run_checked
-from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import read_machine
+from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import CMDLINES, read_capabilities
 from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles, card_trouble, read_text
 from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules
@@ -193,7 +193,7 @@ class Board:
         Raises:
             ValueError: there is none.
         """
-        for path in rules.CMDLINES:
+        for path in CMDLINES:
             text = read_exactly(self._path(path))
             if text is not None:
                 return self._path(path), text
@@ -204,7 +204,7 @@ class Board:
 
     def _cgroups(self) -> str:
         """Have the flags in cmdline.txt if the kernel needs them; return what next_step says."""
-        if read_machine(self._root).memory_cgroup:
+        if read_capabilities(self._root).memory_cgroup:
             return "nothing"
         path, text = self._cmdline()
         missing = rules.missing_flags(text, path)

@@ -12,9 +12,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-FLAGS = ("cgroup_memory=1", "cgroup_enable=memory")
-# Ubuntu 25.10 keeps the command line of the system that runs beside that of the one it may fall back to.
-CMDLINES = ("/boot/firmware/current/cmdline.txt", "/boot/firmware/cmdline.txt", "/boot/cmdline.txt")
+from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import MEMORY_CGROUP_FLAGS
+
 CONFIGS = ("/boot/firmware/config.txt", "/boot/config.txt")
 MODELS = ("/sys/firmware/devicetree/base/model", "/proc/device-tree/model")
 
@@ -78,9 +77,9 @@ def _halves(text: str, path: str) -> tuple[str, str]:
 
 
 def missing_flags(text: str, path: str) -> list[str]:
-    """Return which of FLAGS the line of a cmdline.txt lacks."""
+    """Return which of MEMORY_CGROUP_FLAGS the line of a cmdline.txt lacks."""
     words = _halves(text, path)[0].split()
-    return [flag for flag in FLAGS if flag not in words]
+    return [flag for flag in MEMORY_CGROUP_FLAGS if flag not in words]
 
 
 def with_flags(text: str, flags: list[str], path: str) -> str:
@@ -124,10 +123,10 @@ def next_step(state: Cgroups) -> str:
     Raises:
         ValueError: the flags do not help, so that a restart would be for nothing; the message is one sentence.
     """
-    flags = " ".join(FLAGS)
+    flags = " ".join(MEMORY_CGROUP_FLAGS)
     resigned = "set raspberry_cgroup_memory to false if this node is to do without it"
-    if all(flag in state.booted for flag in FLAGS):
-        last = "cgroup_disable=memory" in state.booted[state.booted.index(FLAGS[1]) :]
+    if all(flag in state.booted for flag in MEMORY_CGROUP_FLAGS):
+        last = "cgroup_disable=memory" in state.booted[state.booted.index(MEMORY_CGROUP_FLAGS[1]) :]
         cause = "take cgroup_disable=memory behind them out" if last else "this kernel has none"
         raise ValueError(
             f"the kernel was started with '{flags}' and runs without memory cgroup all the same: {cause}; {resigned}"
