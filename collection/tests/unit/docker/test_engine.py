@@ -1,281 +1,262 @@
-"""The Docker engine and the container that proves it."""
+"""The Docker engine of a node: installed, configured, removed as far as picluster installed it."""
 
 from __future__ import annotations
 
-import io
+import errno
+import grp
 import json
-import tarfile
+import pwd
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fakedebian import FakeDebian
+from fakenode import NOT_FOUND, RUNNING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.docker import rules
-from ansible_collections.picluster.cloud.plugins.module_utils.node import old_packages as node_packages
-from ansible_collections.picluster.cloud.plugins.modules import docker_check, docker_engine
+from ansible_collections.picluster.cloud.plugins.module_utils.docker import apply, rules
+from ansible_collections.picluster.cloud.plugins.module_utils.docker.apply import (
+    CONFIG,
+    DOCKER,
+    DOCKERDS,
+    PENDING,
+    UNIT,
+)
+from ansible_collections.picluster.cloud.plugins.module_utils.docker.rules import MARK
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Outcome
+from ansible_collections.picluster.cloud.plugins.modules.docker_engine import converge
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-GOOD = {"pid": "1", "hostname": "probe-1", "root": ".dockerenv busybox dev etc proc sys", "address": "172.17.0.2/16"}
-NODE = {"192.168.63.11", "172.17.0.1"}
 LOGS = {"log-driver": "json-file"}
+RESTART = ["systemctl reset-failed docker.service", "systemctl restart docker.service"]
 
 
-class Board:
-    """A node: its packages, its unit, the members of group docker, and its files below a folder."""
+class DockerNode(FakeDebian):
+    """A node whose package docker.io brings the engine, with the user pi.
+
+    Attributes:
+        members: Who is in the group docker.
+    """
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.packages: set[str] = set()
-        self.unit = {"LoadState": "not-found", "ActiveState": "inactive", "UnitFileState": ""}
+        super().__init__(root, units={UNIT: NOT_FOUND})
+        self.path("/run").mkdir(parents=True)
         self.members: set[str] = set()
-        self.did: list[str] = []
-        self.answers = True
-        self.config, self.mark, self.docker = root / "daemon.json", root / "mark", root / "docker"
-        for name, path in {"CONFIG": self.config, "MARK": self.mark, "DOCKER": self.docker}.items():
-            monkeypatch.setattr(docker_engine, name, str(path))
-        monkeypatch.setattr(docker_engine, "PENDING", str(root / "pending"))
-        monkeypatch.setattr(docker_engine, "DOCKERDS", ())
-        monkeypatch.setattr(docker_engine.pwd, "getpwall", lambda: [SimpleNamespace(pw_name="pi")])
-        monkeypatch.setattr(docker_engine.grp, "getgrnam", lambda _name: SimpleNamespace(gr_mem=sorted(self.members)))
+        self.answers |= {
+            "apt-mark showauto": "containerd\n",
+            "gpasswd": self.gpasswd,
+            f"{DOCKER} version": "28.1\n",
+        }
+        monkeypatch.setattr(pwd, "getpwall", lambda: [SimpleNamespace(pw_name="pi")])
+        monkeypatch.setattr(grp, "getgrnam", lambda _name: SimpleNamespace(gr_mem=sorted(self.members)))
+
+    def gpasswd(self, _program: str, verb: str, user: str, _group: str) -> str:
+        (self.members.add if verb == "--add" else self.members.discard)(user)
+        return ""
 
     def has(self, *packages: str) -> None:
-        """Give it an engine that runs."""
+        """Have an engine that runs."""
         self.packages |= set(packages)
-        self.docker.touch()
-        self.unit = {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled"}
+        self.write(DOCKER, "")
+        self.unit_states[UNIT] = dict(RUNNING)
 
-    def run_command(self, command: list[str], **_options: Any) -> tuple[int, str, str]:
-        program, *rest = command
-        if program == "dpkg-query":
-            return 1, "".join(f"{name} installed\n" for name in rest if name in self.packages), ""
-        if program == "apt-cache":
-            return 0, "".join(f"{name}:\n  Candidate: 1\n" for name in rest), ""
-        if command[:2] == ["systemctl", "show"]:
-            return 0, "".join(f"{key}={value}\n" for key, value in self.unit.items()), ""
-        if command[:2] == [str(self.docker), "version"]:
-            return (0, "28.1\n", "") if self.answers else (1, "", "Cannot connect")
-        if program == "apt-mark":
-            return 0, "containerd\n", ""
-        self.did.append(" ".join(word for word in command if "::" not in word and not word.startswith("--")))
-        if program == "apt-get" and "install" in rest:
-            self.has(*rest[rest.index("--no-install-recommends") + 1 :], "containerd")
-        if program == "apt-get" and "remove" in rest:
-            self.packages -= set(rest)
-        if program == "gpasswd":
-            (self.members.add if "--add" in rest else self.members.discard)(rest[1])
-        return 0, "", ""
+    def apt_get(self, *command: str) -> Outcome:
+        outcome = super().apt_get(*command)
+        if "install" in command:
+            self.has("containerd")
+        return outcome
 
-    def engine(self, *, check_mode: bool = False) -> docker_engine.Engine:
-        """Return the engine as a fresh run of the module sees it."""
-        self.did.clear()
-        module = SimpleNamespace(
-            check_mode=check_mode, params={"lock_timeout": 5}, run_command=self.run_command, no_log_values=set()
-        )
-        return docker_engine.Engine(module)
+    def converge(self, daemon: dict[str, Any] | None = None, *users: str, state: str = "present") -> bool:
+        """Run the module; return whether it reports a restart."""
+        self.commands.clear()
+        self.diff.clear()
+        options = {"state": state, "daemon": daemon or {}, "users": list(users), "lock_timeout": 5}
+        return bool(converge(self, options)["restarted"])
+
+    def remove(self) -> None:
+        self.converge(state="absent")
 
 
 @pytest.fixture
-def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
-    return Board(tmp_path, monkeypatch)
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DockerNode:
+    return DockerNode(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("package", ["docker.io", "docker-ce"])
-def test_where_picluster_never_put_docker_nothing_is_asked_and_nothing_goes(board: Board, package: str) -> None:
-    board.has(package)
-    board.config.write_text("{}", encoding="utf-8")
-    board.members = {"pi"}
-    engine = board.engine()
-    engine.absent()
-    assert not engine.files.changed
-    assert board.did == []
-    assert board.config.exists()
+def test_an_engine_that_picluster_never_managed_is_not_touched_by_its_removal(node: DockerNode, package: str) -> None:
+    node.has(package)
+    node.write(CONFIG, "{}")
+    node.members = {"pi"}
+    node.remove()
+    assert (node.diff, node.commands) == ([], [])
+    assert node.path(CONFIG).exists()
 
 
-def test_what_picluster_installed_goes_again_and_the_second_time_nothing(board: Board) -> None:
-    board.engine().present(LOGS, ["pi"])
-    assert {"docker.io", "busybox-static"} <= board.packages
-    assert board.members == {"pi"}
-    again = board.engine()
-    again.present(LOGS, ["pi"])
-    assert not again.files.changed
-    board.engine().absent()
-    assert "systemctl disable docker.service docker.socket" in board.did
-    assert not board.packages & {"docker.io", "docker-cli", "containerd"}
-    assert not board.members
-    assert not board.config.exists()
-    assert not board.mark.exists()
+def test_what_picluster_installed_is_removed_again_and_a_second_run_changes_nothing(node: DockerNode) -> None:
+    assert not node.converge(LOGS, "pi")
+    assert {"docker.io", "busybox-static"} <= node.packages
+    assert node.members == {"pi"}
+    node.converge(LOGS, "pi")
+    assert (node.diff, node.actions) == ([], [])
+    node.remove()
+    assert "systemctl disable --now docker.service docker.socket" in node.actions
+    assert not node.packages & {"docker.io", "docker-cli", "containerd"}
+    assert not node.members
+    assert not node.path(CONFIG).exists()
+    assert not node.path(MARK).exists()
+    node.remove()
+    assert node.diff == []
 
 
-def test_an_engine_of_another_origin_is_used_and_left_as_it_was_found(board: Board) -> None:
-    board.has("docker-ce", "containerd.io")
-    board.members = {"pi"}
-    board.config.write_text('{"data-root": "/srv"}', encoding="utf-8")
-    board.engine().present(LOGS, ["pi"])
-    assert board.packages == {"docker-ce", "containerd.io", "busybox-static", "containerd"}
-    assert json.loads(board.config.read_text(encoding="utf-8")) == LOGS
-    assert "systemctl restart docker.service" in board.did
-    engine = board.engine()
-    engine.absent()
-    assert board.did == ["systemctl reset-failed docker.service", "systemctl restart docker.service"]
-    assert board.config.read_text(encoding="utf-8") == '{"data-root": "/srv"}'
-    assert board.members == {"pi"}
-    assert "docker-ce" in board.packages
+def test_an_engine_of_another_origin_is_used_and_left_as_it_was_found(node: DockerNode) -> None:
+    node.has("docker-ce", "containerd.io")
+    node.members = {"pi"}
+    node.write(CONFIG, '{"data-root": "/srv"}')
+    assert node.converge(LOGS, "pi")
+    assert node.packages == {"docker-ce", "containerd.io", "busybox-static", "containerd"}
+    assert json.loads(node.text(CONFIG)) == LOGS
+    node.remove()
+    assert node.actions == RESTART
+    assert node.text(CONFIG) == '{"data-root": "/srv"}'
+    assert node.members == {"pi"}
+    assert "docker-ce" in node.packages
 
 
-def test_an_engine_of_another_origin_that_does_not_answer_is_refused(board: Board) -> None:
-    board.has("docker-ce")
-    board.answers = False
-    with pytest.raises(ValueError, match=r"not Debian's docker.io, and it does not answer \(Cannot connect\)"):
-        board.engine().present(LOGS, [])
+def test_an_engine_of_another_origin_that_does_not_answer_is_refused(node: DockerNode) -> None:
+    node.has("docker-ce")
+    node.answers[f"{DOCKER} version"] = Outcome(1, err="Cannot connect")
+    with pytest.raises(UserError, match=r"does not answer: Cannot connect; it is not Debian's docker.io"):
+        node.converge(LOGS)
 
 
-def test_what_apt_would_replace_is_refused_before_anything_is_touched(board: Board) -> None:
-    board.packages = {"podman-docker"}
-    with pytest.raises(ValueError, match=r"\(podman-docker\), but no docker.service and no .*docker: complete it"):
-        board.engine().present(LOGS, [])
-    assert board.did == []
-    assert not board.mark.exists()
+def test_what_apt_would_replace_is_refused_before_anything_is_touched(node: DockerNode) -> None:
+    node.packages = {"podman-docker"}
+    with pytest.raises(UserError, match=r"found podman-docker instead of .* no docker.service and no .*docker; c"):
+        node.converge(LOGS)
+    assert (node.diff, node.actions) == ([], [])
 
 
-def test_a_run_that_was_killed_amid_the_installation_does_not_take_its_own_engine_for_a_stranger(board: Board) -> None:
-    board.mark.write_text(rules.Mark(packages=("docker.io",)).text(), encoding="utf-8")
-    board.unit["LoadState"] = "loaded"
-    board.engine().present(LOGS, [])
-    assert "docker.io" in board.packages
+def test_a_run_that_was_killed_amid_the_installation_recognises_its_own_engine(node: DockerNode) -> None:
+    node.write(MARK, rules.EngineMark(packages=("docker.io",)).text())
+    node.unit_states[UNIT]["LoadState"] = "loaded"
+    node.converge(LOGS)
+    assert "docker.io" in node.packages
 
 
-def test_check_mode_leaves_no_mark(board: Board) -> None:
-    engine = board.engine(check_mode=True)
-    engine.present(LOGS, ["pi"])
-    assert engine.files.changed
-    assert board.did == []
-    assert not board.mark.exists()
+def test_check_mode_reports_everything_and_leaves_no_mark(node: DockerNode) -> None:
+    node.check_mode = True
+    node.converge(LOGS, "pi")
+    named = [entry["after_header"] for entry in node.diff]
+    assert named == [MARK, CONFIG, "packages", "group docker", UNIT, UNIT]
+    assert node.actions == []
+    assert list(node.root.rglob("*")) == [node.path("/run")]
 
 
-def test_check_mode_foresees_a_restart_only_for_another_configuration(board: Board) -> None:
-    board.has("docker.io", "busybox-static")
-    board.config.write_text(docker_engine.render(LOGS), encoding="utf-8")
-    same, other = board.engine(check_mode=True), board.engine(check_mode=True)
-    same.present(LOGS, ["pi"])
-    assert same.files.changed
-    assert not same.restarted
-    other.present({}, ["pi"])
-    assert other.restarted
+def test_check_mode_foresees_a_restart_only_for_another_configuration(node: DockerNode) -> None:
+    node.has("docker.io", "busybox-static")
+    node.write(CONFIG, rules.render(LOGS))
+    node.check_mode = True
+    assert not node.converge(LOGS, "pi")
+    assert node.diff
+    assert node.converge({}, "pi")
+
+
+def test_a_restart_that_a_killed_run_did_not_reach_is_made_up_for(node: DockerNode) -> None:
+    node.converge(LOGS)
+    node.path(PENDING).touch()
+    assert node.converge(LOGS)
+    assert node.actions == RESTART
+    assert not node.converge(LOGS)
+
+
+def test_a_configuration_that_dockerd_rejects_changes_nothing(node: DockerNode) -> None:
+    node.has("docker.io", "busybox-static")
+    node.write(DOCKERDS[0], "")
+    node.answers[DOCKERDS[0]] = lambda *command: Outcome(1, err=f"file {command[-1]}: unknown option: foo")
+    with pytest.raises(UserError, match=f"daemon is rejected by dockerd: file {CONFIG}: unknown option: foo; correct"):
+        node.converge({"foo": 1})
+    assert (node.diff, node.path(CONFIG).exists()) == ([], False)
+    # 20.10 cannot validate.
+    node.answers[DOCKERDS[0]] = Outcome(1, err="unknown flag: --validate")
+    assert node.converge(LOGS)
 
 
 @pytest.mark.parametrize("before", ["{}", None])
-def test_a_card_that_fills_up_midway_gets_the_running_engine_s_configuration_back(
-    board: Board, monkeypatch: pytest.MonkeyPatch, before: str | None
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), UserError("docker.service failed")]
+)
+def test_a_run_that_fails_midway_gives_the_running_engine_its_configuration_back(
+    node: DockerNode, monkeypatch: pytest.MonkeyPatch, before: str | None, error: Exception
 ) -> None:
-    board.has("docker.io", "busybox-static")
+    node.has("docker.io", "busybox-static")
     if before is not None:
-        board.config.write_text(before, encoding="utf-8")
-    engine = board.engine()
+        node.write(CONFIG, before)
 
-    def fail(**_options: object) -> None:
-        raise OSError(28, "No space left on device", "/run/x")
+    def fail(_engine: apply.Engine, **_options: object) -> None:
+        raise error
 
-    monkeypatch.setattr(engine, "_service", fail)
-    with pytest.raises(ValueError, match="/run/x cannot be written: No space left on device; check the card"):
-        engine.present(LOGS, [])
-    assert (board.config.read_text(encoding="utf-8") if board.config.exists() else None) == before
-    assert board.did == ["systemctl restart docker.service"]
+    monkeypatch.setattr(apply.Engine, "_run_service", fail)
+    with pytest.raises(type(error)) as caught:
+        node.converge(LOGS)
+    assert caught.value is error
+    assert (node.text(CONFIG) if node.path(CONFIG).exists() else None) == before
+    assert node.actions == ["systemctl restart docker.service"]
+    assert not node.path(PENDING).exists()
 
 
-def test_passwords_in_the_settings_are_hidden_and_the_file_is_root_s_alone(board: Board) -> None:
+def test_an_engine_that_does_not_start_is_reported_with_the_reason_from_its_journal(node: DockerNode) -> None:
+    node.answers["systemctl start"] = Outcome(1, err="Job for docker.service failed.")
+    node.answers["journalctl"] = "Starting...\nfailed to start daemon: no space\nMain process exited\n"
+    node.has("docker.io", "busybox-static")
+    node.unit_states[UNIT]["ActiveState"] = "failed"
+    with pytest.raises(UserError, match=r"docker.service failed to start: failed to start daemon: no space; see"):
+        node.converge(LOGS)
+
+
+def test_passwords_in_the_settings_are_hidden_and_only_root_may_read_the_file(node: DockerNode) -> None:
     settings = {
         "proxies": {"http-proxy": 'http://me:s3"cret@proxy:3128'},
         "log-opts": {"splunk-token": "t0k", "max-size": "10m"},
         "storage-opts": ["x.password=pw", "y=z"],
     }
-    engine = board.engine()
-    engine.present(settings, [])
-    assert engine._module.no_log_values >= {'s3"cret', 's3\\"cret', "t0k", "pw"}
-    assert not engine._module.no_log_values & {"10m", "z", ""}
-    assert board.config.stat().st_mode & 0o777 == 0o600
-    assert board.mark.stat().st_mode & 0o777 == 0o600
+    node.converge(settings)
+    assert node.module.no_log_values >= {'s3"cret', 's3\\"cret', "t0k", "pw"}
+    assert not node.module.no_log_values & {"10m", "z", ""}
+    assert node.path(CONFIG).stat().st_mode & 0o777 == 0o600
+    assert node.path(MARK).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_broken_mark_is_one_sentence() -> None:
+def test_a_damaged_mark_is_one_sentence() -> None:
     assert rules.read_mark(None) is None
-    mark = rules.Mark(("docker.io",), ("pi",), "{}")
+    mark = rules.EngineMark(("docker.io",), ("pi",), "{}")
     assert rules.read_mark(mark.text()) == mark
-    with pytest.raises(ValueError, match="does not say what picluster installed"):
+    with pytest.raises(UserError, match=r"is damaged: .*; delete it"):
         rules.read_mark("[]")
 
 
 def test_the_same_settings_give_the_same_text_whatever_their_order() -> None:
-    assert docker_engine.render({"b": 1, "a": 2}) == docker_engine.render({"a": 2, "b": 1})
-    assert json.loads(docker_engine.render({"a": [1]})) == {"a": [1]}
+    assert rules.render({"b": 1, "a": 2}) == rules.render({"a": 2, "b": 1})
+    assert json.loads(rules.render({"a": [1]})) == {"a": [1]}
 
 
 def test_only_users_who_are_not_members_are_added() -> None:
-    assert docker_engine.missing_users(["pi", "alice"], {"pi", "alice", "root"}, {"pi"}) == ["alice"]
+    assert rules.missing_users(["pi", "alice"], {"pi", "alice", "root"}, {"pi"}) == ["alice"]
 
 
-def test_a_user_whom_the_node_does_not_know_is_named() -> None:
-    with pytest.raises(ValueError, match="docker_users names bob, but"):
-        docker_engine.missing_users(["pi", "bob"], {"pi"}, set())
+def test_a_user_who_does_not_exist_on_the_node_is_named_and_nothing_changes(node: DockerNode) -> None:
+    with pytest.raises(UserError, match="users contains users that do not exist on this node: bob; create"):
+        node.converge(LOGS, "pi", "bob")
+    assert (node.diff, node.actions) == ([], [])
 
 
-def test_the_reason_why_dockerd_died_is_found_in_its_journal() -> None:
+def test_the_reason_why_dockerd_failed_is_found_in_its_journal() -> None:
     journal = (
         "Starting docker.service...\n"
         "unable to configure the Docker daemon with file /etc/docker/daemon.json: the following directives "
         "don't match any configuration option: foo\n"
         "docker.service: Main process exited, code=exited, status=1/FAILURE\n"
     )
-    assert docker_engine.cause_of_death(journal).startswith("unable to configure the Docker daemon with file")
-    assert docker_engine.cause_of_death("Stopped.\n") == ""
-
-
-def test_dpkg_s_answer_counts_only_what_is_installed() -> None:
-    assert node_packages.parse_installed("docker.io installed\ncontainerd config-files\nrunc not-installed\n") == {
-        "docker.io"
-    }
-
-
-def test_a_package_without_a_candidate_is_not_known() -> None:
-    policy = (
-        "docker.io:\n  Installed: (none)\n  Candidate: 26.1.5\n  Version table:\ndocker-cli:\n  Installed: "
-        "(none)\n  Candidate: (none)\n"
-    )
-    assert node_packages.parse_candidates(policy) == {"docker.io"}
-
-
-def test_the_image_has_one_file_and_its_name_comes_from_its_content() -> None:
-    archive = docker_check.image_archive(b"ELF")
-    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
-        assert [(m.name, m.mode) for m in opened.getmembers()] == [("busybox", 0o755)]
-    assert docker_check.image_tag(archive) == docker_check.image_tag(docker_check.image_archive(b"ELF"))
-    assert docker_check.image_tag(archive) != docker_check.image_tag(docker_check.image_archive(b"ELG"))
-
-
-def test_a_real_container_convinces() -> None:
-    assert docker_check.judge(GOOD, "probe-1", NODE, on_bridge=True) is None
-
-
-@pytest.mark.parametrize(
-    ("lie", "words"),
-    [
-        ({"pid": "4242"}, "process namespace"),
-        ({"hostname": "red1"}, "called red1, wanted probe-1"),
-        ({"root": "bin home busybox"}, "holds bin busybox home"),
-        ({"root": ""}, "holds nothing"),
-        ({"address": ""}, "no IPv4 address"),
-        ({"address": "192.168.63.11/24"}, "the node's own address"),
-    ],
-)
-def test_what_is_no_container_of_its_own_is_found_out(lie: dict[str, str], words: str) -> None:
-    problem = docker_check.judge(GOOD | lie, "probe-1", NODE, on_bridge=True)
-    assert problem is not None
-    assert words in problem
-
-
-def test_no_answer_at_all_does_not_convince() -> None:
-    assert docker_check.judge(docker_check.parse_probe(""), "probe-1", NODE, on_bridge=True) is not None
-
-
-def test_another_network_than_the_bridge_needs_no_address() -> None:
-    assert docker_check.judge(GOOD | {"address": ""}, "probe-1", NODE, on_bridge=False) is None
+    assert rules.cause_of_failure(journal).startswith("unable to configure the Docker daemon with file")
+    assert rules.cause_of_failure("Stopped.\n") == ""

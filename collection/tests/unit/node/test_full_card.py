@@ -10,7 +10,6 @@ import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import Rollback
 from ansible_collections.picluster.cloud.plugins.modules import (
-    docker_engine,
     identity,
     raspberry,
     sshd_policy,
@@ -61,8 +60,6 @@ class Full:
         (static_address, "Node", ADDRESS),
         (sshd_policy, "Node", {"user": "pi", "settings": {}}),
         (raspberry, "Board", {}),
-        (docker_engine, "Engine", {"state": "present", "daemon": {}, "users": []}),
-        (docker_engine, "Engine", {"state": "absent", "daemon": {}, "users": []}),
     ],
 )
 def test_a_read_only_card_is_one_sentence(
