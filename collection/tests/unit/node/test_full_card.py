@@ -11,7 +11,6 @@ import pytest
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import Rollback
 from ansible_collections.picluster.cloud.plugins.modules import (
     identity,
-    raspberry,
     sshd_policy,
     static_address,
 )
@@ -59,7 +58,6 @@ class Full:
         (identity, "Node", IDENTITY),
         (static_address, "Node", ADDRESS),
         (sshd_policy, "Node", {"user": "pi", "settings": {}}),
-        (raspberry, "Board", {}),
     ],
 )
 def test_a_read_only_card_is_one_sentence(

@@ -6,92 +6,92 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import shown, sync
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import describe_write_error, printable, sync
 
 if TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
+    from pathlib import Path
 
-    from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
 NEW = ".picluster-new"
 
 
-def read_exactly(path: str) -> str | None:
-    """Return the text of a file with the line ends that it has, or None where there is none.
-
-    Raises:
-        OSError: the file is there and cannot be read.
-    """
-    try:
-        return Path(path).read_bytes().decode(errors="surrogateescape")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
 class BootFiles:
-    """The wanted texts of boot files, written in one go.
+    """The desired texts of boot files, written in one go.
 
-    FAT has no journal, modes are those of the mount, and it is small: so every text is on the card before the first
-    name changes, a full partition changes nothing, and all of it is on the card before the call ends.
+    FAT has no journal, modes are those of the mount, and the partition is small. So every text is on the card before
+    the first name changes, a full partition changes nothing, and everything is on the card before the call ends.
     """
 
-    def __init__(self, module: AnsibleModule, files: TextFiles) -> None:
-        self._module = module
-        self._files = files
-        self._wanted: dict[str, str | None] = {}
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._desired: dict[str, str | None] = {}
 
     @property
     def pending(self) -> bool:
         """Whether commit would change anything."""
-        return bool(self._wanted)
+        return bool(self._desired)
 
-    def want(self, path: str, text: str | None) -> None:
-        """Have `path` hold `text`, or be gone, from the next commit on."""
-        before = read_exactly(path)
-        if before == text:
-            if not self._module.check_mode:
-                Path(path + NEW).unlink(missing_ok=True)  # of a call that was cut off
-        else:
-            self._wanted[path] = text
-            self._files.diff.append(
-                {
-                    "before_header": path if before is not None else f"{path} (absent)",
-                    "after_header": path if text is not None else f"{path} (absent)",
-                    "before": shown(before or ""),
-                    "after": shown(text or ""),
-                }
-            )
-
-    def commit(self) -> None:
-        """Write what is wanted, in the order in which it was asked for.
+    def read(self, path: str) -> str | None:
+        """Return the text of a file with its own line ends, or None where there is none.
 
         Raises:
-            OSError: it cannot be written, and nothing was changed; `filename` is the file's path.
+            UserError: It is there and cannot be read.
         """
-        if self._module.check_mode or not self._wanted:
+        try:
+            return self._node.path(path).read_bytes().decode(errors="surrogateescape")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}; check the card") from error
+
+    def put(self, path: str, text: str | None) -> None:
+        """Have the next commit write `text` to `path`, or with None remove it."""
+        before = self.read(path)
+        if before == text:
+            if not self._node.check_mode:
+                self._node.path(path + NEW).unlink(missing_ok=True)  # of a call that was killed
             return
-        made: list[Path] = []
-        for path, text in self._wanted.items():
+        self._desired[path] = text
+        self._node.diff.append(
+            {
+                "before_header": path if before is not None else f"{path} (absent)",
+                "after_header": path if text is not None else f"{path} (absent)",
+                "before": printable(before or ""),
+                "after": printable(text or ""),
+            }
+        )
+
+    def commit(self) -> None:
+        """Write the desired texts, in the order of the calls of put.
+
+        Raises:
+            UserError: One cannot be written; nothing was changed.
+        """
+        if self._node.check_mode:
+            return
+        written: list[Path] = []
+        for path, text in self._desired.items():
             if text is None:
                 continue
-            made.append(Path(path + NEW))
+            written.append(self._node.path(path + NEW))
             try:
-                _write(made[-1], text)
+                _write(written[-1], text)
             except OSError as error:
-                for left in made:
-                    left.unlink(missing_ok=True)
-                error.filename = path
-                raise
-        for path, text in self._wanted.items():
+                for new in written:
+                    new.unlink(missing_ok=True)
+                raise UserError(describe_write_error(error, path)) from error
+        for path, text in self._desired.items():
+            place = self._node.path(path)
             if text is None:
-                Path(path).unlink(missing_ok=True)
-                sync(Path(path).parent)
+                place.unlink(missing_ok=True)
+                sync(place.parent)
             else:
-                _take_over(Path(path + NEW), Path(path))
-        self._wanted.clear()
+                _take_over(self._node.path(path + NEW), place)
+        self._desired.clear()
 
 
 def _write(path: Path, text: str) -> None:
@@ -105,8 +105,8 @@ def _take_over(new: Path, path: Path) -> None:
     """Give a file the name of another, so that a power cut leaves one of both under it.
 
     Linux's FAT driver keeps the first cluster of a renamed file with the file, not with the folder, and frees the
-    clusters of the one that it replaces at once: with the folder alone synced, a power cut left a name that led to a
-    freed cluster (seen on Linux 6.1). So the replaced file is held open until the card knows the new one by its name.
+    clusters of the replaced one at once: with the folder alone synced, a power cut left a name that led to a freed
+    cluster (seen on Linux 6.1). So the replaced file is held open until the card knows the new one by its name.
     """
     with contextlib.ExitStack() as held:
         if path.exists():
