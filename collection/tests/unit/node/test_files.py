@@ -127,6 +127,19 @@ def test_a_full_card_is_one_sentence_with_the_file_that_the_user_knows(
     )
 
 
+def test_a_failed_write_leaves_the_old_file_and_no_other(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.write(CONF, "old")
+
+    def no_space(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(node_files.os, "fsync", no_space)
+    with pytest.raises(UserError, match="No space left"):
+        node.files.put(CONF, "new")
+    assert node.text(CONF) == "old"
+    assert list(node.path(CONF).parent.iterdir()) == [node.path(CONF)]
+
+
 def test_a_folder_in_the_place_of_a_file_is_a_sentence(node: FakeNode) -> None:
     node.path(CONF).mkdir(parents=True)
     with pytest.raises(UserError, match=rf"^{CONF} cannot be read: Is a directory"):

@@ -21,6 +21,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.identity.rules imp
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s import rules as k3s_rules
 from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import check_wait
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import check_lock_timeout
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules as raspberry_rules
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import exempt_sources, merged_policy
@@ -124,7 +125,7 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     **{f"raspberry_{name}": _judge_bounds(name) for name in raspberry_rules.BOUNDS},
     "updates_origins": lambda value: policy.parse_origins(_known(value)),
     "updates_blacklist": lambda value: policy.parse_blacklist(_known(value)),
-    "updates_lock_timeout": policy.check_lock_timeout,
+    "updates_lock_timeout": check_lock_timeout,
     "reboot_batch": reboot.check_batch,
     "reboot_timeout": reboot.check_wait,
     "reboot_health_within": reboot.check_wait,

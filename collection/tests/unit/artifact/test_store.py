@@ -1,5 +1,7 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
+"""Artifacts on the controller: where they come from, what they must match, what is fetched once."""
+
 from __future__ import annotations
 
 import email.message
@@ -10,20 +12,20 @@ import urllib.error
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fakenode import FakeNode
 
 from ansible_collections.picluster.cloud.plugins.module_utils.artifact import store as artifact_store
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import ArtifactError
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.rules import parse_files
 from ansible_collections.picluster.cloud.plugins.module_utils.artifact.store import (
-    LOCK_HEADER,
-    NotThere,
-    NotToBeHad,
+    NotFound,
     Store,
+    Unavailable,
+    Unreachable,
+    collect,
     open_over_network,
-    parse_lock,
-    read_wanted,
-    render_lock,
 )
-from ansible_collections.picluster.cloud.plugins.modules.artifacts import collect, pin
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.modules.artifacts import converge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,10 +57,10 @@ class Publisher:
         assert timeout == 15
         self.asked.append((method, url))
         if url not in self.pages:
-            raise NotThere(f"{url} answered HTTP 404")
+            raise NotFound(f"{url} answered HTTP 404")
         page = self.pages[url]
         if isinstance(page, str):
-            raise NotToBeHad(page)
+            raise Unreachable(page)
         return Page(page, self.final.get(url, url))
 
 
@@ -81,7 +83,7 @@ def store(tmp_path: Path, publisher: Publisher, **more: Any) -> Store:
 
 
 def get(one: Store, given: dict[str, Any] | None = None) -> dict[str, str]:
-    return one.get(read_wanted("k3s", "v1", given or files())[0])
+    return one.get(parse_files("k3s", "v1", given or files())[0])
 
 
 def everything_under(path: Path) -> Iterable[str]:
@@ -94,7 +96,7 @@ def test_first_fetch_is_checked_with_the_publisher_and_pinned(tmp_path: Path) ->
     assert found["sha256"] == SHA
     assert (tmp_path / "cache/k3s/v1/arm64/k3s-arm64").read_bytes() == BINARY
     assert one.lock == {KEY: SHA}
-    assert one.fetched == ["arm64"]
+    assert one.fetched == [found["path"]]
 
 
 def test_second_fetch_asks_nobody(tmp_path: Path) -> None:
@@ -106,16 +108,16 @@ def test_second_fetch_asks_nobody(tmp_path: Path) -> None:
     assert one.fetched == []
 
 
-def test_download_that_the_publisher_did_not_vouch_for_is_thrown_away(tmp_path: Path) -> None:
+def test_download_that_the_publishers_checksum_does_not_match_is_discarded(tmp_path: Path) -> None:
     pages = GOOD | {URL: b"something else"}
-    with pytest.raises(ArtifactError, match=rf"{SUMS} says {SHA}; do not use the file"):
+    with pytest.raises(UserError, match=rf"{SUMS} requires {SHA}; do not use the file"):
         get(store(tmp_path, Publisher(pages)))
     assert not [name for name in everything_under(tmp_path) if "k3s-arm64" in name]
 
 
 def test_download_must_match_the_lock_whatever_the_publisher_says(tmp_path: Path) -> None:
     publisher = Publisher(GOOD)
-    with pytest.raises(ArtifactError, match=rf"sha256 {SHA}, but .*artifacts.lock says {OTHER}; delete the line {KEY}"):
+    with pytest.raises(UserError, match=rf"sha256 {SHA}, but .*artifacts.lock requires {OTHER}; delete the line {KEY}"):
         get(store(tmp_path, publisher, lock={KEY: OTHER}))
     assert ("GET", SUMS) not in publisher.asked
 
@@ -131,13 +133,13 @@ def test_given_checksum_wins_over_publisher_and_lock(tmp_path: Path) -> None:
 
 def test_given_checksum_that_differs_stops_even_a_cached_file(tmp_path: Path) -> None:
     get(store(tmp_path, Publisher(GOOD)))
-    with pytest.raises(ArtifactError, match=f"the settings says {OTHER}; correct the checksum"):
+    with pytest.raises(UserError, match=f"the setting checksum requires {OTHER}; correct the checksum"):
         get(store(tmp_path, Publisher(GOOD)), files(checksum=f"sha256:{OTHER}"))
 
 
-def test_without_anybody_to_vouch_nothing_is_downloaded(tmp_path: Path) -> None:
+def test_without_a_known_checksum_nothing_is_downloaded(tmp_path: Path) -> None:
     publisher = Publisher(GOOD)
-    with pytest.raises(ArtifactError, match="nobody vouches for k3s v1 for arm64"):
+    with pytest.raises(UserError, match=r"no checksum is known for k3s v1 for arm64: files.arm64 has neither"):
         get(store(tmp_path, publisher), {"arm64": {"file": "k3s-arm64", "url": URL}})
     assert publisher.asked == []
 
@@ -145,7 +147,7 @@ def test_without_anybody_to_vouch_nothing_is_downloaded(tmp_path: Path) -> None:
 def test_checksum_file_that_came_without_tls_is_refused(tmp_path: Path) -> None:
     publisher = Publisher(GOOD)
     publisher.final[SUMS] = "http://mirror.test/sums"
-    with pytest.raises(ArtifactError, match="only https can vouch"):
+    with pytest.raises(UserError, match=r"redirected to an address that is not https: http://mirror.test/sums"):
         get(store(tmp_path, publisher))
 
 
@@ -169,16 +171,16 @@ def test_folder_that_names_the_version_is_looked_into_first(tmp_path: Path) -> N
 
 def test_folder_file_must_match_the_lock(tmp_path: Path) -> None:
     (tmp_path / "k3s-arm64").write_bytes(BINARY)
-    with pytest.raises(ArtifactError, match=f"delete the line {KEY} there"):
+    with pytest.raises(UserError, match=f"delete the line {KEY} there"):
         get(store(tmp_path, Publisher({}), folder=tmp_path, lock={KEY: OTHER}))
 
 
-def test_folder_that_is_not_there_is_a_slip_and_no_download(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="PICLUSTER_ARTIFACTS"):
+def test_folder_that_does_not_exist_is_an_error_and_no_download(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the artifacts folder does not exist: .*tpyo; correct PICLUSTER_ARTIFACTS"):
         store(tmp_path, Publisher(GOOD), folder=tmp_path / "tpyo")
 
 
-def test_cached_file_that_rotted_is_fetched_again(tmp_path: Path) -> None:
+def test_cached_file_that_was_damaged_is_fetched_again(tmp_path: Path) -> None:
     path = get(store(tmp_path, Publisher(GOOD)))["path"]
     (tmp_path / "cache/k3s/v1/arm64/k3s-arm64").write_bytes(b"k3s for arm6\0")
     publisher = Publisher(GOOD)
@@ -222,8 +224,8 @@ def test_check_mode_asks_but_downloads_and_writes_nothing(tmp_path: Path) -> Non
     assert everything_under(tmp_path) == []
 
 
-def test_check_mode_foresees_that_it_cannot_be_had(tmp_path: Path) -> None:
-    with pytest.raises(NotToBeHad, match="HTTP 404"):
+def test_check_mode_predicts_that_it_is_not_available(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="HTTP 404"):
         get(store(tmp_path, Publisher({}), check_mode=True))
 
 
@@ -247,21 +249,21 @@ def test_what_is_current_is_not_asked_of_the_archive(tmp_path: Path) -> None:
 
 def test_a_publisher_that_does_not_answer_is_not_replaced(tmp_path: Path) -> None:
     publisher = Publisher(ARCHIVED | {SUMS: "publisher.test could not be reached (timed out)"})
-    with pytest.raises(NotToBeHad, match="could not be reached"):
+    with pytest.raises(Unavailable, match="could not be reached"):
         get(store(tmp_path, publisher), files(**OLD))
 
 
 def test_what_is_in_neither_place_names_both(tmp_path: Path) -> None:
-    with pytest.raises(NotToBeHad, match=f"{SUMS} answered HTTP 404, and {OLD_SUMS} answered HTTP 404"):
+    with pytest.raises(Unavailable, match=f"{SUMS} answered HTTP 404, and {OLD_SUMS} answered HTTP 404"):
         get(store(tmp_path, Publisher({})), files(**OLD))
 
 
 def test_a_file_from_the_archive_must_match_like_any_other(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=rf"{OLD_URL} has sha256 .* but {OLD_SUMS} says {SHA}"):
+    with pytest.raises(UserError, match=rf"{OLD_URL} has sha256 .* but {OLD_SUMS} requires {SHA}"):
         get(store(tmp_path, Publisher(ARCHIVED | {OLD_URL: b"evil"})), files(**OLD))
 
 
-@pytest.mark.parametrize(("code", "kind"), [(404, NotThere), (410, NotThere), (503, NotToBeHad)])
+@pytest.mark.parametrize(("code", "kind"), [(404, NotFound), (410, NotFound), (503, Unavailable)])
 def test_only_an_answer_that_the_file_is_not_there_says_so(
     monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
 ) -> None:
@@ -269,16 +271,14 @@ def test_only_an_answer_that_the_file_is_not_there_says_so(
         raise urllib.error.HTTPError(url, code, "", email.message.Message(), None)
 
     monkeypatch.setattr(artifact_store, "open_url", refuse)
-    with pytest.raises(NotToBeHad, match=f"answered HTTP {code}") as refused:
+    with pytest.raises(Unavailable, match=f"answered HTTP {code}") as refused:
         open_over_network(URL, "GET", 1)
     assert refused.type is kind
 
 
-def test_optional_artifact_that_cannot_be_had_is_reported_with_the_reason(tmp_path: Path) -> None:
-    params = {"name": "k3s", "version": "v1", "files": files(), "optional": True}
-    artifacts, missing = collect(
-        store(tmp_path, Publisher({SUMS: "publisher.test could not be reached (no route)"})), params
-    )
+def test_optional_artifact_that_is_not_available_is_reported_with_the_reason(tmp_path: Path) -> None:
+    publisher = Publisher({SUMS: "publisher.test could not be reached (no route)"})
+    artifacts, missing = collect(store(tmp_path, publisher), parse_files("k3s", "v1", files()), optional=True)
     assert artifacts == {}
     assert missing == {"arm64": "publisher.test could not be reached (no route)"}
 
@@ -286,66 +286,53 @@ def test_optional_artifact_that_cannot_be_had_is_reported_with_the_reason(tmp_pa
 def test_publisher_that_does_not_answer_is_waited_for_once(tmp_path: Path) -> None:
     publisher = Publisher({SUMS: "publisher.test could not be reached (timed out)"})
     more = files() | {"armhf": files()["arm64"], "amd64": files()["arm64"]}
-    params = {"name": "k3s", "version": "v1", "files": more, "optional": True}
-    _artifacts, missing = collect(store(tmp_path, publisher), params)
+    _artifacts, missing = collect(store(tmp_path, publisher), parse_files("k3s", "v1", more), optional=True)
     assert set(missing) == {"arm64", "armhf", "amd64"}
     assert len(publisher.asked) == 1
 
 
-def test_needed_artifact_that_cannot_be_had_fails_with_what_to_do(tmp_path: Path) -> None:
-    params = {"name": "k3s", "version": "v1", "files": files(), "optional": False}
-    with pytest.raises(ArtifactError, match="put k3s-arm64 into a folder and name that in PICLUSTER_ARTIFACTS"):
-        collect(store(tmp_path, Publisher({})), params)
+def test_required_artifact_that_is_not_available_fails_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="put k3s-arm64 into a folder and set PICLUSTER_ARTIFACTS to it"):
+        collect(store(tmp_path, Publisher({})), parse_files("k3s", "v1", files()), optional=False)
 
 
 def test_wrong_checksum_fails_even_if_optional(tmp_path: Path) -> None:
-    params = {"name": "k3s", "version": "v1", "files": files(), "optional": True}
-    with pytest.raises(ArtifactError, match="do not use the file"):
-        collect(store(tmp_path, Publisher(GOOD | {URL: b"evil"})), params)
+    with pytest.raises(UserError, match="do not use the file"):
+        collect(store(tmp_path, Publisher(GOOD | {URL: b"evil"})), parse_files("k3s", "v1", files()), optional=True)
 
 
 def test_unreachable_network_is_a_finding_and_no_crash() -> None:
-    with pytest.raises(NotToBeHad, match="could not be reached"):
+    with pytest.raises(Unreachable, match="could not be reached"):
         open_over_network("https://127.0.0.1:1/k3s", "GET", 2)
 
 
-@pytest.mark.parametrize(
-    ("name", "version", "entry", "message"),
-    [
-        ("k3s", "v1", "k3s-arm64", "files.arm64 must be a dictionary"),
-        ("k3s", "v1", {"file": "x", "sha256": "y"}, "files.arm64 must be a dictionary"),
-        ("k3s", "v1", {"url": "x"}, "files.arm64.file is ''"),
-        ("k3s", "v1", {"file": "../x"}, "plain name"),
-        ("k3s", "v1", {"file": "x", "checksum": "md5:1"}, "is no checksum"),
-        ("k3s", "v1", {"file": "x", "checksum_url": "http://x/sums"}, "only https"),
-        ("k3s", "v1", {"file": "x", "fallback_checksum_url": "http://x/sums"}, "fallback_checksum_url .* only https"),
-        ("../k3s", "v1", {"file": "x"}, "must be made of letters"),
-        ("k3s", "v1/..", {"file": "x"}, "must be made of letters"),
-    ],
-)
-def test_bad_settings_are_named(name: str, version: str, entry: Any, message: str) -> None:
-    with pytest.raises(ArtifactError, match=message):
-        read_wanted(name, version, {"arm64": entry})
+def module_options(tmp_path: Path, **more: Any) -> dict[str, Any]:
+    folder = tmp_path / "site"
+    folder.mkdir(exist_ok=True)
+    (folder / "k3s-arm64").write_bytes(BINARY)
+    options = {"name": "k3s", "version": "v1", "files": files(), "folder": str(folder), "optional": False, "timeout": 1}
+    return options | {"cache": str(tmp_path / "cache"), "lock": str(tmp_path / "artifacts.lock")} | more
 
 
-def test_lock_is_sorted_and_reads_back(tmp_path: Path) -> None:
-    entries = {"k3s/v1/arm64": SHA, "hadoop/3.4.3/amd64": OTHER}
-    text = render_lock(entries)
-    assert text == f"{LOCK_HEADER}hadoop/3.4.3/amd64: sha256:{OTHER}\nk3s/v1/arm64: sha256:{SHA}\n"
-    assert parse_lock(text, tmp_path) == entries
+def test_the_module_pins_what_it_found_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
+    node, options = FakeNode(tmp_path), module_options(tmp_path)
+    found = {"path": str(tmp_path / "site/k3s-arm64"), "sha256": SHA, "version": "v1"}
+    assert converge(node, options) == {"artifacts": {"arm64": found}, "missing": {}}
+    assert [entry["after_header"] for entry in node.diff] == [options["lock"]]
+    node.diff.clear()
+    converge(node, options)
+    assert node.diff == []
 
 
-def test_damaged_lock_is_named_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"artifacts\.lock line 2 is not"):
-        parse_lock("# header\nk3s/v1/arm64: 123\n", tmp_path / "artifacts.lock")
+def test_what_was_downloaded_is_in_the_modules_diff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact_store, "open_url", lambda url, **_options: Page(GOOD[url], url))  # type: ignore[arg-type]  # all are bytes
+    node, options = FakeNode(tmp_path), module_options(tmp_path, folder="")
+    path = converge(node, options)["artifacts"]["arm64"]["path"]
+    assert [entry["after_header"] for entry in node.diff] == [path, options["lock"]]
 
 
-def test_pinning_keeps_what_another_run_wrote_and_is_done_once(tmp_path: Path) -> None:
-    lock = tmp_path / "artifacts.lock"
-    lock.write_text(render_lock({"hadoop/3.4.3/amd64": OTHER}))
-    before, after = pin(lock, {KEY: SHA}, check_mode=True)
-    assert before != after
-    assert lock.read_text() == before
-    pin(lock, {KEY: SHA}, check_mode=False)
-    assert lock.read_text() == after == render_lock({"hadoop/3.4.3/amd64": OTHER, KEY: SHA})
-    assert pin(lock, {KEY: SHA}, check_mode=False) == (after, after)
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    options = module_options(tmp_path, lock=str(tmp_path / "file/artifacts.lock"))
+    with pytest.raises(UserError, match=r"^k3s cannot be stored: .*; set cache and lock to writable paths"):
+        converge(FakeNode(tmp_path), options)

@@ -1,5 +1,7 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
+"""The action artifact: one query, one transfer where it is needed."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -14,14 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Node:
-    """Answers as the module on a node would, and notes what the action does."""
+class Remote:
+    """Answers as the module on a node would, and records what the action does."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, wanted: bool) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, lacks: bool) -> None:
         self.calls: list[dict[str, Any]] = []
         self.sent: list[tuple[str, str]] = []
         self.cleaned: list[str | None] = []
-        self.wanted = wanted
+        self.lacks = lacks
         self.shell = SimpleNamespace(tmpdir=None, join_path=lambda *parts: "/".join(parts))
         monkeypatch.setattr(ActionModule, "_execute_module", self._execute, raising=False)
         monkeypatch.setattr(ActionModule, "_make_tmp_path", self._make, raising=False)
@@ -36,7 +38,7 @@ class Node:
     def _execute(self, *, module_name: str, module_args: dict[str, Any], task_vars: Any) -> dict[str, Any]:
         assert module_name == "picluster.cloud.artifact"
         self.calls.append(module_args)
-        return {"changed": True} | ({"wanted": True} if self.wanted and "incoming" not in module_args else {})
+        return {"changed": True} | ({"transfer": True} if self.lacks and "incoming" not in module_args else {})
 
     def run(self, artifact: Any) -> dict[str, Any]:
         action = ActionModule.__new__(ActionModule)
@@ -45,32 +47,32 @@ class Node:
         return action.run(task_vars={})
 
 
-def test_node_that_has_it_is_asked_once_and_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    node = Node(monkeypatch, wanted=False)
+def test_node_that_has_it_is_queried_once_and_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Remote(monkeypatch, lacks=False)
     assert node.run({"path": "/gone", "sha256": "a" * 64, "version": "v1"}) == {"changed": True}
     assert len(node.calls) == 1
     assert node.sent == []
 
 
-def test_node_that_wants_it_gets_it_and_keeps_no_temporary_file(
+def test_node_that_lacks_it_gets_it_and_keeps_no_temporary_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "k3s"
     file.write_text("binary")
-    node = Node(monkeypatch, wanted=True)
+    node = Remote(monkeypatch, lacks=True)
     assert node.run({"path": str(file), "sha256": "a" * 64, "version": "v1"}) == {"changed": True}
     assert node.sent == [(str(file), "/remote/ansible-tmp-1/picluster-artifact")]
     assert node.calls[1]["incoming"] == "/remote/ansible-tmp-1/picluster-artifact"
     assert node.cleaned == ["/remote/ansible-tmp-1"]
 
 
-def test_artifact_that_left_the_controller_fails_only_if_a_node_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    node = Node(monkeypatch, wanted=True)
-    with pytest.raises(AnsibleActionFail, match="not on the controller any more"):
+def test_artifact_that_left_the_controller_fails_only_if_a_node_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Remote(monkeypatch, lacks=True)
+    with pytest.raises(AnsibleActionFail, match="no longer on the controller"):
         node.run({"path": "/gone", "sha256": "a" * 64})
 
 
 @pytest.mark.parametrize("artifact", [None, "k3s", {}, {"path": "/x"}, {"sha256": 1}])
-def test_what_is_no_artifact_is_named(monkeypatch: pytest.MonkeyPatch, artifact: Any) -> None:
-    with pytest.raises(AnsibleActionFail, match="wanted is what"):
-        Node(monkeypatch, wanted=False).run(artifact)
+def test_an_invalid_artifact_is_named(monkeypatch: pytest.MonkeyPatch, artifact: Any) -> None:
+    with pytest.raises(AnsibleActionFail, match="pass on what"):
+        Remote(monkeypatch, lacks=False).run(artifact)
