@@ -131,8 +131,8 @@ def next_step(state: Cgroups) -> str:
         return "write"
     if state.asked not in {"", state.boot}:
         raise UserError(
-            f"the memory cgroup is off: {state.cmdline} has '{flags}', but a restart did not pass them to the kernel; add "
-            f"them where this board reads its command line, or {opt_out}"
+            f"the memory cgroup is off: {state.cmdline} has '{flags}', but a restart did not pass them to the kernel; "
+            f"add them where this board reads its command line, or {opt_out}"
         )
     return "restart"
 
