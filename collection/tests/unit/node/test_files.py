@@ -68,6 +68,13 @@ def test_a_removal_is_shown_and_a_missing_file_is_no_change(node: FakeNode) -> N
     assert [entry["after_header"] for entry in node.diff] == [f"{CONF} (absent)"]
 
 
+def test_a_binary_file_is_removed_without_being_read(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.write("/etc/image", "1 GB")
+    monkeypatch.setattr(node.files, "read", lambda _: pytest.fail("read it"))
+    assert node.files.remove("/etc/image", title="an image")
+    assert (node.diff[0]["before"], node.diff[0]["after"]) == ("an image\n", "")
+
+
 def test_a_dangling_link_is_removed_too(node: FakeNode) -> None:
     node.write(CONF, "")
     link = node.path("/etc/a/link")

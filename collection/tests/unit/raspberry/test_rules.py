@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import MEMORY_CGROUP_FLAGS
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import BoardMark, Cgroups
 
@@ -35,8 +36,8 @@ def test_flags_go_to_the_end_of_the_one_line_and_every_other_byte_stays(before: 
 
 def test_flags_that_somebody_moved_are_taken_back_from_where_they_are() -> None:
     text = f"cgroup_enable=memory {STOCK} cgroup_memory=1 last\nrest"
-    assert rules.without_flags(text, list(rules.FLAGS), PATH) == f"{STOCK} last\nrest"
-    assert rules.without_flags(STOCK, list(rules.FLAGS), PATH) == STOCK
+    assert rules.without_flags(text, list(MEMORY_CGROUP_FLAGS), PATH) == f"{STOCK} last\nrest"
+    assert rules.without_flags(STOCK, list(MEMORY_CGROUP_FLAGS), PATH) == STOCK
 
 
 @pytest.mark.parametrize(

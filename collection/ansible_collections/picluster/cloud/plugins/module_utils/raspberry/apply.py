@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import read_machine
+from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import CMDLINES, read_capabilities
 from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Packages
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.boot import BootFiles
@@ -92,7 +92,7 @@ class Board:
         Raises:
             UserError: There is none.
         """
-        for path in rules.CMDLINES:
+        for path in CMDLINES:
             text = self._boot.read(path)
             if text is not None:
                 return path, text
@@ -103,7 +103,7 @@ class Board:
 
     def _add_flags(self) -> str:
         """Plan the flags in cmdline.txt if the kernel needs them; return what next_step returns."""
-        if read_machine(self._node.root).memory_cgroup:
+        if read_capabilities(self._node.root).memory_cgroup:
             return "nothing"
         path, text = self._cmdline()
         missing = rules.missing_flags(text, path)

@@ -10,10 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import MEMORY_CGROUP_FLAGS
 
-FLAGS = ("cgroup_memory=1", "cgroup_enable=memory")
-# Ubuntu 25.10 keeps the command line of the running system beside that of its fallback.
-CMDLINES = ("/boot/firmware/current/cmdline.txt", "/boot/firmware/cmdline.txt", "/boot/cmdline.txt")
 CONFIGS = ("/boot/firmware/config.txt", "/boot/config.txt")
 MODELS = ("/sys/firmware/devicetree/base/model", "/proc/device-tree/model")
 
@@ -75,9 +73,9 @@ def _halves(text: str, path: str) -> tuple[str, str]:
 
 
 def missing_flags(text: str, path: str) -> list[str]:
-    """Return those of FLAGS that the line of a cmdline.txt lacks."""
+    """Return those of MEMORY_CGROUP_FLAGS that the line of a cmdline.txt lacks."""
     words = _halves(text, path)[0].split()
-    return [flag for flag in FLAGS if flag not in words]
+    return [flag for flag in MEMORY_CGROUP_FLAGS if flag not in words]
 
 
 def with_flags(text: str, flags: list[str], path: str) -> str:
@@ -121,10 +119,10 @@ def next_step(state: Cgroups) -> str:
     Raises:
         UserError: The flags have no effect, so a restart would not help.
     """
-    flags = " ".join(FLAGS)
+    flags = " ".join(MEMORY_CGROUP_FLAGS)
     opt_out = "set cgroup_memory to false to run this node without it"
-    if all(flag in state.booted for flag in FLAGS):
-        last = "cgroup_disable=memory" in state.booted[state.booted.index(FLAGS[1]) :]
+    if all(flag in state.booted for flag in MEMORY_CGROUP_FLAGS):
+        last = "cgroup_disable=memory" in state.booted[state.booted.index(MEMORY_CGROUP_FLAGS[1]) :]
         cause = "remove cgroup_disable=memory, which follows them" if last else "this kernel has no memory cgroup"
         raise UserError(f"the memory cgroup is off: the kernel was booted with '{flags}'; {cause}, or {opt_out}")
     if not state.written:
