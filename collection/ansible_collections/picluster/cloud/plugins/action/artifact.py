@@ -25,8 +25,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
         artifact = arguments.get("artifact")
         if not isinstance(artifact, dict) or not isinstance(artifact.get("sha256"), str):
             raise AnsibleActionFail(
-                f"artifact is invalid: '{artifact}'; pass on what picluster.cloud.artifacts returned (path, sha256, "
-                "version)"
+                f"artifact is invalid: '{artifact}'; pass on what picluster.cloud.artifacts returned for the node"
             )
         try:
             answer: dict[str, Any] = self._execute_module(

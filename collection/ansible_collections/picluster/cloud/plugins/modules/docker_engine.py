@@ -29,8 +29,8 @@ options:
   daemon:
     description:
       - The whole content of C(daemon.json).
-      - Passwords in it (in the URL of a proxy, or under a key such as C(token)) are hidden in Ansible's output. Then only
-        root may read the file.
+      - Passwords in it (in the URL of a proxy, or under a key such as C(token)) are hidden in Ansible's output; then
+        only root may read the file.
     type: dict
     default: {}
   users:
