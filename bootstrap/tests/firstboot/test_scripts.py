@@ -1,4 +1,4 @@
-"""The scripts of the first boot, without running them; test_firstboot_nodes.py does."""
+"""The scripts of the first boot, without running them; test_nodes.py does."""
 
 from __future__ import annotations
 
