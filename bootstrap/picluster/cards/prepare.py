@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from picluster.cards import mbr, overlay, verify
+from picluster.cards.bootfiles import BootFiles
 from picluster.cards.fat import FatVolume
-from picluster.cards.image import TEXT_MAX, BootFiles, boot_files
 from picluster.cards.source import aligned
 from picluster.cards.target import ALIGNMENT
 from picluster.errors import PiclusterError
@@ -81,7 +81,7 @@ class Card:
         table = mbr.parse(first, medium.name)
         _check_whole(medium, self._stream, table.end)
         self._boot = table.boot
-        self.boot_files = boot_files(FatVolume(self._stream, self._boot.offset, self._boot.size))
+        self.boot_files = BootFiles.of_volume(FatVolume(self._stream, self._boot.offset, self._boot.size))
 
     def patches(self, files: Mapping[str, bytes]) -> tuple[overlay.Patch, ...]:
         """Work out what would change; writes nothing.
@@ -117,29 +117,6 @@ def _check_whole(medium: Medium, stream: BinaryIO, end: int) -> None:
         whole = medium.capacity >= end
     if not whole:
         raise PiclusterError(f"{medium.name} is cut short: its partitions need {end} bytes; write it again")
-
-
-def look_at_folder(folder: Path) -> BootFiles:
-    """Read what adapters need to know of a mounted boot partition.
-
-    Raises:
-        PiclusterError: if it is none.
-    """
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise PiclusterError(f"the boot folder {folder} cannot be read: {error.strerror}") from error
-    names = frozenset(entry.name for entry in entries)
-    if "cmdline.txt" not in names:
-        raise PiclusterError(
-            f"{folder} is no boot partition of a Raspberry Pi system: it has no cmdline.txt; "
-            "name where the card's first partition is mounted"
-        )
-    texts = {
-        entry.name: entry.read_bytes() for entry in entries if entry.is_file() and entry.stat().st_size <= TEXT_MAX
-    }
-    # The label is not among the files; desktops mount by it.
-    return BootFiles(folder.name, names, texts)
 
 
 def write_to_folder(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -35,7 +35,7 @@ class ResolvedImage:
     Attributes:
         path: Where it is.
         sha256: Of that file, if it was verified; None for a local file without --sha256.
-        generation: What the catalogue says it is, as image.identify() names it; None if nobody says.
+        generation: Name of its generation in the catalogue, None if unknown.
         bmap: Its block map, if there is one.
     """
 

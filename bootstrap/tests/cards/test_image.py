@@ -4,22 +4,18 @@ import bz2
 import gzip
 import lzma
 import zipfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 import zstandard
 from cardkit import BOOT_START, PARTITION, ROOT_SIZE, STOCK, mbr, noise
 
-from picluster import firstboot
-from picluster.cards.image import BootFiles, Image, guess_arch, identify, open_image
+from picluster.cards.image import Image, open_image
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-GENERATIONS = yaml.safe_load((Path(__file__).parents[1] / "cases" / "generations.yml").read_text(encoding="utf-8"))
+    from pathlib import Path
 
 
 def _zip(path: Path, data: bytes) -> None:
@@ -152,36 +148,3 @@ def test_the_suffix_of_an_image_may_be_left_out(make_card: Callable[..., Path], 
         pass
     with pytest.raises(PiclusterError, match="is a directory"), open_image(tmp_path):
         pass
-
-
-def _boot(case: dict[str, Any]) -> BootFiles:
-    texts = {"issue.txt": case["issue"].encode(), "cmdline.txt": case["cmdline"].encode()}
-    texts |= dict.fromkeys(case.get("files", []), b"")
-    return BootFiles(case["label"], frozenset(texts), texts)
-
-
-@pytest.mark.parametrize("case", GENERATIONS, ids=lambda case: case["what"])
-def test_the_generation_is_told_by_the_boot_partition(case: dict[str, Any]) -> None:
-    boot = _boot(case)
-    assert identify(boot).name == case["name"]
-    if "first_boot" in case:
-        assert type(firstboot.choose(boot, "card.img")).__name__ == case["first_boot"]
-        return
-    with pytest.raises(PiclusterError) as caught:
-        firstboot.choose(boot, "card.img")
-    assert identify(boot).title.split()[0] in str(caught.value)
-    assert ("--firstboot" in str(caught.value)) == (case["name"] == "unknown")
-
-
-@pytest.mark.parametrize(
-    ("files", "config", "arch"),
-    [
-        (["kernel8.img", "kernel_2712.img"], "", "arm64"),
-        (["kernel.img", "kernel7.img", "kernel7l.img", "kernel8.img"], "", "armhf"),
-        (["kernel.img", "kernel7.img", "kernel7l.img", "kernel8.img"], "[all]\narm_64bit = 1 # yes\n", "arm64"),
-        (["kernel.img", "kernel7.img"], "#arm_64bit=1\n", "armhf"),
-        (["vmlinuz"], "", "arm64"),
-    ],
-)
-def test_the_userland_is_guessed_from_kernels_and_config(files: list[str], config: str, arch: str) -> None:
-    assert guess_arch(BootFiles("boot", frozenset([*files, "config.txt"]), {"config.txt": config.encode()})) == arch

@@ -17,6 +17,7 @@ from webkit import Served, Server
 
 from picluster.console.report import Report
 from picluster.errors import PiclusterError
+from picluster.firstboot.generations import WORDS
 from picluster.images import catalogue, library
 from picluster.images.catalogue import Entry
 from picluster.images.slots import Slot
@@ -301,14 +302,14 @@ def test_a_name_is_known_by_its_aliases_and_its_file_whatever_the_case(server: S
 )
 def test_an_image_that_cannot_be_is_refused_in_one_sentence(image: str, says: str) -> None:
     with pytest.raises(PiclusterError, match=says) as caught:
-        Desk(*catalogue.shipped()).library.resolve(image)
+        Desk(*catalogue.shipped(WORDS)).library.resolve(image)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
     assert not library.image_folder().exists()
 
 
 def test_the_name_in_cm_burns_own_example_is_known() -> None:
-    found = catalogue.find("2018-06-27-raspbian-stretch", [catalogue.shipped()])
+    found = catalogue.find("2018-06-27-raspbian-stretch", [catalogue.shipped(WORDS)])
     assert found.url.endswith("/2018-06-27-raspbian-stretch.zip")
     assert found.generation == "stretch"
 
