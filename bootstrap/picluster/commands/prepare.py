@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from picluster import devices
 from picluster.cards import prepare
 from picluster.cards.bootfiles import BootFiles
 from picluster.cards.filetarget import ExistingFile
@@ -14,7 +13,7 @@ from picluster.commands import exit_cards, planning
 from picluster.commands import identity as identities
 from picluster.commands import path as a_path
 from picluster.commands.places import named
-from picluster.devices import safety
+from picluster.devices import host, safety
 from picluster.errors import PiclusterError
 from picluster.firstboot import generations
 from picluster.inventory import plan
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from picluster.cards.target import Target
     from picluster.commands import Subparsers
     from picluster.console.report import Report
+    from picluster.devices import Device, Platform
     from picluster.firstboot.generations import Recognised
 
 
@@ -144,7 +144,7 @@ def _refuse_twice(paths: Sequence[Path]) -> None:
 def _openers(options: argparse.Namespace) -> list[Callable[[], Target]]:
     openers: list[Callable[[], Target]] = [_file_opener(path) for path in options.image_file]
     if options.device:
-        machine = devices.platform()
+        machine = host.platform()
         selection = safety.choose(
             named(options.device, "--device"), machine.devices(), forced=named(options.force_device, "--force-device")
         )
@@ -162,9 +162,7 @@ def _file_opener(path: Path) -> Callable[[], Target]:
     return lambda: ExistingFile(path)
 
 
-def _device_opener(
-    machine: devices.Platform, device: devices.Device, selection: safety.Selection
-) -> Callable[[], Target]:
+def _device_opener(machine: Platform, device: Device, selection: safety.Selection) -> Callable[[], Target]:
     return lambda: machine.open(device, unmount=device.path in selection.forced)
 
 

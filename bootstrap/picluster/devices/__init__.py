@@ -1,13 +1,12 @@
-"""The disks of this machine: which there are, which may be written to, and how they are opened.
+"""The disks of this machine: which exist, which may be overwritten, and how they are opened.
 
-One module for each system lists its disks and opens them (linux, macos, windows); safety decides which may be
-overwritten; rounds goes on with the next cards where there are more nodes than readers. Nothing here is chosen by
-sys.platform but in platform(), so that every module can be read, checked and tested on any system.
+One module for each system lists its disks and opens them (linux, macos, windows); host chooses among them. safety
+decides which disks may be overwritten; rounds continues with the next cards where there are more nodes than readers.
+Only host looks at sys.platform, so every other module can be checked and tested on any system.
 """
 
 from __future__ import annotations
 
-import sys
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -85,28 +84,6 @@ class Platform(Protocol):
             OSError: if the system refuses; its strerror is a sentence.
         """
         ...
-
-
-def platform(name: str = sys.platform) -> Platform:
-    """Return what sys.platform (or the given one) calls for.
-
-    Raises:
-        PiclusterError: on a system whose disks we do not know.
-    """
-    # Imported here: a module of another system is never loaded for a burn.
-    if name == "linux":
-        from picluster.devices.linux import Linux  # noqa: PLC0415
-
-        return Linux()
-    if name == "darwin":
-        from picluster.devices.macos import MacOS  # noqa: PLC0415
-
-        return MacOS()
-    if name == "win32":
-        from picluster.devices.windows import Windows  # noqa: PLC0415
-
-        return Windows()
-    raise PiclusterError(f"disks are known on Linux, macOS and Windows, not on {name}: write image files with -o")
 
 
 def printable(text: str) -> str:
