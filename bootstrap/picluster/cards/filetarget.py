@@ -6,6 +6,8 @@ import contextlib
 import os
 from typing import IO, TYPE_CHECKING, Self
 
+from picluster.cards.target import fill
+
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
@@ -44,14 +46,8 @@ class _File:
         """Fill the buffer from there."""
         stream = self._open
         stream.seek(offset)
-        total = 0
-        while total < len(buffer):
-            # A file opened without a buffer has readinto, which IO does not know.
-            count: int = stream.readinto(buffer[total:])  # type: ignore[attr-defined]
-            if not count:
-                break
-            total += count
-        return total
+        # A file opened without a buffer has readinto, which IO does not know.
+        return fill(buffer, stream.readinto)  # type: ignore[attr-defined]
 
     def sync(self) -> None:
         """Bring it to the disk and drop it from the page cache, where the platform can."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SUFFIXES = (".img", ".img.xz", ".img.gz", ".img.zst", ".zip", ".img.zip")
-_BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, ValueError)
+# What the unpackers raise for damaged data.
+_BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
 
 
 class _Reader(Protocol):
@@ -196,7 +197,7 @@ def _unpacker(path: Path, stream: IO[bytes], magic: bytes, stack: ExitStack) -> 
         b"\xfd7zXZ\0": lambda: stack.enter_context(lzma.LZMAFile(stream)),  # noqa: SIM115 - the stack closes it
         b"\x1f\x8b": lambda: stack.enter_context(gzip.GzipFile(fileobj=stream)),
         b"BZh": lambda: stack.enter_context(bz2.BZ2File(stream)),
-        b"\x28\xb5\x2f\xfd": lambda: _open_zstd(stream),
+        b"\x28\xb5\x2f\xfd": lambda: _Zstd(stream),
         b"PK\x03\x04": lambda: cast("_Reader", stack.enter_context(_open_zip(path, stream, stack))),
     }
     return next((opener() for start, opener in openers.items() if magic.startswith(start)), None)
@@ -205,35 +206,35 @@ def _unpacker(path: Path, stream: IO[bytes], magic: bytes, stack: ExitStack) -> 
 def _open_zip(path: Path, stream: IO[bytes], stack: ExitStack) -> IO[bytes]:
     try:
         archive = stack.enter_context(zipfile.ZipFile(stream))
-    except zipfile.BadZipFile as error:
-        raise PiclusterError(f"{path.name} cannot be unpacked, it is damaged: {error}") from error
-    # macOS adds a shadow of each file.
-    members = [member for member in archive.infolist() if not member.filename.startswith("__MACOSX/")]
-    images = [member for member in members if member.filename.lower().endswith(".img")]
-    if len(images) != 1:
-        raise PiclusterError(f"{path.name} holds {len(images)} .img files: unpack it and name the one you mean")
-    try:
+        # macOS adds a shadow of each file.
+        members = [member for member in archive.infolist() if not member.filename.startswith("__MACOSX/")]
+        images = [member for member in members if member.filename.lower().endswith(".img")]
+        if len(images) != 1:
+            raise PiclusterError(f"{path.name} contains {len(images)} .img files; unpack it and name one of them")
         return archive.open(images[0])
-    except (NotImplementedError, RuntimeError) as error:  # a method that zipfile does not know, a password
+    except (zipfile.BadZipFile, UnicodeDecodeError) as error:
+        raise PiclusterError(f"{path.name} cannot be unpacked, it is damaged: {error}; fetch it again") from error
+    except (NotImplementedError, RuntimeError) as error:  # an unknown method, a password
         raise PiclusterError(f"{path.name} cannot be unpacked here: {error}; unpack it and name the .img") from error
 
 
-def _open_zstd(stream: IO[bytes]) -> _Reader:
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - Python 3.14
-    except ImportError:
-        return _OldZstd(stream)
-    return cast("_Reader", zstd.ZstdFile(stream))
-
-
-class _OldZstd:
-    """zstd before Python 3.14; what the package complains of becomes an OSError, as with the other packings."""
+class _Zstd:
+    """A reader of zstd, whose own kind of error becomes an OSError, as with the other packings."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        import zstandard  # noqa: PLC0415 - from 3.14 on the standard library does it
+        self._reader: _Reader
+        self._error: type[Exception]
+        try:
+            from compression import zstd  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - Python 3.14
+        except ImportError:
+            import zstandard  # noqa: PLC0415 - the standard library has it from 3.14 on
 
-        self._error = zstandard.ZstdError
-        self._reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+            self._error = zstandard.ZstdError
+            reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+            self._reader = cast("_Reader", reader)
+        else:
+            self._error = zstd.ZstdError
+            self._reader = cast("_Reader", zstd.ZstdFile(stream))
 
     def read(self, size: int = -1, /) -> bytes:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 # What every raw disk of today can be read and written by; offsets, lengths and buffers are multiples of it.
@@ -42,6 +43,23 @@ class Medium(Protocol):
     def finish(self, length: int) -> None:
         """Say that the card is good and ends after this many bytes: only now does it get its name, or is let go."""
         ...
+
+
+def fill(buffer: memoryview, read: Callable[[memoryview], int]) -> int:
+    """Fill a buffer by as many reads as it takes; return how many bytes there were before the end.
+
+    Args:
+        buffer: Filled from its start.
+        read: Reads into the start of what is left; returns how many bytes came, 0 at the end.
+    """
+    done = 0
+    while done < len(buffer):
+        count = read(buffer[done:])
+        done += count
+        # A medium that ends within a block cannot be read further.
+        if not count or count % ALIGNMENT:
+            break
+    return done
 
 
 class Target(Medium, Protocol):

@@ -156,8 +156,10 @@ class _Writer(threading.Thread):
             error = f"{self.card.place}: {problem.strerror or problem}"
         except PiclusterError as problem:
             error = str(problem)
-        except Exception as problem:  # noqa: BLE001 - whatever it is, it must not stop the other cards
-            error = f"{self.card.place}: {type(problem).__name__}: {problem}"
+        except Exception as problem:  # noqa: BLE001 - a bug, which must not stop the other cards
+            error = f"{self.card.place}: internal error ({type(problem).__name__}: {problem}); please report it"
+            # Prints the traceback, as for any other thread.
+            threading.excepthook(threading.ExceptHookArgs((type(problem), problem, problem.__traceback__, self)))
         finally:
             self._end((error and self._cancelled) or error)
             self._drain()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Protocol, Self
 
-from picluster.cards.target import ALIGNMENT
+from picluster.cards.target import ALIGNMENT, fill
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -107,19 +107,12 @@ class RawDisk:
 
     def read(self, offset: int, buffer: memoryview) -> int:
         """Fill the buffer from there; return how many bytes there were before the end."""
-        # Past the end one system says nothing, another fails.
-        buffer = buffer[: max(0, self._size - offset)]
-        done = 0
-        while done < len(buffer):
-            try:
-                came = self._handle.read_at(offset + done, buffer[done:])
-            except OSError as error:
-                raise explain(error, self.name) from error
-            done += came
-            # The medium is shorter than it said, or ends in the middle of a block.
-            if not came or came % ALIGNMENT:
-                break
-        return done
+        # Past the end one system reports nothing, another fails.
+        end = offset + len(buffer[: max(0, self._size - offset)])
+        try:
+            return fill(buffer[: end - offset], lambda rest: self._handle.read_at(end - len(rest), rest))
+        except OSError as error:
+            raise explain(error, self.name) from error
 
     def sync(self) -> None:
         """Bring all that was written to the medium, and see to it that what is read next comes from the medium."""

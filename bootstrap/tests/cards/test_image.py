@@ -97,6 +97,28 @@ def test_the_shadow_files_of_macos_do_not_count(make_card: Callable[..., Path], 
         assert image.boot.offset == BOOT_START
 
 
+@pytest.mark.parametrize(
+    ("offset", "says"),
+    [
+        # Of the one entry in the directory at the end: the version it needs, and its name, flagged as UTF-8.
+        (6, "cannot be unpacked here: zip file version"),
+        (46, "is damaged: 'utf-8' codec"),
+        (47, "is damaged: File name in directory"),
+    ],
+)
+def test_a_zip_with_a_broken_directory_ends_in_a_sentence(
+    make_card: Callable[..., Path], tmp_path: Path, offset: int, says: str
+) -> None:
+    path = tmp_path / "broken.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("\u00e4card.img", make_card().read_bytes())
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"PK\x01\x02") + offset] = 0xBF
+    path.write_bytes(data)
+    with pytest.raises(PiclusterError, match=f"broken.zip .*{says}"), open_image(path):
+        pass
+
+
 def test_a_plain_image_that_is_cut_short_is_refused_before_it_is_read(
     make_card: Callable[..., Path], tmp_path: Path
 ) -> None:
