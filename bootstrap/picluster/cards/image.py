@@ -158,7 +158,7 @@ def find_image(path: Path) -> Path:
         return _find_image(path)
     except OSError as error:  # before Python 3.14 a name that is too long, or a directory that is closed
         raise PiclusterError(
-            f"the image {path} cannot be looked for ({error.strerror or error}): mend the name"
+            f"the image {path} cannot be looked up: {error.strerror or error}; correct the name"
         ) from error
 
 
@@ -174,7 +174,7 @@ def _find_image(path: Path) -> Path:
         return found[0]
     if found:
         raise PiclusterError(f"the image {path} could be {' or '.join(map(str, found))}: name it in full")
-    raise PiclusterError(f"there is no image {path}: fetch it first, or mend the name")
+    raise PiclusterError(f"there is no image {path}: fetch it first, or correct the name")
 
 
 def _copy(source: _Reader, target: IO[bytes], length: int) -> None:

@@ -1,4 +1,4 @@
-"""Give cards that another tool wrote their identity: on a raw disk, in an image file, or in a mounted boot folder."""
+"""Prepare cards that another tool wrote: on a raw disk, in an image file, or in a mounted boot folder."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Card:
         self.boot_files = BootFiles.of_volume(FatVolume(self._stream, self._boot.offset, self._boot.size))
 
     def patches(self, files: Mapping[str, bytes]) -> tuple[overlay.Patch, ...]:
-        """Work out what would change; writes nothing.
+        """Return what would change, without writing.
 
         Raises:
             PiclusterError: if the boot partition is full or damaged.

@@ -1,4 +1,4 @@
-"""What a card is written to: an image file or a raw disk, behind one small interface."""
+"""The interface of what a card is written to: an image file or a raw disk."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class Medium(Protocol):
     fresh: bool
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Write all of it there."""
+        """Write all data at this offset."""
         ...
 
     def read(self, offset: int, buffer: memoryview) -> int:
-        """Fill the buffer from there; return how many bytes there were before the end."""
+        """Fill the buffer from this offset; return how many bytes there were before the end."""
         ...
 
     def sync(self) -> None:
-        """Bring all that was written to the medium, and see to it that what is read next comes from the medium."""
+        """Flush all writes to the medium, and drop caches so that the next read comes from it."""
         ...
 
     def finish(self, length: int) -> None:
-        """Say that the card is good and ends after this many bytes: only now does it get its name, or is let go."""
+        """Complete a good card, which ends after this many bytes: an image file gets its name."""
         ...
 
 

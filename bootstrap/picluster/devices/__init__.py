@@ -60,7 +60,7 @@ class Platform(Protocol):
         ...
 
     def peek(self, device: Device, offset: int, length: int) -> bytes:
-        """Read from it without holding it or telling anybody: to see whose card was put in.
+        """Read from it without locking it: to see whose card was put in.
 
         Args:
             device: It.
@@ -111,22 +111,22 @@ def same_medium(device: Device, listed: list[Device], *, unmounted: bool = False
     """
     now = next((other for other in listed if other.path == device.path), None)
     if now is None:
-        raise PiclusterError(f"{device.path} is gone: plug it in again and start anew")
+        raise PiclusterError(f"{device.path} is gone: plug it in again and start again")
     if not now.size:
-        raise PiclusterError(f"there is no card in {device.path} any more: put it in again and start anew")
+        raise PiclusterError(f"there is no card in {device.path} any more: put it in again and start again")
     if identity(now) != identity(device):
         raise PiclusterError(
-            f"another card is in {device.path} now ({described(now)}; chosen was {described(device)}): start anew"
+            f"another card is in {device.path} now ({described(now)}; chosen was {described(device)}): start again"
         )
     if now.system:
         raise PiclusterError(f"{device.path} holds the running system: it is never overwritten")
     if now.read_only:
-        raise PiclusterError(f"{device.path} is write-protected: look for the lock on the card's side")
+        raise PiclusterError(f"{device.path} is write-protected: check the lock on the side of the card")
     # Where the system numbers no media, only this tells a card from another of its make.
     if now.contents != device.contents and not unmounted:
         raise PiclusterError(
             f"{device.path} holds {now.contents or 'nothing'} now, and held {device.contents or 'nothing'} when it was"
-            " chosen: start anew"
+            " chosen: start again"
         )
     return now
 

@@ -1,4 +1,4 @@
-"""First boot: how a card tells its system the key and the DHCP hint, one adapter for each generation of images."""
+"""First boot: what is written to a card so that its system gets the key and the DHCP hint."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ NAMES = ("cloud-init", "firstrun", "init-script")
 
 @dataclass(frozen=True)
 class NodeIdentity:
-    """What a card is told about the node it makes.
+    """The node that a card becomes.
 
     Attributes:
         name: Host name, and both DHCP hints: host name (option 12) and client-id (option 61).
         keys: Public SSH keys that may log in, one line each.
-        user: Who logs in, with sudo.
+        user: User that logs in and may use sudo.
         instance: Unique to this burn of this card, so that a card burnt anew runs its first boot again.
         settings: What the user added.
     """

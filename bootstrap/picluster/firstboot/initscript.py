@@ -1,4 +1,4 @@
-"""First boot by a script in the place of init: Raspbian Stretch, whose systemd 232 does not know systemd.run=."""
+"""First boot by a script in place of init, for Raspbian Stretch, whose systemd 232 does not support systemd.run=."""
 
 from __future__ import annotations
 

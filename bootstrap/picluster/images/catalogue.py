@@ -90,7 +90,9 @@ def _read(path: Path, generations: Sequence[str]) -> list[Entry]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise PiclusterError(f"the catalogue {path} is not text in UTF-8 (byte {error.start}): mend it") from error
+        raise PiclusterError(
+            f"the catalogue {path} is not UTF-8 text: byte {error.start} is wrong; convert it to UTF-8"
+        ) from error
     except OSError as error:
         raise PiclusterError(f"the catalogue {path} cannot be read: {error.strerror or error}") from error
     return parse(text, str(path), generations)
@@ -236,13 +238,13 @@ def check_url(url: str, *, plain: bool) -> None:
     if not url.isascii():
         raise PiclusterError(f"{url!r} is not all ASCII: write it percent-encoded, and its host as xn--...")
     if not _is_host(host):
-        raise PiclusterError(f"{host[:80]!r} in the URL is not the name or address of a host: mend it")
+        raise PiclusterError(f"{host[:80]!r} in the URL is not a valid host name or address; correct it")
     if parts.username is not None or parts.password is not None:
         raise PiclusterError(f"the URL of {host} holds a user name or password: these would end in logs and records")
     if not file_name(url):
         raise PiclusterError(f"{url!r} does not end in the name of a file")
     if parts.scheme == "http" and not plain:
-        raise PiclusterError(f"{url} is http, which anybody on the way can change: use https, or give its SHA-256")
+        raise PiclusterError(f"{url} is http, which can be modified in transit: use https, or give its SHA-256")
 
 
 def _is_host(host: str) -> bool:

@@ -307,7 +307,7 @@ def test_an_empty_partition_table_is_not_empty() -> None:
 
 @pytest.mark.parametrize("answer", ["", "no JSON", "{}", '{"blockdevices": [{}]}', '{"blockdevices": 5}', "[]"])
 def test_what_is_not_lsblks_json_ends_in_a_sentence(answer: str) -> None:
-    with pytest.raises(PiclusterError, match="lsblk answered what is not its JSON"):
+    with pytest.raises(PiclusterError, match="lsblk did not answer with its JSON"):
         parse(Facts(answer))
 
 

@@ -87,7 +87,7 @@ def test_a_locked_card_is_read_only() -> None:
 
 @pytest.mark.parametrize("answer", ["", "no JSON", "[]", "{}", '{"Disks": null}', "5"])
 def test_what_is_no_list_of_disks_ends_in_a_sentence(answer: str) -> None:
-    with pytest.raises(PiclusterError, match="PowerShell answered what is no list of disks"):
+    with pytest.raises(PiclusterError, match="PowerShell did not answer with a list of disks"):
         windows.parse(answer)
 
 

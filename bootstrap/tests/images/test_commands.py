@@ -90,7 +90,7 @@ def test_verify_names_what_differs_and_removes_nothing(
         (["verify", "qqqq"], "no catalogue knows"),
         (["list", "--catalogue", "nowhere.yml"], "the catalogue nowhere.yml cannot be read: No such file"),
         (["list", "--catalogue", "."], "cannot be read: Is a directory"),
-        (["list", "--catalogue", "latin.yml"], "latin.yml is not text in UTF-8"),
+        (["list", "--catalogue", "latin.yml"], "latin.yml is not UTF-8 text"),
         ([], "are required: VERB"),
         (["remove"], "invalid choice"),
     ],
@@ -110,8 +110,8 @@ def test_bad_input_of_the_commands_ends_in_one_sentence(
     ("cache", "says"),
     [
         ("~nosuch/x", "PICLUSTER_CACHE is ~nosuch/x, but there is no such user's home: name the directory in full"),
-        ("file", "let PICLUSTER_CACHE name a directory that you may write to"),
-        ("file/below", "let PICLUSTER_CACHE name a directory that you may write to"),
+        ("file", "set PICLUSTER_CACHE to a directory that you may write to"),
+        ("file/below", "set PICLUSTER_CACHE to a directory that you may write to"),
     ],
 )
 def test_a_cache_that_cannot_be_is_refused_in_one_sentence(

@@ -154,7 +154,7 @@ def test_a_part_that_a_power_cut_left_full_of_zeros_is_fetched_anew_by_the_next_
         (None, "is not there (the server said 404 Not Found)"),
         (Served(statuses=[403]), "is refused (the server said 403 Forbidden)"),
         (Served(statuses=[410]), "is gone"),
-        (Served(statuses=[401]), "wants a login"),
+        (Served(statuses=[401]), "requires a login"),
         (Served(statuses=[416]), "is refused (the server said 416"),
         (Served(statuses=[500]), "(the server said 500 Internal Server Error)"),
         (Served(DATA, length=len(DATA) + 1, ranges=False), "the connection was cut after 3000000 of 3000001 bytes"),
@@ -250,7 +250,7 @@ def test_a_redirect_is_followed_but_not_from_https_to_http(server: Server, tls: 
     assert Desk().library.get(tls.url("/latest.img.xz")).path.read_bytes() == DATA
     tls.files["/down.img.xz"] = Served(redirect=server.url(PATH))
     tls.files["/down.img.xz.sha256"] = Served(f"{SUM}  down.img.xz\n".encode())
-    with pytest.raises(PiclusterError, match=r"leads on to http://.*which is not https"):
+    with pytest.raises(PiclusterError, match=r"redirects to http://.*which is not https"):
         Desk().library.get(tls.url("/down.img.xz"))
     assert server.asked == []
     assert Desk().library.get(tls.url("/down.img.xz"), SUM).path.read_bytes() == DATA
@@ -266,6 +266,6 @@ def test_a_proxy_of_the_environment_is_used(server: Server, monkeypatch: pytest.
 
 def test_a_server_that_nobody_vouches_for_is_refused(tls: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
-    with pytest.raises(PiclusterError, match="is not who it says"):
+    with pytest.raises(PiclusterError, match="cannot be authenticated"):
         Desk().library.get(tls.url(PATH), SUM)
     assert tls.asked == []
