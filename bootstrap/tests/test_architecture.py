@@ -12,12 +12,13 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "picluster"
 CODE_MAX, TESTS_MAX = 400, 600
 # What every room may import: it knows no subject.
-KIT = frozenset({"errors", "files", "cache"})
+KIT = frozenset({"errors", "files", "cache", "shell"})
 # What a room may import besides the kit and itself, and why.
 ALLOWED = {
     "errors": (set(), "the kit's base"),
     "files": (set(), "writes files, whatever is in them"),
     "cache": (set(), "knows a folder, not what is in it"),
+    "shell": (set(), "quotes words, whatever they mean"),
     "cards": (set(), "bytes on cards: no generation, no disk of this machine, no inventory"),
     "devices": ({"cards"}, "a disk is what a card is written to (cards.target)"),
     "firstboot": ({"cards"}, "a generation is recognised by the boot partition's files (cards.bootfiles)"),
