@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+# How packed images begin: xz, gzip, bzip2, zstd, zip.
+PACKED = (b"\xfd7zXZ\0", b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
 _SUFFIXES = (".img", ".img.xz", ".img.gz", ".img.zst", ".zip", ".img.zip")
 # What the unpackers raise for damaged data.
 _BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
@@ -193,14 +195,14 @@ def _copy(source: _Reader, target: IO[bytes], length: int) -> None:
 
 
 def _unpacker(path: Path, stream: IO[bytes], magic: bytes, stack: ExitStack) -> _Reader | None:
-    openers: dict[bytes, Callable[[], _Reader]] = {
-        b"\xfd7zXZ\0": lambda: stack.enter_context(lzma.LZMAFile(stream)),  # noqa: SIM115 - the stack closes it
-        b"\x1f\x8b": lambda: stack.enter_context(gzip.GzipFile(fileobj=stream)),
-        b"BZh": lambda: stack.enter_context(bz2.BZ2File(stream)),
-        b"\x28\xb5\x2f\xfd": lambda: _Zstd(stream),
-        b"PK\x03\x04": lambda: cast("_Reader", stack.enter_context(_open_zip(path, stream, stack))),
-    }
-    return next((opener() for start, opener in openers.items() if magic.startswith(start)), None)
+    openers: tuple[Callable[[], _Reader], ...] = (
+        lambda: stack.enter_context(lzma.LZMAFile(stream)),  # noqa: SIM115 - the stack closes it
+        lambda: stack.enter_context(gzip.GzipFile(fileobj=stream)),
+        lambda: stack.enter_context(bz2.BZ2File(stream)),
+        lambda: _Zstd(stream),
+        lambda: cast("_Reader", stack.enter_context(_open_zip(path, stream, stack))),
+    )
+    return next((opener() for start, opener in zip(PACKED, openers, strict=True) if magic.startswith(start)), None)
 
 
 def _open_zip(path: Path, stream: IO[bytes], stack: ExitStack) -> IO[bytes]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from picluster.cards import mbr, overlay, verify
 from picluster.cards.bootfiles import BootFiles
 from picluster.cards.fat import FatVolume
+from picluster.cards.image import PACKED
 from picluster.cards.source import aligned
 from picluster.cards.target import ALIGNMENT
 from picluster.errors import PiclusterError
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from picluster.cards.target import Medium
 
-# xz, gzip, bzip2, zstd, zip (RFC 8878 and their like): how packed images begin.
-_PACKED = (b"\xfd7zXZ\0", b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
 # A whole FAT of a large boot partition comes with one read.
 _READ = 1 << 20
 
@@ -61,22 +59,25 @@ class _Blocks(io.RawIOBase):
         return bytes(data)
 
 
-@dataclass
 class Card:
     """A card or image file that holds a system.
 
     Attributes:
-        boot_files: What is on its boot partition.
-    """
+        boot_files: The files of its boot partition.
 
-    boot_files: BootFiles
+    Args:
+        medium: Open for reading and writing.
+
+    Raises:
+        PiclusterError: if it does not hold a whole card image.
+    """
 
     def __init__(self, medium: Medium) -> None:
         self._medium = medium
         self._stream = cast("BinaryIO", _Blocks(medium))
         self._stream.seek(0)
         first = self._stream.read(mbr.SECTOR)
-        if first.startswith(_PACKED):
+        if first.startswith(PACKED):
             raise PiclusterError(f"{medium.name} is packed: unpack it first, or burn it with picluster burn")
         table = mbr.parse(first, medium.name)
         _check_whole(medium, self._stream, table.end)
