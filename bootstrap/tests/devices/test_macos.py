@@ -11,7 +11,8 @@ import pytest
 from diskkit import CASES, aligned
 from fakedisks import Faults, FileControl, FileOs
 
-from picluster.devices import macos, platform
+from picluster.devices import macos
+from picluster.devices.host import platform
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:

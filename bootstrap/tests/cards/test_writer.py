@@ -254,7 +254,7 @@ def test_a_card_that_hangs_is_given_up_wherever(
     finally:
         gate.set()
     assert [bool(result.error) for result in results] == [True, True, True, False]
-    assert "does not answer any more" in results[0].error
+    assert "does not respond" in results[0].error
     assert disks[3].path.read_bytes()[:BOOT_START] == image.read_bytes()[:BOOT_START]
 
 
@@ -278,6 +278,26 @@ def test_a_watcher_that_fails_ends_no_card(make_card: Callable[..., Path], tmp_p
 
     results = _burn(make_card(), tmp_path / "out", 3, log=Gone())
     assert [result.error for result in results] == ["", "", ""]
+
+
+def test_a_bug_ends_one_card_and_shows_where_it_is(
+    make_card: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", shown.append)
+
+    def buggy() -> Target:
+        raise TypeError("no such thing")
+
+    image, good = make_card(), FileTarget(tmp_path / "red2.img")
+    with open_image(image) as opened:
+        cards = [Card("red1", "/dev/sdb", buggy, ()), _card(opened, "red2", good)]
+        first, second = writer.burn(opened, cards, Options())
+    assert first.error == "/dev/sdb: internal error (TypeError: no such thing); please report it"
+    assert not second.error
+    (bug,) = shown
+    assert bug.exc_type is TypeError
+    assert bug.exc_traceback is not None
 
 
 @pytest.mark.parametrize("tail", [512, 5000 - 5000 % 512, 0])

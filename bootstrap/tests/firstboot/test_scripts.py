@@ -1,4 +1,4 @@
-"""The scripts of the first boot, without running them; test_firstboot_nodes.py does."""
+"""The scripts of the first boot, without running them; test_nodes.py does."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 from bootkit import (
     BOOKWORM,
-    BULLSEYE,
-    BUSTER,
     FIRSTRUN,
     GENERATIONS,
     HARD_COMMENTS,
     KEY,
     STRETCH,
-    TRIXIE_2025_10,
     kernel,
     render,
     stock,
 )
 
-from picluster import firstboot
 from picluster.errors import PiclusterError
 from picluster.firstboot.settings import parse
 
@@ -219,56 +215,6 @@ def test_stretch_keeps_the_token_that_grows_its_root() -> None:
 def test_no_script_can_reset_the_host_of_a_container(what: str) -> None:
     files = render(stock(what), settings=ALL)
     assert not any(b"sysrq" in data for data in files.values())
-
-
-FORCED = {
-    (STRETCH, "firstrun"): "emergency mode",
-    (BOOKWORM, "init-script"): "not mounted at /boot",
-    (TRIXIE_2025_10, "init-script"): "not mounted at /boot",
-    (TRIXIE_2025_10, "cloud-init"): "no user-data",
-    (BUSTER, "cloud-init"): "no user-data",
-    ("Trixie", "init-script"): "not mounted at /boot",
-    ("Ubuntu", "firstrun"): "cloud-init alone",
-    ("Ubuntu", "init-script"): "not mounted at /boot",
-    ("DietPi", "firstrun"): "dietpi.txt",
-    ("DietPi", "init-script"): "dietpi.txt",
-    ("DietPi", "cloud-init"): "no user-data",
-    ("something else", "cloud-init"): "no user-data",
-    (BOOKWORM, "custom-toml"): "none of cloud-init, firstrun, init-script",
-    (BOOKWORM, ""): "none of cloud-init, firstrun, init-script",
-}
-
-
-@pytest.mark.parametrize(("what", "forced"), FORCED)
-def test_a_forced_way_that_cannot_work_is_refused_with_its_reason(what: str, forced: str) -> None:
-    with pytest.raises(PiclusterError, match=FORCED[what, forced]) as caught:
-        firstboot.choose(stock(what), "card.img", forced)
-    assert "--firstboot" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("what", "forced"),
-    [
-        *((what, "firstrun") for what in [*FIRSTRUN, "Trixie", "something else"]),
-        *((what, "init-script") for what in [STRETCH, BUSTER, BULLSEYE, "something else"]),
-        *((what, "cloud-init") for what in CLOUD_INIT),
-    ],
-)
-def test_a_forced_way_that_can_work_is_taken(what: str, forced: str) -> None:
-    adapter = firstboot.choose(stock(what), "card.img", forced)
-    assert adapter.name == forced
-    if what in CLOUD_INIT and forced == "cloud-init":
-        assert type(adapter).__name__ == GENERATIONS[what]["first_boot"]
-
-
-def test_every_way_has_its_name() -> None:
-    chosen = {firstboot.choose(stock(what), "x").name for what, case in GENERATIONS.items() if "first_boot" in case}
-    assert chosen == set(firstboot.NAMES)
-
-
-@pytest.mark.parametrize("what", SCRIPTED)
-def test_all_of_these_send_the_name_as_client_id(what: str) -> None:
-    assert firstboot.choose(stock(what), "x").client_id
 
 
 def test_what_runs_at_the_end_of_the_line_is_one_word_for_systemd() -> None:

@@ -12,7 +12,8 @@ import pytest
 from diskkit import CASES, aligned, recorded
 from fakedisks import Faults, kernel32
 
-from picluster.devices import platform, windows
+from picluster.devices import windows
+from picluster.devices.host import platform
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def test_a_locked_card_is_read_only() -> None:
 
 @pytest.mark.parametrize("answer", ["", "no JSON", "[]", "{}", '{"Disks": null}', "5"])
 def test_what_is_no_list_of_disks_ends_in_a_sentence(answer: str) -> None:
-    with pytest.raises(PiclusterError, match="PowerShell answered what is no list of disks"):
+    with pytest.raises(PiclusterError, match="PowerShell did not answer with a list of disks"):
         windows.parse(answer)
 
 
@@ -276,5 +277,5 @@ def test_the_script_can_be_one_argument_of_a_command_line() -> None:
 def test_each_system_has_its_module_and_another_a_sentence() -> None:
     assert type(platform("linux")).__name__ == "Linux"
     assert type(platform("darwin")).__name__ == "MacOS"
-    with pytest.raises(PiclusterError, match="not on haiku: write image files with -o"):
+    with pytest.raises(PiclusterError, match=r"disks of haiku are not supported.*; write image files with -o"):
         platform("haiku")
