@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXTRAS = "group_vars/all/lab.yml"
+SEEN = "seen.json"  # what runs of site.yml saw of the nodes
 HEADER = """\
 # Written by the lab: what containers as nodes need and boards do not. What depends on cgroups and capabilities, the
 # roles find out on the node.
@@ -48,6 +49,8 @@ def take_over(inventory: Path, nodes: Mapping[str, str]) -> bool:
     if listed.is_file() and not settings.is_file():
         raise LabError(f"{inventory} is no lab's inventory; choose another name for the lab, such as CLUSTER=lab.")
     settings.parent.mkdir(parents=True, exist_ok=True)
+    # An earlier lab's nodes are gone, and an HDFS that was formatted on one of them with it.
+    (inventory / SEEN).unlink(missing_ok=True)
     settings.write_text(HEADER + yaml.safe_dump(SETTINGS, sort_keys=False), "utf-8")
     if not listed.is_file() or _addresses(listed) == dict(nodes):
         return False

@@ -218,11 +218,21 @@ def test_a_lab_of_other_nodes_begins_its_groups_anew(tmp_path: Path) -> None:
     assert not (tmp_path / "20-roles.yml").exists()
 
 
+def test_what_was_seen_of_an_earlier_labs_nodes_is_forgotten(tmp_path: Path) -> None:
+    take_over(tmp_path, {})
+    _inventory(tmp_path, "red1: {node_address: 10.0.0.11}")
+    (tmp_path / "seen.json").write_text('{"red1": {"hdfs": "CID-1"}}', "utf-8")
+    assert not take_over(tmp_path, {"red1": "10.0.0.11"})
+    assert not (tmp_path / "seen.json").exists()
+
+
 def test_the_inventory_of_a_real_cluster_is_refused(tmp_path: Path) -> None:
     listed = _inventory(tmp_path, "red1: {node_address: 192.168.1.5}")
     before = listed.read_text("utf-8")
+    (tmp_path / "seen.json").touch()
     with pytest.raises(LabError, match="no lab's inventory"):
         take_over(tmp_path, {"red1": "10.0.0.11"})
+    assert (tmp_path / "seen.json").exists()
     assert listed.read_text("utf-8") == before
     assert not (tmp_path / "group_vars").exists()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.docker import rules
-from ansible_collections.picluster.cloud.plugins.module_utils.node import packages as node_packages
+from ansible_collections.picluster.cloud.plugins.module_utils.node import old_packages as node_packages
 from ansible_collections.picluster.cloud.plugins.modules import docker_check, docker_engine
 
 if TYPE_CHECKING:

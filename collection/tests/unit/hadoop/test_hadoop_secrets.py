@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Ran:
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """Runs the real module, of which only the write of one file is left."""
 
-    def converge(node: system.Node, _plan: Plan, settings: Settings, _cluster_id: str) -> None:
+    def converge(node: system.Node, _plan: Plan, settings: Settings, _cluster_id: str, **_options: Any) -> None:
         path = tmp_path / "core-site.xml"
         path.write_text(render_xml({"fs.s3a.secret.key": "old-secret-key"}))
         node._file(File(str(path), render_xml(settings.properties["core-site"])))
@@ -158,7 +158,7 @@ def test_a_group_of_properties_that_is_none_is_not_shown(run: Callable[..., Ran]
 
 
 def test_a_card_that_went_read_only_is_one_sentence(run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_arguments: Any) -> NoReturn:
+    def broken(*_arguments: Any, **_options: Any) -> NoReturn:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/opt/.hadoop.picluster-new")
 
     monkeypatch.setattr(system.Node, "converge", broken)

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import apply as system
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import image
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import (
     DIRS_UNIT,
     File,
@@ -40,6 +41,7 @@ def node(tmp_path: Path, calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(system, "CONF", str(tmp_path / "etc/hadoop"))
     monkeypatch.setattr(system, "UNITS", str(tmp_path / "units"))
     monkeypatch.setattr(system, "NOTE", tmp_path / "note")
+    monkeypatch.setattr(image, "MARK", str(tmp_path / "lib/hadoop"))
     (tmp_path / "name").mkdir()
     (tmp_path / "opt").mkdir()
 

@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.identity import host_keys
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import Connection
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.identity import region as identity_region
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.identity import time_sync
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.time_sync import TIMESYNCD
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

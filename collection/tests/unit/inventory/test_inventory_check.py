@@ -170,3 +170,22 @@ def test_two_hundred_nodes_share_one_sentence(tmp_path: Path) -> None:
     result = run(inventory(tmp_path / "red", case), tmp_path)
     assert result["msg"].count("\n") == 1
     assert "cluster.yml:3: node_interface is the list ['eth0'], wanted is a text" in result["msg"]
+
+
+def test_a_server_that_moves_away_from_its_clusters_data_is_refused(tmp_path: Path) -> None:
+    moved = {
+        "20-roles.yml": [
+            "k3s_server: {hosts: {red1: }}\n    k3s_agent: {hosts: {red2: ,",
+            "k3s_server: {hosts: {red2: }}\n    k3s_agent: {hosts: {red1: ,",
+        ]
+    }
+    folder = inventory(tmp_path / "red", {"replace": moved})
+    assert "failed" not in run(folder, tmp_path)
+    (folder / "seen.json").write_text('{"red1": {"k3s_server_data": true}}', encoding="utf-8")
+    result = run(folder, tmp_path)
+    assert result["failed"]
+    (sentence,) = result["msg"].splitlines()[1:]
+    assert sentence.startswith(f"{folder}/20-roles.yml:5: k3s_server has red2, but red1 was the server and holds")
+    with (folder / "group_vars/all/cluster.yml").open("a", encoding="utf-8") as file:
+        file.write("k3s_give_up_cluster: red1\n")
+    assert "failed" not in run(folder, tmp_path)

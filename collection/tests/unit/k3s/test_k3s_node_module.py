@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """The module k3s_node as Ansible runs it, on a node that is a directory."""
 
@@ -125,3 +125,70 @@ def test_what_is_no_secret_is_still_told(node: Node) -> None:
     again = node.run(**SECRETS | {"registries": '{"configs": {}}'})
     shown = next(entry for entry in again["diff"] if entry["after_header"].endswith("registries.yaml"))
     assert (shown["before"], shown["after"]) == ("(hidden)\n", "(hidden, another)\n")
+
+
+DATA = "var/lib/rancher/k3s/server/db/state.db"
+ELSEWHERE = {"node_name": "red1", "node_address": "10.0.0.2", "server_address": "10.0.0.1"}
+
+
+def with_data(node: Node) -> None:
+    path = node.root / DATA
+    path.parent.mkdir(parents=True)
+    path.write_text("pods")
+
+
+def contents(node: Node) -> list[str]:
+    return sorted(str(path.relative_to(node.root)) for path in node.root.rglob("*"))
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("role", ["agent", "none"])
+def test_former_server_is_refused_before_anything_changes(node: Node, role: str, *, check: bool) -> None:
+    with_data(node)
+    before = contents(node)
+    answer = node.run(role=role, check=check, **ELSEWHERE)
+    assert answer["failed"]
+    assert "confirm with -e k3s_give_up_cluster=red1" in answer["msg"]
+    assert contents(node) == before
+
+
+@pytest.mark.parametrize("role", ["agent", "none"])
+def test_data_that_is_given_up_is_set_aside_once_and_kept(node: Node, role: str) -> None:
+    with_data(node)
+    foreseen = node.run(role=role, check=True, give_up_cluster="red1", **ELSEWHERE)
+    assert (node.root / DATA).exists()
+    answer = node.run(role=role, give_up_cluster="red1", **ELSEWHERE)
+    assert answer["changed"]
+    assert answer["diff"] == foreseen["diff"]
+    kept = node.root / "var/lib/rancher/k3s/server.given-up-1/db/state.db"
+    assert kept.read_text() == "pods"
+    # From then on nothing has to be confirmed.
+    again = node.run(role=role, **ELSEWHERE)
+    assert not again.get("failed")
+    # The service's state is never what systemd's stand-in of this test says.
+    assert not [entry for entry in again["diff"] if "server" in entry["after_header"]]
+    with_data(node)
+    node.run(role=role, give_up_cluster="red1", **ELSEWHERE)
+    assert (node.root / "var/lib/rancher/k3s/server.given-up-2/db/state.db").exists()
+
+
+def test_layer_that_is_removed_as_a_whole_keeps_the_data(node: Node) -> None:
+    with_data(node)
+    answer = node.run(role="none", server_address="", give_up_cluster="red2")
+    assert not answer.get("failed")
+    assert (node.root / DATA).exists()
+
+
+def test_server_says_whether_it_has_data(node: Node) -> None:
+    server = {"role": "server", "token": "server-secret-0123456789"}
+    assert node.run(**server)["server_data"] is False
+    with_data(node)
+    assert node.run(**server)["server_data"] is True
+    assert not node.run(recorded_server=True, **server).get("failed")
+
+
+def test_server_that_lost_its_data_is_refused(node: Node) -> None:
+    answer = node.run(role="server", token="server-secret-0123456789", recorded_server=True)
+    assert answer["failed"]
+    assert "red2 was the k3s server, but its data" in answer["msg"]
+    assert not (node.root / "etc").exists()

@@ -72,6 +72,7 @@ def test_a_read_only_card_is_one_sentence(
         def __init__(self, **_options: object) -> None:
             self.params = params
             self.run_command = None
+            self.check_mode = False
 
         def fail_json(self, msg: str) -> None:
             raise FailedError(msg)

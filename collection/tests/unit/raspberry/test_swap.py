@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import Mark
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.swap import PACKAGE, Swap
 

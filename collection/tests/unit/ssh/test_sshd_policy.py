@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh import policy as ssh_policy
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.accounts import File
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators

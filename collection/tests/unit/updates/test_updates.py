@@ -15,7 +15,7 @@ from ansible_collections.picluster.cloud.plugins.modules import updates
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles
 
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_CODENAME=trixie\nID=debian\n'
 POLICY = Policy(policy.ORIGINS["debian"], ("docker.io", r"^libstdc\+\+6$"))

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Action artifact: put one artifact on the node; ask first, so that it travels only where something differs."""
 

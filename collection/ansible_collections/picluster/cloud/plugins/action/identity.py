@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """The controller's half of picluster.cloud.identity: its own time, and whether two nodes say they are the same."""
 

@@ -23,6 +23,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules im
 )
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.settings import fetch_problems, setting_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import Spec, is_decided_later
+from ansible_collections.picluster.cloud.plugins.plugin_utils.k3s.record import moved_server_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -115,6 +116,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             *setting_problems(inventory, roles),
             *fetch_problems(inventory, fetched, {**hostvars.raw_get("localhost"), **extra}),
             *_mode_problems(files),
+            *moved_server_problems(inventory, _folders(inventory)),
         ]
         found = sentences(problems, inventory, files)
         if found:
@@ -155,6 +157,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
 def _final(hostvars: Mapping[str, Mapping[str, Any]], node: str, raw: Mapping[str, Any], key: str) -> str:
     """Return a node's value, templated or decrypted only where it has to be."""
     return str(hostvars[node][key] if is_decided_later(raw[key]) else raw[key])
+
+
+def _folders(inventory: Inventory) -> set[str]:
+    return {str(raw["inventory_dir"]) for raw in inventory.variables.values() if raw.get("inventory_dir")}
 
 
 def _mode_problems(files: InventoryFiles) -> list[Problem]:

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Find the nodes that may not be at their node_address, on the controller, before any of them is touched."""
 

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Action sshd_policy: change how to log in, and keep that only if a new login succeeds."""
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Module artifact: put a verified release file, or the tree inside it, on the node."""
 
@@ -12,7 +12,7 @@ description:
   - The node is asked first; the file travels only if something differs. It is verified on the node before use.
   - A tree appears by one rename and is removed by one, so no program ever sees a half-unpacked one.
   - What a killed run left behind (archives on their way, half-unpacked trees) is removed by the next.
-author: [picluster contributors]
+author: [The picluster authors]
 options:
   artifact:
     description: One artifact as returned by M(picluster.cloud.artifacts), with V(path), V(sha256) and V(version).

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Module artifacts: bring pinned release files to the controller, once and verified."""
 
@@ -14,7 +14,7 @@ description:
   - A checksum in O(files) must match. Without one, the first download must match the publisher's own checksum file,
     fetched over TLS, and what was seen is written to the lock; from then on every fetch must match the lock.
   - A file of the site's folder for which no checksum is known is recorded in the lock at its first use.
-author: [picluster contributors]
+author: [The picluster authors]
 options:
   name:
     description: Name of the artifact.

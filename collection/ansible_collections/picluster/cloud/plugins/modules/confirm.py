@@ -37,7 +37,7 @@ attributes:
   idempotent:
     support: full
     description: A second call with the same token changes nothing.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""
@@ -54,38 +54,36 @@ overtaken:
   type: bool
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import Rollback
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import card_trouble
+from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
+
+if TYPE_CHECKING:
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "token": {"type": "str", "required": True, "no_log": False},
+    "state": {"type": "str", "choices": ["confirmed", "undone"], "default": "confirmed"},
+}
+
+
+def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
+    """Confirm the change, or undo it."""
+    if node.check_mode:
+        return {"changed": False}
+    rollback = Rollback(node, options["name"])
+    if options["state"] == "confirmed":
+        return {"changed": rollback.confirm(options["token"])}
+    armed = rollback.state() is not None
+    changed = rollback.undo(options["token"])
+    return {"changed": changed, "overtaken": armed and not changed}
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "token": {"type": "str", "required": True, "no_log": False},
-            "state": {"type": "str", "choices": ["confirmed", "undone"], "default": "confirmed"},
-        },
-        supports_check_mode=True,
-    )
-    options = module.params
-    if module.check_mode:
-        module.exit_json(changed=False)
-    try:
-        rollback = Rollback(module.run_command, options["name"])
-        if options["state"] == "undone":
-            armed = rollback.state() is not None
-            changed = rollback.undo(options["token"])
-            result = {"changed": changed, "overtaken": armed and not changed}
-        else:
-            result = {"changed": rollback.confirm(options["token"])}
-    except ValueError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(msg=card_trouble(error))
-    module.exit_json(**result)
+    run_module(converge, OPTIONS)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ attributes:
   idempotent:
     support: full
     description: Nothing changes.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""

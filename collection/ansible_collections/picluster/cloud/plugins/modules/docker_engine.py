@@ -51,7 +51,7 @@ attributes:
   idempotent:
     support: full
     description: A second call changes nothing and restarts nothing.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""
@@ -85,8 +85,8 @@ from ansible_collections.picluster.cloud.plugins.module_utils.docker.rules impor
     read_mark,
     secrets_in,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
-from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt
 
 CONFIG = "/etc/docker/daemon.json"
 UNIT = "docker.service"

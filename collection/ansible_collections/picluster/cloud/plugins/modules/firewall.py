@@ -81,7 +81,7 @@ attributes:
   idempotent:
     support: full
     description: A second call changes nothing and loads nothing.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""
@@ -115,8 +115,9 @@ from ansible_collections.picluster.cloud.plugins.module_utils.firewall import ru
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall.rules import NFT, RULES, TABLE, UNIT
 from ansible_collections.picluster.cloud.plugins.module_utils.node.commands import run_checked
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import current_connection
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
-from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
+from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt
 
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 DROPIN = "/etc/systemd/system/nftables.service.d/picluster.conf"
@@ -170,7 +171,7 @@ class Firewall:
         self.files = TextFiles(module)
         self.loaded = False
         self.confirm: dict[str, Any] | None = None
-        self._rollback = Rollback(module.run_command, "firewall")
+        self._rollback = Rollback(Node(module), "firewall")
 
     def _run(self, *command: str) -> str:
         return run_checked(self._module, *command)
@@ -305,7 +306,7 @@ def main() -> None:
     client = connection.client if connection else ""
     firewall = Firewall(module)
     try:
-        with Rollback(module.run_command, "firewall").alone():
+        with Rollback(Node(module), "firewall").alone():
             if module.params["state"] == "present":
                 firewall.present(rules.rules_text(read_policy(module.params, client)))
             else:

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Ansible module: put Hadoop's release layout together from Maven Central's artifacts, on the controller."""
 
@@ -16,7 +16,7 @@ description:
     command line.
   - The archive is the same bytes whenever jars, launchers and zlib are the same. What the cache holds is not built
     again.
-author: [picluster contributors]
+author: [The picluster authors]
 attributes:
   check_mode:
     support: full

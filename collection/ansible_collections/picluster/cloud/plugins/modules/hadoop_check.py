@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Module hadoop_check: ask HDFS and YARN what a user would ask."""
 
@@ -16,7 +16,7 @@ description:
     name is in Apache's archive but not to be had from Maven.
   - Jobs of a check that was killed itself are killed by the next.
   - Never reports a change.
-author: [picluster contributors]
+author: [The picluster authors]
 attributes:
   check_mode:
     support: none
@@ -111,8 +111,8 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.probe impor
     job_properties,
     parse_counts,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import card_trouble
 from ansible_collections.picluster.cloud.plugins.module_utils.node.http import opener
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import card_trouble
 
 POLL_SECONDS = 1.0
 # What a killed check left behind is removed by a later one.

@@ -38,7 +38,7 @@ attributes:
     support: none
   idempotent:
     support: full
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Module hadoop_node: converge everything of Hadoop on one node in one call."""
 
@@ -14,9 +14,12 @@ description:
     process, so a run that was killed between writing and restarting is mended by the next.
   - A NameNode is formatted only where its folder is empty, in a scratch folder that becomes the image by one rename.
     Data is never removed, not even from a node that leaves.
+  - An empty folder is not formatted where the cluster was formatted before. The evidence is a mark on the node
+    (C(/var/lib/picluster/hadoop)), block pools of this node's DataNode, and C(seen.json) beside the inventory, in which
+    the action plugin records the nodes that have an image.
   - Only what picluster wrote is changed or removed. A node with a Hadoop of somebody else is refused before anything is
     changed; on a node that shall have none it stays.
-author: [picluster contributors]
+author: [The picluster authors]
 attributes:
   check_mode:
     support: full
@@ -47,6 +50,15 @@ options:
     default: []
   cluster_id:
     description: Id of the HDFS cluster, used by the first format.
+    type: str
+    default: ''
+  formatted_on:
+    description: Nodes on which an image of this cluster was seen. Set by the action plugin.
+    type: list
+    elements: str
+    default: []
+  give_up_data:
+    description: This node's O(node), to format a NameNode anew whose image is lost. Every file in HDFS is lost with it.
     type: str
     default: ''
   http_secret:
@@ -137,6 +149,10 @@ actions:
   type: list
   elements: str
   sample: [wrote /etc/hadoop/core-site.xml, restarted hadoop-datanode.service]
+hdfs:
+  description: Cluster id of the NameNode's image on this node; empty where there is none.
+  returned: always
+  type: str
 warnings:
   description: What was found and left alone.
   returned: when there is something
@@ -155,7 +171,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.apply impor
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import ConfigError, Memory, Settings, check
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import DAEMONS, FormatRefusedError, make_plan
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.secrets import hide, secrets_of
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import card_trouble
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import card_trouble
 
 DEFAULT_MEMORY = {"nodemanager": 2048, "minimum": 256, "am": 512, "map": 512, "reduce": 768, "sort": 100}
 DEFAULT_HEAPS = {
@@ -244,6 +260,8 @@ def main() -> None:
             "master": {"type": "str", "default": ""},
             "workers": {"type": "list", "elements": "str", "default": []},
             "cluster_id": {"type": "str", "default": ""},
+            "formatted_on": {"type": "list", "elements": "str", "default": []},
+            "give_up_data": {"type": "str", "default": ""},
             "http_secret": {"type": "str", "default": "", "no_log": True},
             "home": {"type": "path", "default": ""},
             "release": {"type": "str", "default": ""},
@@ -273,14 +291,20 @@ def main() -> None:
                 check_names(settings)
         plan = make_plan(settings, params["http_secret"], script)
         if plan.units:
-            node.converge(plan, settings, params["cluster_id"])
+            node.converge(
+                plan,
+                settings,
+                params["cluster_id"],
+                formatted_on=params["formatted_on"],
+                give_up_data=params["give_up_data"],
+            )
         else:
             node.remove()
     except (ConfigError, FormatRefusedError, NodeError) as error:
-        module.fail_json(msg=f"{str(error).rstrip('.')}.", actions=node.actions)
+        module.fail_json(msg=f"{str(error).rstrip('.')}.", actions=node.actions, hdfs=node.hdfs)
     except OSError as error:
-        module.fail_json(msg=f"{card_trouble(error)}.", actions=node.actions)
-    module.exit_json(changed=bool(node.actions), actions=node.actions, diff=node.diffs)
+        module.fail_json(msg=f"{card_trouble(error)}.", actions=node.actions, hdfs=node.hdfs)
+    module.exit_json(changed=bool(node.actions), actions=node.actions, diff=node.diffs, hdfs=node.hdfs)
 
 
 if __name__ == "__main__":

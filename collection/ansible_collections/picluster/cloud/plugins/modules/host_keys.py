@@ -36,7 +36,7 @@ attributes:
   idempotent:
     support: full
     description: A second call changes nothing.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""
@@ -59,7 +59,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.host_keys import HostKeys
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import current_connection
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles, card_trouble
 
 
 def main() -> None:

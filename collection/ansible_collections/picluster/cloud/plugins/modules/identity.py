@@ -80,7 +80,7 @@ attributes:
   idempotent:
     support: full
     description: A second call changes nothing.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""
@@ -158,7 +158,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.identity.region im
     check_timezone,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.time_sync import TimeSync, check_servers
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles, card_trouble, read_text
 
 HOSTS = "/etc/hosts"
 HOSTNAME = "/etc/hostname"

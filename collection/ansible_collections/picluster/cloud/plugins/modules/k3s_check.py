@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Module k3s_check: ask a k3s server what a user would ask."""
 
@@ -13,7 +13,7 @@ description:
     over the pod network; then removes the pods. Ends early when the service keeps failing.
   - Whether there is a server is judged by the unit on the node, not by what this run fetched.
   - A node that runs the lab's stand-in gets the state V(stand-in), never V(ok).
-author: [picluster contributors]
+author: [The picluster authors]
 options:
   optional:
     description: Whether the layer counts as skipped, instead of failed, where no server was ever installed.
@@ -66,6 +66,10 @@ picluster_status:
   type: list
   elements: dict
   sample: [{node: red1, layer: k3s, state: ok, detail: 'Ready (v1.36.4+k3s1), its pod answered'}]
+server_data:
+  description: Whether the server keeps its cluster's data on this node.
+  returned: when the server answered
+  type: bool
 strays:
   description:
     - Nodes that Kubernetes knows and the inventory does not. One that is merely dead, or left out of this run, is none.
@@ -89,6 +93,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.cluster import has_server_data
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.kubectl import ADMIN, program
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.owner import foreign_k3s, our_unit
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.verdict import (
@@ -326,7 +331,12 @@ def main() -> None:
         # A node counts as Ready for 40 s after its last sign of life; by now it is known whether that was still true.
         verdicts = explained(server, judge_nodes(server.get("nodes"), expected))
     status = statuses(verdicts, pods, ", its pod answered" if pods is not None else ", pods not asked")
-    result = {"changed": False, "strays": more, "picluster_status": status}
+    result = {
+        "changed": False,
+        "strays": more,
+        "picluster_status": status,
+        "server_data": has_server_data(ROOT),
+    }
     if more:
         names = ", ".join(more)
         module.warn(

@@ -43,7 +43,7 @@ attributes:
   idempotent:
     support: partial
     description: A drain evicts what has come to the node since the last one.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""

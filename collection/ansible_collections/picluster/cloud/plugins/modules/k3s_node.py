@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Module k3s_node: make a node a k3s server, a k3s agent, or neither."""
 
@@ -15,7 +15,7 @@ description:
   - It is restarted only if one of its inputs changed, also when a former run was killed before its restart.
   - V(none) ends pods and service and removes unit, configuration and binaries. Data in C(/var/lib/rancher) stays,
     and so does the node's password in C(/etc/rancher/node).
-author: [picluster contributors]
+author: [The picluster authors]
 options:
   role:
     description: What the node shall be.
@@ -80,6 +80,17 @@ options:
       - Whether C(k3s-airgap-images.tar.zst), put among k3s's images by the role, is wanted there. If not, it goes.
     type: bool
     default: false
+  recorded_server:
+    description: Whether server data was seen on this node before; the action plugin fills it in from the record.
+    type: bool
+    default: false
+  give_up_cluster:
+    description:
+      - Name of the node whose cluster is given up. Without it a server's data is never left behind for another server,
+        and a node that had the data, or was an agent, starts no new, empty cluster.
+      - On the node of this name the data is moved aside, to C(/var/lib/rancher/k3s/server.given-up-<number>).
+    type: str
+    default: ''
 attributes:
   check_mode:
     support: full
@@ -107,6 +118,10 @@ restarted:
   description: Whether the service was started or restarted.
   returned: success
   type: bool
+server_data:
+  description: Whether the node holds the data of a k3s cluster and serves it.
+  returned: success, unless skipped
+  type: bool
 picluster_status:
   description: For the summary, when the node was skipped for want of an artifact.
   returned: when skipped
@@ -122,6 +137,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s import pods, probe
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.apply import Host
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.cluster import has_server_data, is_given_up, refusal
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import SettingsError, Wish, check
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import read_text
 from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import cmdline_path, read_machine
@@ -189,6 +205,19 @@ def converge(host: Host, wish: Wish, params: dict[str, Any], *, check_mode: bool
     Raises:
         SettingsError: When the node cannot run k3s; the text says what to change on it.
     """
+    give_up = params["give_up_cluster"]
+    if lost := refusal(host.root, wish, recorded=params["recorded_server"], give_up=give_up):
+        raise SettingsError(lost)
+    given_up = is_given_up(host.root, wish, give_up)
+    _take_role(host, wish, params, check_mode=check_mode, warn=warn)
+    # By now the server has ended.
+    if given_up:
+        host.set_server_data_aside()
+
+
+def _take_role(
+    host: Host, wish: Wish, params: dict[str, Any], *, check_mode: bool, warn: Callable[[str], None]
+) -> None:
     machine = read_machine()
     if wish.role == "none":
         host.remove(pods_left=pods.leftovers, end_pods=pods.end)
@@ -228,6 +257,8 @@ def main() -> None:
             "limit_nofile": {"type": "int", "default": 1048576},
             "probe": {"type": "bool", "default": True},
             "images": {"type": "bool", "default": False},
+            "recorded_server": {"type": "bool", "default": False},
+            "give_up_cluster": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -250,7 +281,8 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"k3s could not be set up on {params['node_name'] or 'this node'}: {error}")
-    module.exit_json(changed=host.changed, restarted=host.restarted, diff=host.diff)
+    holds = params["role"] == "server" and has_server_data(host.root)
+    module.exit_json(changed=host.changed, restarted=host.restarted, diff=host.diff, server_data=holds)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Documentation of the action plugin of the same name, which does the work on the controller."""
 
@@ -42,7 +42,7 @@ attributes:
   action:
     support: full
     description: Runs on the controller.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""

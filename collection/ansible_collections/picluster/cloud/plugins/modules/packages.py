@@ -32,7 +32,7 @@ attributes:
     support: full
   idempotent:
     support: full
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""
@@ -51,7 +51,7 @@ installed:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt
 
 
 def main() -> None:

@@ -66,7 +66,7 @@ attributes:
   idempotent:
     support: full
     description: A second call changes nothing.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""
@@ -107,9 +107,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.commands import run_checked
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
 from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import read_machine
-from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.boot_files import BootFiles, read_exactly
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.swap import Swap

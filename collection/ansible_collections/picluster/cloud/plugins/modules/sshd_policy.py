@@ -63,7 +63,7 @@ attributes:
   idempotent:
     support: full
     description: A second call changes nothing and reloads nothing.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""
@@ -109,7 +109,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS, Rollback, check_window
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import current_connection
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node as Kit
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles, card_trouble, read_text
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.accounts import (
     SUDOERS,
     Accounts,
@@ -145,7 +146,7 @@ class Node:
         self._operators = parse_operators(self._options["operators"])
         self._sshd = Sshd(module, self._options["user"])
         self._accounts = Accounts(module.run_command, self._operators)
-        self._rollback = Rollback(module.run_command, "sshd")
+        self._rollback = Rollback(Kit(module), "sshd")
         # What would be written, and the difference that makes; the writing itself comes after the arming.
         self.planned = TextFiles(SimpleNamespace(check_mode=True))
 
@@ -295,7 +296,7 @@ def main() -> None:
     )
     try:
         node = Node(module)
-        with Rollback(module.run_command, "sshd").alone():
+        with Rollback(Kit(module), "sshd").alone():
             result = node.converge()
     except ValueError as error:
         module.fail_json(msg=str(error))

@@ -65,7 +65,7 @@ attributes:
   idempotent:
     support: full
     description: A second call changes nothing.
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""
@@ -130,7 +130,8 @@ from ansible_collections.picluster.cloud.plugins.module_utils.network.arp import
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.network.managers import Manager, choose, known_managers
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import current_connection
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node as Kit
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles, card_trouble, read_text
 
 NAME = "address"
 WISH = ("interface", "address", "prefix", "gateway", "dns", "search")
@@ -147,7 +148,7 @@ class Node:
         self._module = module
         self._wanted = wanted
         self._server = server
-        self._rollback = Rollback(module.run_command, NAME)
+        self._rollback = Rollback(Kit(module), NAME)
         self.files = TextFiles(module)
         self.moved = False
         self.confirm: dict[str, Any] | None = None
@@ -332,7 +333,7 @@ def main() -> None:
     try:
         wanted = make_wanted(**{key: module.params[key] for key in WISH})
         node = Node(module, wanted, connection.server if connection else "")
-        with Rollback(module.run_command, NAME).alone():
+        with Rollback(Kit(module), NAME).alone():
             name = node.converge()
     except ValueError as error:
         module.fail_json(msg=str(error))

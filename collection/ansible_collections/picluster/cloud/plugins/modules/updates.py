@@ -45,7 +45,7 @@ attributes:
     support: full
   idempotent:
     support: full
-author: The picluster authors
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""
@@ -69,8 +69,8 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.commands import run_checked
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, card_trouble, read_text
-from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles, card_trouble, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt
 from ansible_collections.picluster.cloud.plugins.module_utils.updates import policy as updates_policy
 
 PACKAGE = "unattended-upgrades"

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Where artifacts come from: the site's folder, the cache, the publisher; and the lock that pins what was seen."""
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import re
 import secrets
 import shlex
@@ -19,17 +18,17 @@ import shutil
 import stat
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.program import FOLDER, SCRIPT, UNIT, UNIT_TEXT
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import read_text, write_atomically
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import read_text, sync, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-    # AnsibleModule.run_command, or what looks like it.
-    Run = Callable[[list[str]], tuple[int, str, str]]
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
 # Lies in /run, so that it is gone after a reboot: by it the unit tells the boot after a power cut from the one in which
@@ -66,9 +65,9 @@ class State:
 
 
 def check_window(seconds: int) -> int:
-    """Return `seconds`; raise ValueError if it is no sensible time to log in again."""
+    """Return `seconds`; raise UserError if it is no sensible time to log in again."""
     if not SHORTEST <= seconds <= LONGEST:
-        raise ValueError(
+        raise UserError(
             f"confirm_within is {seconds}, wanted are {SHORTEST} to {LONGEST} seconds in which a new login must succeed"
         )
     return seconds
@@ -79,12 +78,12 @@ class Rollback:
 
     In a module::
 
-        rollback = Rollback(module.run_command, "sshd")
+        rollback = Rollback(node, "sshd")
         if wanted != present or rollback.state():
             confirm = rollback.arm(seconds, token, [DROPIN], [["systemctl", "reload", "ssh.service"]])
             try:
                 ...  # change the files, put them in force
-            except (ValueError, OSError):
+            except (UserError, OSError):
                 rollback.undo()  # files and commands, at once
                 raise
             module.exit_json(changed=True, confirm=confirm)  # the action plugin takes it from here
@@ -93,23 +92,22 @@ class Rollback:
         name: What is rolled back: one word such as sshd.
     """
 
-    def __init__(self, run: Run, name: str, root: Path = Path("/")) -> None:
+    def __init__(self, node: Node, name: str) -> None:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"a rollback is called {name!r}, wanted are small letters, digits, _ and -")
+            raise UserError(f"a rollback is called {name!r}, wanted are small letters, digits, _ and -")
         self.name = name
-        self._run = run
-        self._root = root
-        self._home = root / FOLDER.lstrip("/")
+        self._node = node
+        self._home = node.path(FOLDER)
         self._folder = self._home / name
         self._done = self._home / f"{name}.confirmed"
-        self._marker = root / MARKERS.lstrip("/") / name
+        self._marker = node.path(MARKERS) / name
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Keep out other calls that would change the same: a run that is killed leaves its call behind on the node.
 
         Raises:
-            ValueError: another call is still at it after a minute; one sentence.
+            UserError: another call is still at it after a minute; one sentence.
         """
         folder = self._marker.parent
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -121,7 +119,7 @@ class Rollback:
                     break
                 except BlockingIOError as error:
                     if time.monotonic() > deadline:
-                        raise ValueError(
+                        raise UserError(
                             f"another run is still changing {self.name} on this node: let it finish, then run the "
                             "playbook again"
                         ) from error
@@ -164,7 +162,7 @@ class Rollback:
             What the module hands to its action plugin as `confirm`: name, token, within.
 
         Raises:
-            ValueError: it cannot be armed; one sentence. Nothing is armed then that was not before.
+            UserError: it cannot be armed; one sentence. Nothing is armed then that was not before.
             OSError: the same, for the card's reasons.
         """
         check_window(seconds)
@@ -182,7 +180,7 @@ class Rollback:
 
     def _arm(self, seconds: int, token: str, files: Sequence[str], commands: Sequence[str]) -> dict[str, Any]:
         if not _TOKEN.fullmatch(token):
-            raise ValueError(f"confirm_token is {token!r}, wanted are 16 to 64 hexadecimal digits")
+            raise UserError(f"confirm_token is {token!r}, wanted are 16 to 64 hexadecimal digits")
         self._install()
         before = self.state()
         if before and before.restoring:
@@ -191,21 +189,21 @@ class Rollback:
         with self._locked():
             if (self._folder / "restoring").exists():
                 # Since then, and cut off: what is saved there is the only old state.
-                raise ValueError(f"the way back of {self.name} has just begun and was cut off: run the playbook again")
+                raise UserError(f"the way back of {self.name} has just begun and was cut off: run the playbook again")
             old = read_text(str(self._folder / "manifest"))
             if old is None:
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._folder.mkdir(mode=0o700)
             lines = self._manifest(token, old or "", files, commands)
-            _sync(self._folder)
+            sync(self._folder)
             self._start_timer(seconds, token)
             self._marker.parent.mkdir(mode=0o700, exist_ok=True)
             self._marker.touch()
             write_atomically(self._folder / "manifest", "".join(f"{line}\n" for line in lines), 0o600)
             # Of an older change; from now on it would say that this one was confirmed by somebody.
             self._done.unlink(missing_ok=True)
-            _sync(self._folder)
-            _sync(self._home)
+            sync(self._folder)
+            sync(self._home)
         if old is not None:
             self._stop_timer(_state(old).token)
         return {"name": self.name, "token": token, "within": seconds}
@@ -214,10 +212,10 @@ class Rollback:
         """Make permanent what was changed since it was armed with `token`; False if that has been done before.
 
         Raises:
-            ValueError: it is too late, or another run has armed since; one sentence.
+            UserError: it is too late, or another run has armed since; one sentence.
         """
         if not self._home.is_dir():
-            raise ValueError(f"nothing waits for a confirmation under the name {self.name}: run the playbook again")
+            raise UserError(f"nothing waits for a confirmation under the name {self.name}: run the playbook again")
         with self._locked():
             present = self.state()
             if present is None or present.restoring:
@@ -226,24 +224,24 @@ class Rollback:
                 if not present and token == _token(last or ""):
                     return False
                 if not present and last is not None:
-                    raise ValueError(
+                    raise UserError(
                         f"another run has changed {self.name} and confirmed that: run the playbook again, which looks "
                         "where the node is now"
                     )
-                raise ValueError(
+                raise UserError(
                     f"the confirmation of {self.name} came too late, the node has gone back to what it was before: "
                     "run the playbook again"
                 )
             if present.token != token:
-                raise ValueError(
+                raise UserError(
                     f"another run has changed {self.name} since: let it finish, then run the playbook again"
                 )
             for line in (self._folder / "manifest").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
                 word, _, command = line.partition(" ")
                 if word == "confirm":
-                    self._run(["/bin/sh", "-c", command])
+                    self._node.run("/bin/sh", "-c", command)
             (self._folder / "manifest").replace(self._done)
-            _sync(self._home)
+            sync(self._home)
             self._marker.unlink(missing_ok=True)
             shutil.rmtree(self._folder, ignore_errors=True)
         self._stop_timer(token)
@@ -256,7 +254,7 @@ class Rollback:
             token: only if it is this arming; None takes any.
 
         Raises:
-            ValueError: a file could not be put back; the timer tries again.
+            UserError: a file could not be put back; the timer tries again.
         """
         present = self.state()
         if present is None or (token is not None and present.token != token and not present.restoring):
@@ -265,9 +263,9 @@ class Rollback:
         with contextlib.suppress(OSError):
             self._install_script()
         command = ["/bin/sh", str(self._home / "restore"), self.name, *([token] if token else [])]
-        rc, out, err = self._run(command)
-        if rc != 0:
-            raise ValueError(f"the node could not go back to what it was: {_words(out, err)}; it tries again")
+        outcome = self._node.run(*command)
+        if not outcome.ok:
+            raise UserError(f"the node could not go back to what it was: {outcome.reason}; it tries again")
         self._stop_timer(present.token)
         return True
 
@@ -276,38 +274,38 @@ class Rollback:
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._home.chmod(0o700)
         self._install_script()
-        unit = self._root / UNIT_PATH.lstrip("/")
+        unit = self._node.path(UNIT_PATH)
         wanted = unit.parent / "sysinit.target.wants" / UNIT
         if read_text(str(unit)) == UNIT_TEXT and wanted.is_symlink():
             return
         unit.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(unit, UNIT_TEXT)
-        _sync(unit.parent)
-        rc, out, err = self._run(["systemctl", "enable", UNIT])
-        if rc != 0:
-            raise ValueError(f"systemctl enable {UNIT} failed, without which nothing is changed: {_words(out, err)}")
+        sync(unit.parent)
+        outcome = self._node.run("systemctl", "enable", UNIT)
+        if not outcome.ok:
+            raise UserError(f"systemctl enable {UNIT} failed, without which nothing is changed: {outcome.reason}")
         if wanted.parent.is_dir():
-            _sync(wanted.parent)
+            sync(wanted.parent)
 
     def _install_script(self) -> None:
         script = self._home / "restore"
         if read_text(str(script)) != SCRIPT:
             write_atomically(script, SCRIPT, 0o700)
-            _sync(self._home)
+            sync(self._home)
 
     def _manifest(self, token: str, old: str, files: Sequence[str], commands: Sequence[str]) -> list[str]:
         """Save what is not saved yet; return the manifest's lines."""
         entries = [line for line in old.splitlines() if line.partition(" ")[0] not in {"token", "marker"}]
         known = set(_state(old).files) if old else set()
         for number, path in enumerate(dict.fromkeys(files)):
-            place = self._root / path.lstrip("/")
+            place = self._node.path(path)
             if not path.startswith("/") or path != path.strip() or not path.isprintable():
-                raise ValueError(f"{path!r} cannot be kept: wanted is an absolute path without line breaks")
+                raise UserError(f"{path!r} cannot be kept: wanted is an absolute path without line breaks")
             if str(place) not in known:
                 entries.append(self._save(place, f"{token}-{number}"))
         entries += [command for command in dict.fromkeys(commands) if command not in entries]
         if any("\n" in entry for entry in entries):
-            raise ValueError("a command of a rollback has a line break in it")
+            raise UserError("a command of a rollback has a line break in it")
         return [f"token {token}", f"marker {self._marker}", *entries]
 
     def _save(self, place: Path, name: str) -> str:
@@ -323,33 +321,31 @@ class Rollback:
         elif stat.S_ISREG(status.st_mode):
             write_atomically(saved, place.read_bytes(), stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid))
         else:
-            raise ValueError(f"{place} is neither a file nor a link: move it away")
+            raise UserError(f"{place} is neither a file nor a link: move it away")
         return f"file {name} {place}"
 
     def _start_timer(self, seconds: int, token: str) -> None:
         # Restart: a way back that is killed, or meets a full card, is tried again.
-        rc, out, err = self._run(
-            [
-                "systemd-run",
-                f"--unit={self._timer(token)}",
-                f"--on-active={seconds}s",
-                "--timer-property=AccuracySec=100ms",
-                "--property=Type=oneshot",
-                "--property=Restart=on-failure",
-                "--property=RestartSec=5s",
-                f"--description=Put {self.name} back unless it is confirmed",
-                "/bin/sh",
-                str(self._home / "restore"),
-                self.name,
-                token,
-            ]
+        outcome = self._node.run(
+            "systemd-run",
+            f"--unit={self._timer(token)}",
+            f"--on-active={seconds}s",
+            "--timer-property=AccuracySec=100ms",
+            "--property=Type=oneshot",
+            "--property=Restart=on-failure",
+            "--property=RestartSec=5s",
+            f"--description=Put {self.name} back unless it is confirmed",
+            "/bin/sh",
+            str(self._home / "restore"),
+            self.name,
+            token,
         )
-        if rc != 0:
-            raise ValueError(f"no timer could be started, without which nothing is changed: {_words(out, err)}")
+        if not outcome.ok:
+            raise UserError(f"no timer could be started, without which nothing is changed: {outcome.reason}")
 
     def _stop_timer(self, token: str) -> None:
         # Its failure does no harm: a timer that fires for an arming that is over does nothing.
-        self._run(["systemctl", "stop", f"{self._timer(token)}.timer"])
+        self._node.run("systemctl", "stop", f"{self._timer(token)}.timer")
 
     def _timer(self, token: str) -> str:
         return f"picluster-rollback-{self.name}-{token[:16]}"
@@ -375,16 +371,3 @@ def _state(text: str, *, restoring: bool = False) -> State:
         elif word == "file":
             files.append(rest.partition(" ")[2])
     return State(_token(text), tuple(files), restoring)
-
-
-def _sync(folder: Path) -> None:
-    """Let a folder's names survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _words(out: str, err: str) -> str:
-    return " ".join((err or out).split())

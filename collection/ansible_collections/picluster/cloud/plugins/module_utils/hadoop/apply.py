@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """The one class that touches a Hadoop node. What shall be is computed elsewhere (_hadoop_plan)."""
 
@@ -14,7 +14,15 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import CONF, DATA, LINK, NAME_DIR, Settings
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import image
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import (
+    CONF,
+    DATA,
+    LINK,
+    NAME_DIR,
+    Settings,
+    sites,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.owner import STAMP, foreign, ours
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import (
     ALL_UNITS,
@@ -29,14 +37,13 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import
     Folder,
     Plan,
     Unit,
-    must_format,
     software,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.secrets import hide_in_texts
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import card_trouble, write_atomically
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import card_trouble, sync, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ansible.module_utils.basic import AnsibleModule
 
@@ -60,22 +67,46 @@ def inputs_of(environ: bytes) -> str:
 
 
 class Node:
-    """Brings one node to a plan. In check mode it only tells what it would do."""
+    """Brings one node to a plan. In check mode it only tells what it would do.
+
+    Attributes:
+        hdfs: cluster id of the NameNode's image on this node, empty where there is none.
+    """
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.check: bool = module.check_mode
         self.actions: list[str] = []
         self.diffs: list[dict[str, str]] = []
+        self.hdfs = ""
 
-    def converge(self, plan: Plan, settings: Settings, cluster_id: str) -> None:
+    def converge(
+        self,
+        plan: Plan,
+        settings: Settings,
+        cluster_id: str,
+        *,
+        formatted_on: Collection[str] = (),
+        give_up_data: str = "",
+    ) -> None:
         """Brings the node to the plan.
+
+        Args:
+            plan: the node as it shall be.
+            settings: what the plan was made of.
+            cluster_id: id of the HDFS cluster, for a format.
+            formatted_on: the nodes on which the controller saw this cluster's image.
+            give_up_data: the name of this node if HDFS may be formatted although it was before.
 
         Raises:
             NodeError: something outside of Hadoop is in the way.
-            FormatRefusedError: the name folder holds something that is no image.
+            FormatRefusedError: the name folder holds something that is no image, or its image is gone.
         """
         self._refuse_foreign(settings.home)
+        if "namenode" in settings.daemons:
+            data_dirs = sites(settings)["hdfs-site"]["dfs.datanode.data.dir"]
+            if image.is_new(NAME_DIR) and give_up_data != settings.node:
+                image.refuse_lost(settings.node, NAME_DIR, data_dirs, formatted_on)
         self._accounts()
         for folder in plan.folders:
             self._folder(folder)
@@ -224,16 +255,25 @@ class Node:
     def _format(self, cluster_id: str) -> None:
         """Formats a new NameNode: in a scratch folder, which one rename makes the image.
 
-        A killed format leaves no half image.
+        A killed format leaves no half image. The mark comes after the image: a run killed between them finds an image
+        and only writes the mark, whereas a mark without an image would be refused by the next run.
         """
         name = Path(NAME_DIR)
-        entries = {path.name for path in name.iterdir()} if name.is_dir() else set()
-        current = {path.name for path in (name / "current").iterdir()} if (name / "current").is_dir() else set()
-        if not must_format(entries, current):
+        if image.is_new(NAME_DIR):
+            self._do(f"formatted {name} for cluster {cluster_id}")
+            if self.check:
+                return
+            self._make_image(name, cluster_id)
+        self.hdfs = image.cluster_of(NAME_DIR)
+        if image.marked_for() == self.hdfs:
             return
-        self._do(f"formatted {name} for cluster {cluster_id}")
-        if self.check:
-            return
+        mark = Path(image.MARK)
+        self._do(f"recorded in {mark} that HDFS is formatted")
+        if not self.check:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(mark, f"{self.hdfs}\n")
+
+    def _make_image(self, name: Path, cluster_id: str) -> None:
         scratch = name / ".formatting"
         if scratch.is_dir():  # of a killed run; no NameNode ever starts from it
             shutil.rmtree(scratch)
@@ -244,6 +284,9 @@ class Node:
             raise NodeError(f"the NameNode could not be formatted (exit code {code}): {_tail(output)}")
         (scratch / "current").rename(name / "current")
         scratch.rmdir()
+        # On the disk before the mark is: after a power cut there must not be a mark alone.
+        for path in (*(name / "current").iterdir(), name / "current", name):
+            sync(path)
 
     def _units(self, units: tuple[Unit, ...], settings: Settings) -> None:
         names = [unit.name for unit in units]

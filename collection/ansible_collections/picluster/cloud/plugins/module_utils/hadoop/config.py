@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Hadoop's configuration as data: what every file of /etc/hadoop says, from a node's settings.
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Makes the folders that HDFS must have, over WebHDFS, as soon as the NameNode has left safe mode.
 

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """The check's own jobs in YARN: which of them still run, and whether anybody still waits for them."""
 

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Whose Hadoop is it? Tells what picluster put on a node from what somebody else did. Only looks, changes nothing."""
 

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """What a Hadoop node is made of: accounts, folders, files, units, and what each daemon was started with.
 

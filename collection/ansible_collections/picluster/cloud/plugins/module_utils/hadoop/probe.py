@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Asks a Hadoop cluster over HTTP how it is, as a JVM for each question would cost seconds.
 

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Which properties of Hadoop hold a secret, and how their values stay out of what a run shows."""
 

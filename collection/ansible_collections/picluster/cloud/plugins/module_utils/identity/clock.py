@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-    from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles
 
 # Seconds that a clock may be off: apt and TLS do not mind.
 TOLERANCE = 60

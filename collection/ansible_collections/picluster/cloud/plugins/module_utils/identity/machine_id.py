@@ -14,7 +14,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.files import 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-    from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles
 
 MACHINE_ID = "/etc/machine-id"
 # A link to the other on Debian; a copied system may have a file here, which systemd would take the old id from.

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import read_text
-from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ansible.module_utils.basic import AnsibleModule
 
-    from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles
 
 ZONES = "/usr/share/zoneinfo"
 LOCALTIME = "/etc/localtime"

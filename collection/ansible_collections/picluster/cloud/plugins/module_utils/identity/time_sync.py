@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.clock import in_container
 from ansible_collections.picluster.cloud.plugins.module_utils.node.commands import run_checked
-from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
 
-    from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles
 
 TIMESYNCD = "systemd-timesyncd.service"
 # Who chose another program had a reason: it goes before the one that every image has.

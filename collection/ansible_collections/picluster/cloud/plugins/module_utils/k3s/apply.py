@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """The one place that touches a node for k3s: files, links, systemd."""
 
@@ -9,6 +9,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.cluster import SERVER_DIR
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.owner import RELEASE, foreign_k3s, our_link, our_unit
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import (
     BIN_DIR,
@@ -58,7 +59,7 @@ class Host:
         *,
         check_mode: bool = False,
     ) -> None:
-        self._root = root
+        self.root = root
         self._run = run
         self._check_mode = check_mode
         self.changed = False
@@ -78,22 +79,22 @@ class Host:
         Raises:
             SettingsError: When something is in the way that is not ours to remove; nothing is changed then.
         """
-        if foreign := foreign_k3s(self._root):
+        if foreign := foreign_k3s(self.root):
             raise SettingsError(
                 f"{foreign} was installed by other means; remove that k3s (k3s-uninstall.sh or k3s-agent-uninstall.sh) "
                 "or take the node out of the k3s groups"
             )
         service = SERVICES[wish.role]
         other = next(name for name in SERVICES.values() if name != service)
-        binary = self._root / BIN_DIR / f"k3s-{wish.version}"
+        binary = self.root / BIN_DIR / f"k3s-{wish.version}"
         if not self._check_mode and not binary.is_file():
             raise SettingsError(
                 f"/{BIN_DIR}/{binary.name} is missing; put it there with picluster.cloud.artifact first"
             )
         wanted = files(wish, machine)
-        if our_unit(self._root, other):
+        if our_unit(self.root, other):
             self._stop(other)
-        link = self._root / BIN_DIR / "k3s"
+        link = self.root / BIN_DIR / "k3s"
         before = link.readlink().name if link.is_symlink() else ""
         for name in LINKS:
             self._link(name, binary.name)
@@ -113,13 +114,13 @@ class Host:
         A k3s that somebody else installed is not ours to remove: beside one only our own unit goes, because pods,
         configuration and programs may be the other's.
         """
-        units = [name for name in SERVICES.values() if our_unit(self._root, name)]
-        if foreign_k3s(self._root):
+        units = [name for name in SERVICES.values() if our_unit(self.root, name)]
+        if foreign_k3s(self.root):
             for name in units:
                 self._stop(name)
             return
         binaries = self._releases()
-        links = [link for link in LINKS if our_link(self._root, link)]
+        links = [link for link in LINKS if our_link(self.root, link)]
         ours = units or binaries or links or self._exists(APPLIED)
         if not ours:
             return
@@ -145,8 +146,17 @@ class Host:
         # Last: until here a killed run is taken up again.
         self._drop(APPLIED)
 
+    def set_server_data_aside(self) -> None:
+        """Keep the data of a cluster that was given up where no later server finds it; its service has ended."""
+        number = 1
+        while self._exists(aside := f"{SERVER_DIR}.given-up-{number}"):
+            number += 1
+        self._note(SERVER_DIR, "data of a cluster\n", f"moved to /{aside}\n")
+        if not self._check_mode:
+            (self.root / SERVER_DIR).rename(self.root / aside)
+
     def _exists(self, path: str) -> bool:
-        return os.path.lexists(self._root / path)
+        return os.path.lexists(self.root / path)
 
     def _note(self, path: str, before: str, after: str) -> None:
         self.changed = True
@@ -154,8 +164,8 @@ class Host:
         self.diff.append({"before": before, "after": after, "before_header": name, "after_header": name})
 
     def _link(self, name: str, target: str) -> None:
-        path = self._root / BIN_DIR / name
-        if os.path.lexists(path) and not our_link(self._root, name):
+        path = self.root / BIN_DIR / name
+        if os.path.lexists(path) and not our_link(self.root, name):
             return  # as k3s's installer: somebody's own kubectl is left alone
         before = str(path.readlink()) if path.is_symlink() else ""
         if before == target:
@@ -170,7 +180,7 @@ class Host:
         fresh.replace(path)
 
     def _file(self, path: str, wanted: File | None) -> None:
-        place = self._root / path
+        place = self.root / path
         try:
             before: str | None = place.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
@@ -198,7 +208,7 @@ class Host:
         write_atomically(place, data, mode)
 
     def _drop(self, path: str) -> None:
-        place = self._root / path
+        place = self.root / path
         if not os.path.lexists(place):
             return
         if path not in (APPLIED, IMAGES_MARK):
@@ -207,7 +217,7 @@ class Host:
             place.unlink()
 
     def _image(self, image: bytes | None) -> None:
-        place = self._root / PROBE
+        place = self.root / PROBE
         if image is None:
             self._drop(PROBE)
         elif not place.is_file() or place.read_bytes() != image:
@@ -220,7 +230,7 @@ class Host:
         marked = self._exists(IMAGES_MARK)
         if wanted:
             if self._exists(IMAGES) and not marked and not self._check_mode:
-                self._write(self._root / IMAGES_MARK, b"", 0o644)
+                self._write(self.root / IMAGES_MARK, b"", 0o644)
         elif marked:
             self._drop(IMAGES)
             self._drop(IMAGES_MARK)
@@ -233,7 +243,7 @@ class Host:
             self._drop(f"{BIN_DIR}/{path.name}")
 
     def _releases(self) -> list[Path]:
-        found = (self._root / BIN_DIR).glob(f"{RELEASE}*")
+        found = (self.root / BIN_DIR).glob(f"{RELEASE}*")
         return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
     def _show(self, service: str) -> dict[str, str]:
@@ -246,12 +256,12 @@ class Host:
         if self._check_mode:
             return
         self._run("systemctl", "disable", "--now", f"{service}.service")
-        (self._root / UNIT_DIR / f"{service}.service").unlink(missing_ok=True)
+        (self.root / UNIT_DIR / f"{service}.service").unlink(missing_ok=True)
         # Its failures must not outlive it.
         self._run("systemctl", "daemon-reload")
 
     def _service(self, service: str, wanted: str) -> None:
-        applied = self._root / APPLIED
+        applied = self.root / APPLIED
         try:
             before = applied.read_text(encoding="utf-8").strip()
         except OSError:

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Whose k3s a node has. Its installer uses our names and paths, so a name alone tells nothing."""
 

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """End what k3s leaves running when its service stops: pods survive it on purpose (KillMode=process).
 

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """A container image for the pod that proves a node can run one: the node's own busybox, packed without Docker.
 

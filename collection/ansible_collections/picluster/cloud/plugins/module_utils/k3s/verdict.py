@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """What Kubernetes' answers mean for the nodes that the inventory names: pure functions on its JSON."""
 
@@ -16,6 +16,17 @@ PROBE_PORT = 8080
 # What turns a node away. Plain errors are no sign: Kubernetes logs them by the dozen when all is well.
 _TROUBLE = re.compile(r"reject|authenticat|unauthoriz|denied|duplicate|password|forbidden|x509", re.IGNORECASE)
 _FATAL = re.compile(r"level=fatal|level=panic|^panic: |^F\d{4} ")
+# The image has nothing but busybox, and Debian's finds none of its own applets by a bare name: beside it only the
+# shell's builtins are there. The kernel gives a container's first process no TERM that it does not catch, so that the
+# shell stays the first and catches it; httpd ends with it.
+_PROBE_SCRIPT = """\
+set -e
+trap 'exit 0' TERM
+/bin/busybox mkdir -p /www
+echo "$NODE" >/www/index.html
+/bin/busybox httpd -f -p {port} -h /www &
+wait $!
+"""
 _NOISE = re.compile(r'^time="[^"]*" level=(\w+) msg=|^[IWEF]\d{4} [\d:.]+\s+\d+ ')
 
 
@@ -79,7 +90,7 @@ def _clean(line: str) -> str:
 def probe_manifest(instance: str) -> dict[str, Any]:
     """Make the DaemonSet that puts one answering pod on every node: it serves the node's own name."""
     labels = {"app": PROBE_NAME, "instance": instance}
-    script = f'mkdir -p /www && echo "$NODE" >/www/index.html && exec /bin/busybox httpd -f -p {PROBE_PORT} -h /www'
+    script = _PROBE_SCRIPT.format(port=PROBE_PORT)
     container = {
         "name": "probe",
         "image": IMAGE,

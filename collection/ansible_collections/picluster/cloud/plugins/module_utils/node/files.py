@@ -1,21 +1,26 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whole text files of a node: read, compare, show the difference, replace atomically."""
+"""A node's files: read, compare, record the difference, replace atomically."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
+    from collections.abc import Callable, Iterator
+
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
 
-# What a card that is full, mounted read-only after an error, or worn out answers.
-_CARD = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+# The errors of a card that is full, mounted read-only after an error, or worn out.
+CARD_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 def read_text(path: str) -> str | None:
@@ -31,7 +36,7 @@ def read_text(path: str) -> str | None:
 
 
 def sync(path: Path) -> None:
-    """Have a file's content, or the names in a folder, on the card."""
+    """Flush a file's content, or a folder's entries, to the card."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -39,8 +44,8 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def shown(text: str) -> str:
-    """Return a text as it can be sent to the controller, which refuses an answer with bytes that are no UTF-8."""
+def printable(text: str) -> str:
+    """Return a text that Ansible can send: without bytes that are not UTF-8."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
@@ -72,102 +77,182 @@ def write_atomically(path: Path, data: str | bytes, mode: int = 0o644, owner: tu
         raise
 
 
-def card_trouble(error: OSError, path: str = "") -> str:
-    """Return one sentence about a file (`path`, if the error does not name it) that the system did not let us write."""
+def describe_write_error(error: OSError, path: str = "", verb: str = "written") -> str:
+    """Return one sentence about a failed write.
+
+    Args:
+        error: What the system answered.
+        path: The file, if the error does not name it.
+        verb: What could not be done to it.
+    """
     name = path or error.filename
-    what = f"{name} cannot be written" if name else "the node refused to write a file"
-    hint = "; check the card: it is full, read-only or broken" if error.errno in _CARD else ""
+    what = f"{name} cannot be {verb}" if name else "a file cannot be written"
+    hint = "; check the card: it is full, read-only or broken" if error.errno in CARD_ERRORS else ""
     return f"{what}: {error.strerror or error}{hint}"
 
 
-class TextFiles:
-    """The files that one module call brings to their wanted text, with the diff of all of them.
+class Files:
+    """The node's files; every change is in the node's diff, and none happens in check mode.
 
-    Nothing is written in check mode. Every write is a rename within the same directory, so a power cut leaves the old
-    text or the new one, never a half.
+    A write is a rename within the directory, so a power cut leaves the old content or the new, never a part.
     """
 
-    def __init__(self, module: AnsibleModule) -> None:
-        self._module = module
-        self.diff: list[dict[str, str]] = []
+    def __init__(self, node: Node) -> None:
+        self._node = node
 
-    @property
-    def changed(self) -> bool:
-        """Whether any file was, or in check mode would be, changed."""
-        return bool(self.diff)
+    def read(self, path: str) -> str | None:
+        """Return a file's text, or None where there is none.
 
-    def put(
+        Raises:
+            UserError: it is there and cannot be read.
+        """
+        with _sentence(path, "read"):
+            return read_text(str(self._node.path(path)))
+
+    def put(  # noqa: PLR0913 - each is a property of the file, by name
         self,
         path: str,
         text: str,
         mode: int = 0o644,
         *,
-        may_be_mount: bool = False,
         owner: tuple[int, int] | None = None,
+        may_be_mount: bool = False,
+        show: Callable[[str], str] = str,
+        parents: int = 0o755,
     ) -> bool:
-        """Make `path` hold exactly `text` with `mode`; say whether that changed anything.
+        """Write a file unless it is right already; return whether it was not.
 
         Args:
-            path: absolute path on the node; missing parent directories are made with mode 0755.
-            text: the whole wanted text.
-            mode: the wanted permission bits.
-            may_be_mount: the file can be a mount point (a container's /etc/hosts), which cannot be renamed over and is
-                then written in place.
-            owner: user and group id; None makes a new file root's and leaves an old one's alone if its text is right.
+            path: Absolute path on the node.
+            text: The whole desired text.
+            mode: The desired permission bits.
+            owner: Desired user and group id; None leaves an existing file's owner alone.
+            may_be_mount: The file can be a mount point (a container's /etc/hosts), which cannot be renamed over and is
+                written in place.
+            show: Turns the old and the new text into what the diff may show, for files with secrets.
+            parents: Mode of parent directories that are created.
 
         Raises:
-            OSError: it cannot be written; `filename` is the path.
+            UserError: the node does not let us write it.
         """
-        before = read_text(path)
-        status = None if before is None else Path(path).stat()
+        place = self._node.path(path)
+        before = self.read(path)
+        status = None if before is None else place.stat()
         mode_before = None if status is None else status.st_mode & 0o7777
-        owner_is_right = owner is None or (status is not None and (status.st_uid, status.st_gid) == owner)
-        if before == text and mode_before == mode and owner_is_right:
+        right_owner = owner is None or (status is not None and (status.st_uid, status.st_gid) == owner)
+        if before == text and mode_before == mode and right_owner:
             return False
-        self._note(path, before, text, mode_before, mode)
-        if self._module.check_mode:
+        if before == text and status is not None:
+            self._note_mode(path, status, mode, owner)
+        else:
+            self._note(path, None if before is None else show(before), show(text))
+        if self._node.check_mode:
             return True
-        try:
-            if before == text and owner_is_right:
-                Path(path).chmod(mode)
+        with _sentence(path):
+            place.parent.mkdir(mode=parents, parents=True, exist_ok=True)
+            if before == text and right_owner:
+                place.chmod(mode)
             else:
-                self._write(Path(path), text, mode, may_be_mount=may_be_mount, owner=owner)
-        except OSError as error:
-            # The user knows this name, not the temporary one's.
-            error.filename = path
-            raise
+                _write(place, text, mode, owner, may_be_mount=may_be_mount)
         return True
 
-    def _write(self, path: Path, text: str, mode: int, *, may_be_mount: bool, owner: tuple[int, int] | None) -> None:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        try:
-            write_atomically(path, text, mode, owner)
-        except OSError as error:
-            if not may_be_mount or error.errno != errno.EBUSY:
-                raise
-            path.write_text(text, encoding="utf-8", errors="surrogateescape")
-            path.chmod(mode)
+    def put_bytes(self, path: str, data: bytes, mode: int = 0o644, *, title: str) -> bool:
+        """Write a binary file unless it is right already; return whether it was not.
 
-    def remove(self, path: str) -> bool:
-        """Make sure that there is no file `path`; say whether there was one."""
-        before = read_text(path)
-        if before is None:
+        Args:
+            path: Absolute path on the node.
+            data: The whole desired content.
+            mode: Permission bits.
+            title: What the diff calls the content.
+
+        Raises:
+            UserError: the node does not let us write it.
+        """
+        place = self._node.path(path)
+        found = place.is_file()
+        if found and place.read_bytes() == data:
             return False
-        self._note(path, before, None, None, None)
-        if not self._module.check_mode:
-            Path(path).unlink(missing_ok=True)
+        self._node.note(path, "other content" if found else "", title)
+        if not self._node.check_mode:
+            with _sentence(path):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(place, data, mode)
         return True
 
-    def _note(
-        self, path: str, before: str | None, after: str | None, mode_before: int | None, mode: int | None
-    ) -> None:
-        entry: dict[str, Any] = {
-            "before_header": path if before is not None else f"{path} (absent)",
-            "after_header": path if after is not None else f"{path} (absent)",
-            "before": shown(before or ""),
-            "after": shown(after or ""),
-        }
-        if before == after and mode is not None and mode_before is not None:
-            entry["before"] = f"mode: {mode_before:04o}\n"
-            entry["after"] = f"mode: {mode:04o}\n"
-        self.diff.append(entry)
+    def link(self, path: str, target: str) -> bool:
+        """Have a symbolic link point to `target`; return whether it did not.
+
+        Raises:
+            UserError: the node does not let us make it.
+        """
+        place = self._node.path(path)
+        before = str(place.readlink()) if place.is_symlink() else ""
+        if before == target:
+            return False
+        self._node.note(path, f"-> {before}" if before else "", f"-> {target}")
+        if not self._node.check_mode:
+            with _sentence(path):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                fresh = place.with_name(f".{place.name}.picluster-new")
+                fresh.unlink(missing_ok=True)
+                fresh.symlink_to(target)
+                fresh.replace(place)
+        return True
+
+    def remove(self, path: str, *, show: Callable[[str], str] = str) -> bool:
+        """Remove a file or a link if there is one; return whether there was.
+
+        Args:
+            path: Absolute path on the node.
+            show: Turns the old text into what the diff may show.
+
+        Raises:
+            UserError: the node does not let us remove it.
+        """
+        place = self._node.path(path)
+        if not os.path.lexists(place):
+            return False
+        before = f"-> {place.readlink()}\n" if place.is_symlink() else show(self.read(path) or "")
+        self._note(path, before, None)
+        if not self._node.check_mode:
+            with _sentence(path, "removed"):
+                place.unlink(missing_ok=True)
+        return True
+
+    def _note(self, path: str, before: str | None, after: str | None) -> None:
+        self._node.diff.append(
+            {
+                "before_header": path if before is not None else f"{path} (absent)",
+                "after_header": path if after is not None else f"{path} (absent)",
+                "before": printable(before or ""),
+                "after": printable(after or ""),
+            }
+        )
+
+    def _note_mode(self, path: str, status: os.stat_result, mode: int, owner: tuple[int, int] | None) -> None:
+        before, after = f"mode: {status.st_mode & 0o7777:04o}\n", f"mode: {mode:04o}\n"
+        if owner is not None and owner != (status.st_uid, status.st_gid):
+            before += f"owner: {status.st_uid}:{status.st_gid}\n"
+            after += f"owner: {owner[0]}:{owner[1]}\n"
+        self._node.note(path, before, after)
+
+
+def _write(place: Path, text: str, mode: int, owner: tuple[int, int] | None, *, may_be_mount: bool) -> None:
+    try:
+        write_atomically(place, text, mode, owner)
+    except OSError as error:
+        if not may_be_mount or error.errno != errno.EBUSY:
+            raise
+        place.write_text(text, encoding="utf-8", errors="surrogateescape")
+        place.chmod(mode)
+
+
+@contextlib.contextmanager
+def _sentence(path: str, verb: str = "written") -> Iterator[None]:
+    """Turn what the system answers about a path into a sentence, under the name that the user knows."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            describe_write_error(error, path).replace("cannot be written", f"cannot be {verb}", 1)
+        ) from error

@@ -1,16 +1,20 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Debian packages where ansible.builtin.apt cannot help: a release may lack a package."""
+"""The node's Debian packages: installed, removed, and the locks of other programs waited for."""
 
 from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node, Outcome
+
+# The option of every module that may wait for apt, beside the documentation fragment picluster.cloud.lock_timeout.
+LOCK_TIMEOUT: dict[str, Any] = {"type": "int", "default": 600}
 
 _QUERY = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n"]
 # DPkg::Lock::Timeout covers dpkg's own locks, not those on the lists and on the archives.
@@ -21,6 +25,8 @@ _LOCKED = re.compile(
 _HOLDER = re.compile(r"held by process (\d+)(?: \(([^)]+)\))?")
 _POLL_SECONDS = 2.0
 _INTERRUPTED = "dpkg was interrupted"
+# Seconds; a lock held for longer than a day will not be given back.
+_LONGEST_WAIT = 86400
 _CLOUD_RUN = "/run/cloud-init"
 _CLOUD_INIT = "/usr/bin/cloud-init"
 
@@ -42,12 +48,23 @@ def parse_candidates(output: str) -> set[str]:
     return known
 
 
-class LockedError(ValueError):
+class LockedError(UserError):
     """Another program holds a lock of apt's; the message says which program and which lock."""
 
 
-def busy(said: str) -> str:
-    """Return who holds which lock, from what apt-get said; empty if no lock is what it failed of."""
+def check_lock_timeout(seconds: int) -> int:
+    """Return `seconds`.
+
+    Raises:
+        UserError: it is not a sensible time to wait for a lock.
+    """
+    if not 0 <= seconds <= _LONGEST_WAIT:
+        raise UserError(f"lock_timeout is out of range: {seconds}; expected 0 to {_LONGEST_WAIT} seconds")
+    return seconds
+
+
+def lock_holder(said: str) -> str:
+    """Return which program holds which lock, from what apt-get said; empty if a lock is not why it failed."""
     failed = _LOCKED.search("\n".join(line for line in said.splitlines() if line.startswith("E:")))
     if not failed:
         return ""
@@ -56,18 +73,22 @@ def busy(said: str) -> str:
     return f"{who} holds {failed[1] or failed[2]}"
 
 
-class Apt:
-    """The node's packages."""
+class Packages:
+    """The node's packages; changes are in the node's diff, and none happens in check mode."""
 
-    def __init__(self, module: AnsibleModule, lock_timeout: int) -> None:
-        self._module = module
-        self._timeout = lock_timeout
+    def __init__(self, node: Node, lock_timeout: int) -> None:
+        """Wait up to `lock_timeout` seconds for another program's lock.
+
+        Raises:
+            UserError: lock_timeout is out of range.
+        """
+        self._node = node
+        self._timeout = check_lock_timeout(lock_timeout)
 
     def installed(self, names: list[str]) -> list[str]:
         """Return those of `names` that are installed, in order."""
-        # dpkg-query ends with 1 when it does not know one of the names, and still tells about the others.
-        _rc, out, _err = self._module.run_command([*_QUERY, *names])
-        found = parse_installed(out)
+        # dpkg-query exits with 1 if it does not know one of the names, and still reports the others.
+        found = parse_installed(self._node.run(*_QUERY, *names).out)
         return [name for name in names if name in found]
 
     def missing(self, names: list[str]) -> list[str]:
@@ -77,47 +98,62 @@ class Apt:
 
     def only_dependencies(self, names: list[str]) -> list[str]:
         """Return those of `names` that are installed only because another package needs them."""
-        _rc, out, _err = self._module.run_command(["apt-mark", "showauto", *names])
-        found = set(out.split())
+        found = set(self._node.run("apt-mark", "showauto", *names).out.split())
         return [name for name in self.installed(names) if name in found]
 
-    def _known(self, names: list[str]) -> list[str]:
-        _rc, out, _err = self._module.run_command(["apt-cache", "policy", *names], environ_update={"LC_ALL": "C"})
-        found = parse_candidates(out)
-        return [name for name in names if name in found]
-
-    def install(self, names: list[str], optional: set[str]) -> list[str]:
-        """Install `names` without what they only recommend; return what was installed.
+    def install(self, names: list[str], optional: frozenset[str] = frozenset()) -> list[str]:
+        """Install packages without those that they only recommend; return what was installed.
 
         Args:
-            names: packages that are not installed.
-            optional: those of them that a release may not have.
+            names: Packages that are not installed.
+            optional: Those of them that a release may lack.
 
         Raises:
-            ValueError: apt refuses; the message has its own words.
+            UserError: apt refuses; the message has its own words.
         """
+        if not names:
+            return []
+        if self._node.check_mode:
+            # On a fresh card apt's lists are empty: which optional package exists is known only after fetching them.
+            self._node.note("packages", "", " ".join(names))
+            return names
         self._wait_for_first_boot()
-        fresh = False
-        if any(name not in optional for name in names if name not in self._known(names)):
+        fresh = any(name not in optional for name in self._unknown(names))
+        if fresh:
             # A stock card has no package lists at all.
             self._get("update")
-            fresh = True
-        wanted = [name for name in names if name not in optional or name in self._known(names)]
-        if not wanted:
+        unknown = self._unknown(names)
+        available = [name for name in names if name not in optional or name not in unknown]
+        if not available:
             return []
         try:
-            self._get("install", "--no-install-recommends", *wanted)
-        except ValueError as error:
-            if fresh or isinstance(error, LockedError):
+            self._get("install", "--no-install-recommends", *available)
+        except LockedError:
+            raise
+        except UserError:
+            if fresh:
                 raise
             # Old lists name versions that the mirror has replaced since.
             self._get("update")
-            self._get("install", "--no-install-recommends", *wanted)
-        return wanted
+            self._get("install", "--no-install-recommends", *available)
+        self._node.note("packages", "", " ".join(available))
+        return available
 
     def remove(self, names: list[str]) -> None:
-        """Remove `names`; their data and the configuration that users changed stay."""
-        self._get("remove", *names)
+        """Remove packages; their data and the configuration that users changed stay.
+
+        Raises:
+            UserError: apt refuses; the message has its own words.
+        """
+        if not names:
+            return
+        self._node.note("packages", " ".join(names), "")
+        if not self._node.check_mode:
+            self._get("remove", *names)
+
+    def _unknown(self, names: list[str]) -> list[str]:
+        known = parse_candidates(self._node.run("apt-cache", "policy", *names).out)
+        return [name for name in names if name not in known]
 
     def _get(self, *arguments: str) -> None:
         command = ["apt-get", "--assume-yes", "--quiet", "--option", f"DPkg::Lock::Timeout={self._timeout}"]
@@ -128,37 +164,38 @@ class Apt:
             # The node lost its power, or an earlier run was killed, while dpkg was at work.
             self._run(["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"])
             said = self._run_unlocked([*command, *arguments])
-        if holder := busy(said):
+        if holder := lock_holder(said):
             raise LockedError(
-                f"{holder} longer than {self._timeout} s, so that apt-get {' '.join(arguments)} cannot run; see what "
-                "it is doing ('systemctl status apt-daily-upgrade' if it is the nightly update) and run again"
+                f"{holder} longer than {self._timeout} s, so apt-get {' '.join(arguments)} cannot run; see what it is "
+                "doing ('systemctl status apt-daily-upgrade' if it is the nightly update) and run again"
             )
         if said:
             lines = [line for line in said.splitlines() if line.startswith("E:")] or said.splitlines()[-3:]
-            raise ValueError(f"apt-get {' '.join(arguments)} failed: {' '.join(lines)}")
+            raise UserError(f"apt-get {' '.join(arguments)} failed: {' '.join(lines)}")
 
     def _run(self, command: list[str]) -> str:
         """Run a command; return what it complained of, or nothing if it succeeded."""
-        rc, out, err = self._module.run_command(
-            command, environ_update={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-        )
-        if rc == 0:
-            return ""
-        # Whom it waited for, it said only where it told its progress.
-        waited = [line for line in out.splitlines() if _HOLDER.search(line)][-1:] if _LOCKED.search(err) else []
-        return "\n".join([(err or out).strip(), *waited]).strip() or f"{command[0]} ended with {rc}"
+        outcome = self._node.run(*command, env={"DEBIAN_FRONTEND": "noninteractive"})
+        return "" if outcome.ok else _complaint(outcome)
 
     def _run_unlocked(self, command: list[str]) -> str:
         """Run a command of apt, again and again while another program holds a lock, until the time is over."""
         deadline = time.monotonic() + self._timeout
-        while busy(said := self._run(command)) and time.monotonic() < deadline:
+        while lock_holder(said := self._run(command)) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         return said
 
     def _wait_for_first_boot(self) -> None:
         """Let cloud-init finish, whose first boot may itself be installing packages."""
-        # No time to wait is none at all: to timeout(1), 0 seconds mean for ever.
-        if self._timeout and Path(_CLOUD_RUN).is_dir() and Path(_CLOUD_INIT).exists():
-            # Its exit code tells how cloud-init fared, which is not the question here. One that hangs (it waits for a
-            # network, say) must not hang the run: after as long as for a lock, apt's own locks have the word.
-            self._module.run_command(["timeout", str(self._timeout), "cloud-init", "status", "--wait"])
+        # To timeout(1), 0 seconds mean for ever; here they mean no wait.
+        if self._timeout and self._node.path(_CLOUD_RUN).is_dir() and self._node.path(_CLOUD_INIT).exists():
+            # Its exit code reports how cloud-init fared, which does not matter here. A cloud-init that hangs (waiting
+            # for a network, say) must not hang the run: after the time for a lock, apt's own locks decide.
+            self._node.run("cloud-init", "status", "--wait", timeout=self._timeout)
+
+
+def _complaint(outcome: Outcome) -> str:
+    # Which process it waited for, apt reports only among its progress.
+    locked = _LOCKED.search(outcome.err)
+    waited = [line for line in outcome.out.splitlines() if _HOLDER.search(line)][-1:] if locked else []
+    return "\n".join([(outcome.err or outcome.out).strip(), *waited]).strip() or outcome.reason

@@ -9,12 +9,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import shown, sync
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import shown, sync
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-    from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles
 
 NEW = ".picluster-new"
 

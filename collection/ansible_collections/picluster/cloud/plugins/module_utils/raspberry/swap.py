@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import TextFiles, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles, read_text
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import (
     Mark,
     rpi_swap_text,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ansible.module_utils.basic import AnsibleModule
 
-    from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Apt
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt
 
 PACKAGE = "systemd-zram-generator"
 DPHYS = "dphys-swapfile.service"

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """The controller's half of commit-confirm: log in afresh under the new state; only then it becomes permanent."""
 

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Copied cards: which node was first with a machine-id or a host key, by the files beside the inventory."""
 

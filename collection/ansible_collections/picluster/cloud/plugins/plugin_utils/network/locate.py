@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Where a node is that may not be at its node_address: where to ask, and who is who among those that answer. Pure."""
 

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Which nodes must leave their addresses first, because other nodes are to get these, and where they go. Pure.
 

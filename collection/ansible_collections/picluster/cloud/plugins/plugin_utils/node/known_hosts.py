@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Whose host key is whose: what known_hosts holds, and what the machines at some addresses show. No login."""
 

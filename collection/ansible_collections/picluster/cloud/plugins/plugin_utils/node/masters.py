@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """Connections that ssh keeps open beyond the run (ControlPersist), and that lead to whoever had the address then."""
 

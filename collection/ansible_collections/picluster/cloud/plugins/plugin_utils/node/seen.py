@@ -1,10 +1,11 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """What the controller last saw of each node, kept beside the inventory.
 
-By it a rerun finds a node whose address in the inventory has been changed since, and tells two nodes apart that say
-they are the same machine. Losing the file loses only that. `addresses` are all at which a node may be: before it is
-moved its next one is among them, and only when it has proven to be at one the others go.
+By it a rerun finds a node whose address in the inventory has been changed since, tells two nodes apart that say they
+are the same machine, and tells a NameNode that lost its image from a new one (`hdfs`: cluster id of the image). Losing
+the file loses only that. `addresses` are all at which a node may be: before it is moved its next one is among them, and
+only when it has proven to be at one the others go.
 """
 
 from __future__ import annotations

@@ -1,0 +1,57 @@
+# Copyright 2026 picluster contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The controller's half of picluster.cloud.hadoop_node: it remembers on which nodes HDFS was formatted.
+
+By that the card of a NameNode that was written anew is told from a new cluster's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
+
+MODULE = "picluster.cloud.hadoop_node"
+KEY = "hdfs"  # of a node in seen.json: cluster id of the image that was seen there
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-core
+    """The action behind picluster.cloud.hadoop_node."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what the module says; keep beside the inventory that the node has an image."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        folder = variables.get("inventory_dir")
+        arguments = dict(self._task.args)
+        seen = Seen(folder) if folder and "namenode" in (arguments.get("daemons") or []) else None
+        if seen:
+            cluster = arguments.get("cluster_id")
+            arguments["formatted_on"] = sorted(
+                name for name, node in seen.nodes().items() if node.get(KEY) and node[KEY] == cluster
+            )
+        try:
+            answer: dict[str, Any] = self._execute_module(
+                module_name=MODULE, module_args=arguments, task_vars=task_vars
+            )
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)  # noqa: SLF001 - as ansible's own actions clean up
+        # A run that failed later on may have formatted, too.
+        if seen and answer.get("hdfs") and not self._task.check_mode:
+            self._remember(seen, str(variables["inventory_hostname"]), answer)
+        return answer
+
+    def _remember(self, seen: Seen, name: str, answer: dict[str, Any]) -> None:
+        # In an ordinary run that is known, and nothing is locked or written.
+        if seen.nodes().get(name, {}).get(KEY) == answer["hdfs"]:
+            return
+        try:
+            with seen.edit() as nodes:
+                nodes.setdefault(name, {})[KEY] = answer["hdfs"]
+        except OSError as error:
+            Display().warning(f"that HDFS is formatted on {name} cannot be kept in {seen.path}: {error.strerror}")
