@@ -16,6 +16,7 @@ from readerkit import Card, Machine, reader
 
 from picluster import cli
 from picluster.commands import burn as burn_command
+from picluster.inventory import plan
 
 if TYPE_CHECKING:
     from pathlib import Path
