@@ -152,7 +152,7 @@ def board() -> Recipe:
     return Recipe(
         kind="board",
         suite=suite,
-        packages=("busybox", "iproute2", "mtools", "user-mode-linux"),
+        packages=("busybox", "iproute2", "mtools", "tcc", "user-mode-linux"),
         script=(folder / "customize.sh").read_text("utf-8"),
         overlays=(folder / "root",),
         boot=None,
