@@ -1,7 +1,8 @@
 """Runs the parts of the tests, some beside each other, and reports what each took, the slowest first.
 
 A part is a molecule scenario by its name, or else a target of make. Parts of one lane run one after the other, lanes
-run beside each other: ``python -m lab.parts lint,unit base cluster`` has three lanes.
+run beside each other, and what comes after the word ``then`` waits for all before it:
+``python -m lab.parts unit,boots then lint base cluster`` has one lane first, then three.
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ class Part:
         name: a scenario's, or a make target's.
         scenario: whether it is a scenario.
         log: the file with its output.
+        polite: whether it gives way to what runs beside it.
         actions: seconds of each action of a scenario, in their order.
     """
 
     name: str
     scenario: bool
     log: Path
+    polite: bool = False
     seconds: float = 0.0
     passed: bool = False
     actions: list[tuple[str, float]] = field(default_factory=list)
@@ -56,7 +59,7 @@ class Part:
         """What runs it."""
         if self.scenario:
             return ["molecule", "test", "--scenario-name", self.name]
-        return ["make", "--no-print-directory", self.name]
+        return [*(["nice"] if self.polite else []), "make", "--no-print-directory", self.name]
 
     @property
     def row(self) -> str:
@@ -99,8 +102,8 @@ def show(text: str) -> None:
 class Runner:
     """Runs parts, each with a log of its own."""
 
-    def __init__(self, *, live: bool) -> None:
-        self._live = live
+    def __init__(self) -> None:
+        self._interrupted = False
         self._printing = threading.Lock()
         self._start = time.monotonic()
         # Flags and job slots of a make that called this program are not its parts'.
@@ -108,12 +111,25 @@ class Runner:
         for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
             self._environment.pop(name, None)
 
-    def lane(self, parts: Iterable[Part]) -> None:
+    def stage(self, lanes: Sequence[Sequence[Part]]) -> None:
+        """Run lanes beside each other, to the end of each."""
+        with ThreadPoolExecutor(len(lanes)) as pool:
+            running = [pool.submit(self._lane, lane, live=len(lanes) == 1) for lane in lanes]
+            try:
+                for done in running:
+                    done.result()
+            except KeyboardInterrupt:
+                # The parts get Ctrl-C themselves and clear up; no other may start.
+                self._interrupted = True
+                raise
+
+    def _lane(self, parts: Iterable[Part], *, live: bool) -> None:
         """Run parts one after the other, also after one has failed: each has its verdict."""
         for part in parts:
-            self.run(part)
+            if not self._interrupted:
+                self.run(part, live=live)
 
-    def run(self, part: Part) -> None:
+    def run(self, part: Part, *, live: bool) -> None:
         """Run one part; show its output as it comes, or only if it fails where others run beside it."""
         began = time.monotonic()
         clock = Clock()
@@ -135,7 +151,7 @@ class Runner:
             for line in process.stdout or ():
                 log.write(line)
                 log.flush()
-                if self._live:
+                if live:
                     show(line)
                 action = clock.read(line, time.monotonic()) if part.scenario else ""
                 if action:
@@ -145,7 +161,7 @@ class Runner:
         part.actions = clock.actions
         part.passed = process.returncode == 0
         with self._printing:
-            if not (part.passed or self._live):
+            if not (part.passed or live):
                 show(part.log.read_text("utf-8"))
         self._say(part.row)
 
@@ -154,29 +170,40 @@ class Runner:
             show(f"[{time.monotonic() - self._start:5.0f}s] {text}\n")
 
 
-def plan(lanes: Sequence[str]) -> list[list[Part]]:
-    """Return the parts of each lane."""
-    return [
-        [
-            Part(name, (ROOT / "molecule" / name / "molecule.yml").is_file(), lab_folder() / ".logs" / f"{name}.log")
-            for name in lane.split(",")
-        ]
-        for lane in lanes
-    ]
+def plan(words: Sequence[str]) -> list[list[list[Part]]]:
+    """Return the parts of each lane of each stage."""
+    stages: list[list[list[Part]]] = [[]]
+    for word in words:
+        if word == "then":
+            stages.append([])
+        else:
+            stages[-1].append([_part(name) for name in word.split(",")])
+    for lanes in stages:
+        parts = [part for lane in lanes for part in lane]
+        # A scenario judges waiting times of real nodes, which a busy machine makes longer.
+        for part in parts if any(part.scenario for part in parts) else ():
+            part.polite = not part.scenario
+    return stages
+
+
+def _part(name: str) -> Part:
+    return Part(name, (ROOT / "molecule" / name / "molecule.yml").is_file(), lab_folder() / ".logs" / f"{name}.log")
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the parts; return 0 if all passed, else 1."""
+    """Run the parts; return 0 if all passed, 1 if not, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="lab.parts", description=__doc__)
     parser.add_argument("--what", default="parts", help="what the parts are called in the closing line")
-    parser.add_argument("lanes", nargs="+", metavar="PART[,PART...]", help="parts to run one after the other")
+    parser.add_argument("lanes", nargs="+", metavar="PART[,PART...]", help="a lane; or: then")
     arguments = parser.parse_args(words)
-    lanes = plan(arguments.lanes)
-    runner = Runner(live=len(lanes) == 1)
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        for done in [pool.submit(runner.lane, lane) for lane in lanes]:
-            done.result()
-    parts = sorted((part for lane in lanes for part in lane), key=lambda part: -part.seconds)
+    stages = plan(arguments.lanes)
+    runner = Runner()
+    try:
+        for lanes in stages:
+            runner.stage(lanes)
+    except KeyboardInterrupt:
+        return 130
+    parts = sorted((part for lanes in stages for lane in lanes for part in lane), key=lambda part: -part.seconds)
     show("".join(f"{part.row}\n" for part in parts))
     failed = sum(not part.passed for part in parts)
     show(f"{arguments.what}: {len(parts) - failed} passed, {failed} failed\n")

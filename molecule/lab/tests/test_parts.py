@@ -92,8 +92,8 @@ def test_the_slowest_part_comes_first_and_scenarios_are_called_so(
     program("print('INFO     base > create: Executing')")
     took = {"unit": 3.0, "base": 70.0}
 
-    def run(self: parts.Runner, part: parts.Part) -> None:
-        real(self, part)
+    def run(self: parts.Runner, part: parts.Part, *, live: bool) -> None:
+        real(self, part, live=live)
         part.seconds = took[part.name]
 
     real = parts.Runner.run
@@ -113,3 +113,17 @@ def test_one_lane_shows_its_output_as_it_comes(
     said = capsys.readouterr().out
     assert said.count("the words of lint\n") == 1
     assert said.index("the words of lint\n") < said.index("the words of unit\n")
+
+
+def test_a_stage_waits_for_the_one_before_and_gives_way_to_its_scenarios(
+    program: Callable[[str], None], checkout: Path
+) -> None:
+    program(f"""
+folder = pathlib.Path({str(checkout)!r})
+if part in ("lint", "base") and not (folder / "unit").exists():
+    sys.exit("unit has not ended")
+(folder / part).write_text(str(os.nice(0)))
+""")
+    assert parts.main(["unit", "then", "lint", "base"]) == 0
+    nice = {name: int((checkout / name).read_text("utf-8")) for name in ("unit", "lint", "base")}
+    assert nice["unit"] == nice["base"] < nice["lint"]
