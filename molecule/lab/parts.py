@@ -36,7 +36,7 @@ class Part:
     Attributes:
         name: a scenario's, or a make target's.
         scenario: whether it is a scenario.
-        log: the file with its output.
+        log: the file with its output, each line after the seconds since the part began.
         polite: whether it gives way to what runs beside it.
         actions: seconds of each action of a scenario, in their order.
     """
@@ -149,7 +149,7 @@ class Runner:
             ) as process,
         ):
             for line in process.stdout or ():
-                log.write(line)
+                log.write(f"{time.monotonic() - began:7.1f} {line}")
                 log.flush()
                 if live:
                     show(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,7 @@ def test_a_failed_part_shows_its_output_and_stops_no_other(
     said = capsys.readouterr().out
     assert "the words of lint\n" in said
     assert "the words of unit" not in said
-    assert (checkout / ".lab/.logs/unit.log").read_text("utf-8") == "the words of unit\n"
+    assert re.fullmatch(r" +\d+\.\d the words of unit\n", (checkout / ".lab/.logs/unit.log").read_text("utf-8"))
     *_, closing = said.splitlines()
     assert closing == "parts: 2 passed, 1 failed"
 
