@@ -137,7 +137,9 @@ def build(name: str, builder: Builder, report: Reporter) -> tuple[Recipe, Path]:
 
 def stand_ins(names: Sequence[str]) -> bytes:
     """A tar of stand-ins to put over a root file system."""
-    folders = tuple(SYSTEMS / name / "root" for name in names)
+    # On every card: no search for LVM's snapshots and for modules that the boards' kernel does not have. A fifth of a
+    # start's CPU time went there, and nothing of a first boot depends on it.
+    folders = tuple(SYSTEMS / name / "root" for name in ("every", *names))
     return Recipe("stand-ins", "", (), "", folders, None, recipe.Apt()).overlay()
 
 
