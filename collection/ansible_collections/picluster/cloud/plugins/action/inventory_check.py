@@ -35,7 +35,7 @@ _ROLES_FOLDER = Path(__file__).resolve().parents[2] / "roles"
 
 def role_entries(role: str, folder: Path = _ROLES_FOLDER) -> dict[str, dict[str, Spec]]:
     """Return the variables of each entry point of a role from its meta/argument_specs.yml."""
-    # Ansible's own loader uses libyaml: all roles take 14 ms; PyYAML's pure Python takes 110 ms, in each run of the site.
+    # Ansible's own loader uses libyaml: all roles take 14 ms; PyYAML's pure Python takes 110 ms of each run.
     loaded = yaml_load((folder / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
     return {name: entry.get("options") or {} for name, entry in loaded["argument_specs"].items()}
 
