@@ -10,7 +10,6 @@ from __future__ import annotations
 import zoneinfo
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall import rules
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import config
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.rules import (
@@ -21,6 +20,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.identity.rules imp
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s import rules as k3s_rules
 from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import check_wait
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import check_lock_timeout
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules as raspberry_rules
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators
