@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall import rules
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import config
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import (
+    DEFAULT_MEMORY,
+    check_settings,
+    read_settings,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils.identity import region
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.time_sync import check_servers
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s import plan
 from ansible_collections.picluster.cloud.plugins.module_utils.network.address import check_patience
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules as raspberry_rules
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import exempt_sources, merged_policy
 from ansible_collections.picluster.cloud.plugins.module_utils.updates import policy, reboot
-from ansible_collections.picluster.cloud.plugins.modules.hadoop_node import DEFAULT_MEMORY, read_settings
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.jumps import jump_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import (
@@ -49,7 +53,7 @@ def _hadoop_settings(**settings: Any) -> None:  # noqa: ANN401 - a user's YAML v
     right |= dict.fromkeys(("replication", "block_size", "disk_reserved", "vcores"), 0)
     right |= {"node": "red1", "master": "red1", "workers": ["red1"], "daemons": [], "users": [], "heaps": {}}
     right |= {"memory": DEFAULT_MEMORY, "properties": {}}
-    config.check(read_settings({**right, **settings}))
+    check_settings(read_settings({**right, **settings}))
 
 
 def _judge_memory(value: Mapping[str, Any]) -> None:
@@ -139,7 +143,7 @@ def _verdict(name: str, spec: Spec, value: object) -> str:
         return ""
     try:
         _JUDGES[name](value)
-    except (ValueError, plan.SettingsError, config.ConfigError) as error:
+    except (ValueError, UserError, plan.SettingsError) as error:
         text = str(error)
         option = name.partition("_")[2]
         if text.startswith(option):  # a module calls its option without the role's name
