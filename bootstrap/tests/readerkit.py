@@ -15,19 +15,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIZE = 64 << 20
+# A worn card takes its first bytes, so that it is half-written when it fails.
+_WORN_FROM = 8 << 20
 
 
 class Card(ExistingFile):
     """A card in a reader: a file that takes what a raw disk takes, and no more than it has room for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, worn: bool = False) -> None:
         super().__init__(path)
         self.capacity = path.stat().st_size
+        self._worn = worn
 
     def write(self, offset: int, data: memoryview) -> None:
         _aligned(offset, len(data))
         if offset + len(data) > (self.capacity or 0):
             raise OSError(errno.ENOSPC, "No space left on device")
+        if self._worn and offset >= _WORN_FROM:
+            raise OSError(errno.EIO, "Input/output error")
         super().write(offset, data)
 
     def read(self, offset: int, buffer: memoryview) -> int:
@@ -49,6 +54,8 @@ class Machine:
         listed: What is seen now.
         later: What is seen at the looks that come; the last one stays.
         opened: The cards that were opened for writing.
+        worn: Paths of the readers whose cards fail while they are written.
+        looking: Whether a listing tells of a card that it is blank only if it is, as the real ones do.
     """
 
     folder: Path
@@ -56,12 +63,20 @@ class Machine:
     later: list[list[Device]] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
     looks: int = 0
+    worn: set[str] = field(default_factory=set)
+    looking: bool = False
 
     def devices(self) -> list[Device]:
         self.looks += 1
         if self.looks > 1 and self.later:
             self.listed = self.later.pop(0)
+        if self.looking:
+            self.listed = [replace(device, contents=self._contents(device)) for device in self.listed]
         return self.listed
+
+    def _contents(self, device: Device) -> str:
+        with self.bytes_of(device).open("rb") as stream:
+            return "something" if any(stream.read(128 << 10)) else ""
 
     def bytes_of(self, device: Device) -> Path:
         path = self.folder / f"{device.path.rpartition('/')[2]}-{device.sequence}"
@@ -73,7 +88,7 @@ class Machine:
     def open(self, device: Device, *, unmount: bool) -> Card:
         devices.same_medium(device, self.listed)
         self.opened.append(device.path)
-        return Card(self.bytes_of(device))
+        return Card(self.bytes_of(device), worn=device.path in self.worn)
 
     def peek(self, device: Device, offset: int, length: int) -> bytes:
         _aligned(offset, length)

@@ -104,6 +104,8 @@ class _Writer(threading.Thread):
         self.card = card
         self.error = ""
         self.ended = False
+        # Not join(): one that Ctrl-C interrupts takes a running thread for one that is over, up to Python 3.12.
+        self.over = threading.Event()
         self._source = source
         self._options = options
         self._watcher = watcher
@@ -161,6 +163,7 @@ class _Writer(threading.Thread):
         finally:
             self._end((error and self._cancelled) or error)
             self._drain()
+            self.over.set()
 
     @contextlib.contextmanager
     def waiting(self, stalls: int = 1) -> Iterator[None]:
@@ -331,11 +334,10 @@ def _feed(source: Source, writers: Sequence[_Writer]) -> str | bool:
 
 
 def _wait(writers: Sequence[_Writer]) -> None:
-    for writer in writers:
-        while writer.is_alive() and not writer.ended:
-            writer.join(timeout=0.5)
+    # Ctrl-C may have come before all were started.
+    for writer in (writer for writer in writers if writer.ident is not None):
+        while not writer.ended and not writer.over.wait(timeout=0.5):
             for other in writers:
                 other.give_up_if_stuck()
-        if writer.is_alive():
-            # It has said how it ended and is about to return, unless it was given up.
-            writer.join(timeout=1.0)
+        # It has said how it ended and is about to return, unless it was given up.
+        writer.over.wait(timeout=1.0)

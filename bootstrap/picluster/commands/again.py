@@ -1,12 +1,14 @@
-"""The command that burns again what was not burnt, ready to be pasted into a shell."""
+"""The command that burns again what was not burnt, ready to be pasted into a shell.
+
+Pasting it must not cost a good card: it names only the nodes that are left and only readers that hold no good card, and
+it never has --yes, so that a person confirms what a card holds by then.
+"""
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
 from typing import TYPE_CHECKING
 
+from picluster import shell
 from picluster.commands import planning
 
 if TYPE_CHECKING:
@@ -22,27 +24,25 @@ _KEPT = (
     "catalogue",
     "bmap",
     "no_bmap",
-    "device",
-    "force_device",
-    "yes",
-    "output",
     "no_verify",
     "json",
 )
 
 
-def command(options: argparse.Namespace, names: Sequence[str]) -> str:
+def command(options: argparse.Namespace, names: Sequence[str], places: Sequence[tuple[str, str]]) -> str:
     """Return the command that burns these nodes' cards again, with the options that were given.
 
     Args:
         options: Of picluster burn.
         names: Those that were not burnt.
+        places: Where their cards go: options and their values, as Places.left() has them.
     """
     words = [*options.program.split(), "--name", ",".join(names), "--replace"]
     for name in _KEPT:
         words += _words(name, getattr(options, name))
-    # Each system's own quotes.
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    for name, value in places:
+        words += _words(name, value)
+    return shell.join(words)
 
 
 def _words(name: str, value: object) -> Iterable[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from picluster import firstboot
 from picluster.cards import bmap, overlay, writer
 from picluster.cards.image import guess_arch, identify, open_image
-from picluster.commands import EXIT_INTERRUPTED, exit_cards, images, planning
+from picluster.commands import EXIT_FAILED, EXIT_INTERRUPTED, exit_cards, images, planning
 from picluster.commands import identity as identities
 from picluster.commands import places as placing
 from picluster.commands.again import command as again_command
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from picluster.cards.image import BootFiles, Image
     from picluster.cards.overlay import Patch
     from picluster.commands import Subparsers
-    from picluster.commands.places import Places
+    from picluster.commands.places import Place, Places
     from picluster.console.bars import Board
     from picluster.console.report import Report
     from picluster.firstboot import FirstBoot
@@ -240,7 +240,11 @@ def _record(wanted: str, resolved: ResolvedImage, sha256: str, identity: identit
 
 
 class _Watcher(writer.Watcher):
-    """Shows a burn on a board: each card, and all of them together."""
+    """Shows a burn on a board: each card, and all of them together.
+
+    Attributes:
+        good: The nodes whose cards are good: all that is known of a round that is interrupted.
+    """
 
     def __init__(self, board: Board, cards: Sequence[str], passes: int) -> None:
         self._board = board
@@ -248,8 +252,11 @@ class _Watcher(writer.Watcher):
         self._done: dict[str, float] = dict.fromkeys(cards, 0.0)
         self._total = 0
         self._lock = threading.Lock()
+        self.good: set[str] = set()
 
     def card(self, name: str, state: str, done: int = 0, total: int = 0, detail: str = "") -> None:
+        if state == "done":
+            self.good.add(name)
         self._board.row(name, state, done, total, detail)
         with self._lock:
             self._total = total or self._total
@@ -269,30 +276,42 @@ def _execute(job: _Job, report: Report) -> int:
     plan.apply(job.planned)
     planning.say_inventory(report, job.planned, dry_run=False)
     results: list[writer.Result] = []
-
-    def left() -> list[str]:
-        burnt = {result.name for result in results if not result.error}
-        return [name for name in job.nodes if name not in burnt]
-
+    broken = False
     try:
-        for places, image in zip(job.places.rounds(report), _readings(job.image), strict=False):
-            cards = [
-                writer.Card(place.name, place.title, place.open, job.patches[place.name], place.capacity)
-                for place in places
-            ]
-            results += _burn_round(job, image, cards, report)
+        try:
+            for places, image in zip(job.places.rounds(report), _readings(job.image), strict=False):
+                _burn_round(job, image, places, report, results)
+        except (PiclusterError, OSError) as error:
+            # Something was changed by now, so this is no bad input any more.
+            broken = True
+            reason = str(error) if isinstance(error, PiclusterError) else _reason(error)
+            report.error(reason, job.given.program)
+            seen = {result.name for result in results}
+            results += [writer.Result(name, "", reason) for name in job.nodes if name not in seen]
+        return _conclude(job, results, report) or (EXIT_FAILED if broken else 0)
     except KeyboardInterrupt:
-        if not left():
-            raise
-        again = again_command(job.given, left())
-        report.error(f"interrupted; not burnt: {', '.join(left())} (again with: {again})", job.given.program)
-        return EXIT_INTERRUPTED
-    except (PiclusterError, OSError) as error:
-        # Something was changed by now, so this is no bad input any more.
-        reason = str(error) if isinstance(error, PiclusterError) else _reason(error)
-        report.error(reason, job.given.program)
-        results += [writer.Result(name, "", reason) for name in left() if name not in {one.name for one in results}]
-    return _conclude(job, results, report)
+        return _interrupted(job, results, report)
+
+
+def _interrupted(job: _Job, results: Sequence[writer.Result], report: Report) -> int:
+    """Say what to go on with: the same command again would overwrite the cards that are good."""
+    good = {result.name for result in results if not result.error}
+    left = [name for name in job.nodes if name not in good]
+    text = f"interrupted; not burnt: {', '.join(left)}{_again(job, left)[1]}" if left else "interrupted; all are burnt"
+    report.error(text, job.given.program)
+    with suppress(KeyboardInterrupt):
+        planning.forget_host_keys(report, job.planned, good)
+    return EXIT_INTERRUPTED
+
+
+def _again(job: _Job, names: Sequence[str]) -> tuple[str, str]:
+    """Return the command that burns these nodes' cards, and the end of the sentence that tells it.
+
+    The command ends the line, so that nothing behind it is pasted with it.
+    """
+    left = job.places.left()
+    command = again_command(job.given, names, left.options)
+    return command, f"; {left.hint + ', ' if left.hint else ''}again with: {command}"
 
 
 def _reason(error: OSError) -> str:
@@ -316,19 +335,29 @@ def _readings(image: Image) -> Iterator[Image]:
             yield opened
 
 
-def _burn_round(job: _Job, image: Image, cards: Sequence[writer.Card], report: Report) -> list[writer.Result]:
+def _burn_round(job: _Job, image: Image, places: Sequence[Place], report: Report, results: list[writer.Result]) -> None:
+    """Burn one round's cards; add to the results how each ended, also if the round is interrupted."""
+    cards = [
+        writer.Card(place.name, place.title, place.open, job.patches[place.name], place.capacity) for place in places
+    ]
     names = [card.name for card in cards]
+    ended: list[writer.Result] = []
     with report.board(image.path.name, names, row_event="card") as board:
-        results = writer.burn(image, cards, job.options, _Watcher(board, names, 1 + job.options.verify))
-    good = {result.name for result in results if not result.error}
-    for card in cards:
-        if card.name in good:
-            job.places.burnt(card.patches)
+        watcher = _Watcher(board, names, 1 + job.options.verify)
+        try:
+            ended = writer.burn(image, cards, job.options, watcher)
+        finally:
+            # Before all that may fail or be interrupted: a good card that is not noted would be burnt again.
+            good_so_far = [writer.Result(card.name, card.place, "") for card in cards if card.name in watcher.good]
+            results += ended or good_so_far
+            good = {result.name for result in results if not result.error}
+            for card in cards:
+                if card.name in good:
+                    job.places.burnt(card.place, card.patches)
     planning.forget_host_keys(report, job.planned, good)
-    for result in results:
+    for result in ended:
         if result.error:
             report.aside(f"{result.name} failed: {result.error}")
-    return results
 
 
 def _conclude(job: _Job, results: Sequence[writer.Result], report: Report) -> int:
@@ -338,7 +367,7 @@ def _conclude(job: _Job, results: Sequence[writer.Result], report: Report) -> in
     text = f"{verb} {len(burnt)} of {len(results)} cards{job.places.summary}{unsure}"
     data: dict[str, object] = {"burnt": burnt, "failed": failed}
     if failed:
-        data["again"] = again_command(job.given, failed)
-        text += f"; failed: {', '.join(failed)} (again with: {data['again']})"
+        data["again"], told = _again(job, failed)
+        text += f"; failed: {', '.join(failed)}{told}"
     report.say("done", text, **data)
     return exit_cards(len(failed))

@@ -21,7 +21,7 @@ from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from picluster.cards.overlay import Patch
     from picluster.cards.target import Target
@@ -30,6 +30,19 @@ if TYPE_CHECKING:
     from picluster.devices import Device, Platform
 
 DEFAULT_FOLDER = Path("cards")
+
+
+@dataclass(frozen=True)
+class Left:
+    """Where the cards go that are still to be burnt.
+
+    Attributes:
+        options: Options of picluster burn and their values; none of them names a place that holds a good card.
+        hint: What the user is to do first; may be empty.
+    """
+
+    options: tuple[tuple[str, str], ...]
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,8 +93,12 @@ class Places(Protocol):
         """Yield the places that are written side by side; between two rounds wait for the cards to be swapped."""
         ...
 
-    def burnt(self, patches: Sequence[Patch]) -> None:
-        """Note what a card that is good now holds and no other does."""
+    def burnt(self, path: str, patches: Sequence[Patch]) -> None:
+        """Note that the card of this title is good, and what it now holds and no other does."""
+        ...
+
+    def left(self) -> Left:
+        """Return where a further command burns the cards that are not good, without touching a good one."""
         ...
 
 
@@ -147,7 +164,9 @@ def choose(options: argparse.Namespace, names: Sequence[str], image: Path, need:
     selection = safety.choose(
         wanted, machine.devices(), forced=named(options.force_device, "--force-device"), need=need
     )
-    return _Readers(machine, selection, list(names), need, yes=options.yes)
+    # As they were typed: a link of /dev/disk/by-id goes on naming the same reader. With auto there is one name for all.
+    typed = {device.path: name for device, name in zip(selection.devices, wanted, strict=False)}
+    return _Readers(machine, selection, list(names), need, yes=options.yes, typed={} if selection.auto else typed)
 
 
 class _Files:
@@ -207,8 +226,12 @@ class _Files:
     def rounds(self, report: Report) -> Iterator[Sequence[Place]]:  # noqa: ARG002 - nothing is to be swapped
         yield [Place(name, str(path), _opener(FileTarget, path)) for name, path in self._paths.items()]
 
-    def burnt(self, patches: Sequence[Patch]) -> None:
+    def burnt(self, path: str, patches: Sequence[Patch]) -> None:
         """Files need no telling apart."""
+
+    def left(self) -> Left:
+        """Each node has a file of its own, so the folder is enough."""
+        return Left(() if self._unasked else (("output", str(self._folder)),))
 
 
 def _opener(kind: Callable[[Path], Target], path: Path) -> Callable[[], Target]:
@@ -217,16 +240,28 @@ def _opener(kind: Callable[[Path], Target], path: Path) -> Callable[[], Target]:
 
 @dataclass
 class _Readers:
-    """Cards in readers."""
+    """Cards in readers.
+
+    Attributes:
+        typed: What the user called each reader, by its path.
+    """
 
     machine: Platform
     selection: safety.Selection
     names: list[str]
     need: int
     yes: bool
+    typed: Mapping[str, str]
     sparse: bool = False
     summary: str = ""
     _burnt: list[Sequence[Patch]] = field(default_factory=list)
+    # The readers whose cards may be overwritten, as the user confirmed, and are not good: by path.
+    _open: dict[str, Device] = field(init=False)
+    _seen: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._open = {device.path: device for device in self.selection.devices[: len(self.names)]}
+        self._seen = set(self._open)
 
     def planned(self) -> list[str]:
         readers = self.selection.devices
@@ -278,14 +313,37 @@ class _Readers:
 
         swap = rounds.Swap(self.selection, need=self.need, is_ours=self._is_ours)
         for slots in rounds.rounds(self.names, swap, rounds.Watch(self.machine.devices, say)):
+            self._enter([one.device for one in slots])
             yield [Place(one.name, one.device.path, self._opener(one.device), one.device.size) for one in slots]
 
     def _opener(self, device: Device) -> Callable[[], Target]:
         unmount = device.path in self.selection.forced
         return lambda: self.machine.open(device, unmount=unmount)
 
-    def burnt(self, patches: Sequence[Patch]) -> None:
+    def _enter(self, devices: Sequence[Device]) -> None:
+        """Note which readers have got cards that are to be burnt."""
+        new = {device.path: device for device in devices}
+        # A reader that came back under a new path has left its old one, which may be another disk's by now.
+        moved = {(one.model, one.serial) for path, one in new.items() if path not in self._seen and one.serial}
+        self._open = {path: one for path, one in self._open.items() if (one.model, one.serial) not in moved} | new
+        self._seen.update(new)
+
+    def burnt(self, path: str, patches: Sequence[Patch]) -> None:
         self._burnt.append(patches)
+        self._open.pop(path, None)
+
+    def left(self) -> Left:
+        """Return the readers without a good card, and auto if there is none: it takes blank cards alone."""
+        if self.selection.auto:
+            return Left((("device", safety.AUTO),))
+        if not self._open:
+            return Left((("device", safety.AUTO),), "all readers hold good cards, so put blank ones in")
+        named = [(path, self.typed.get(path, path)) for path in self._open]
+        forced = [name for path, name in named if path in self.selection.forced]
+        options = [("device", ",".join(name for _, name in named))]
+        if forced:
+            options.append(("force_device", ",".join(forced)))
+        return Left(tuple(options))
 
     def _is_ours(self, device: Device) -> bool:
         # Together they hold the burn's own instance, so no other card has them all.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from picluster import shell
 from picluster.discover.login import LOGINS, REFUSED, is_trusted
 from picluster.inventory import known_hosts
 from picluster.inventory.known_hosts import Verdict
@@ -110,10 +111,11 @@ def _node(cluster: Cluster, name: str, seen: list[Login], trusted: Mapping[IPv4A
     login = _preferred(cluster, name, seen)
     verdict = trusted[login.address]
     if verdict is Verdict.OTHER:
+        forget = shell.join(["ssh-keygen", "-R", name, "-f", f"{cluster.folder}/known_hosts"])
         why = (
             f"{name} at {login.address} shows the host key {known_hosts.fingerprint(login.host_key)}, and known_hosts "
-            f"holds another: if its system is a new one, forget the old key (ssh-keygen -R {name} -f "
-            f"{cluster.folder}/known_hosts), else somebody else answers there"
+            f"holds another: if its system is a new one, forget the old key ({forget}), "
+            "else somebody else answers there"
         )
         return Node(name, WRONG_KEY, why=why)
     return Node(name, FOUND, login.address, login, is_new=verdict is Verdict.NEW)

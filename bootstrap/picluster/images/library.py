@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from picluster import cache, files
+from picluster import cache, files, shell
 from picluster.cards.image import find_image
 from picluster.errors import PiclusterError
 from picluster.images import catalogue, download, slots
@@ -163,7 +163,8 @@ class Library:
             urls = {self._wanted(name).url: name for name in names}
             missing = [name for url, name in urls.items() if url not in {record.url for _, record in found}]
             if missing:
-                raise PiclusterError(f"{missing[0]} is not in the cache: picluster images get {missing[0]}")
+                command = shell.join(["picluster", "images", "get", missing[0]])
+                raise PiclusterError(f"{missing[0]} is not in the cache: {command}")
             found = [(slot, record) for slot, record in found if record.url in urls]
         for slot, record in found:
             state = self._verified(slot)

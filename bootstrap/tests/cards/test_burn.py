@@ -488,6 +488,25 @@ def test_an_interrupt_leaves_nothing_half_done(
         assert disk.path.read_bytes()[:BLOCK] == bytes(BLOCK)
 
 
+def test_an_interrupt_before_all_cards_were_begun_ends_the_burn(
+    make_card: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    start = writer._Writer.start
+
+    def press(running: writer._Writer) -> None:
+        if begun:
+            raise KeyboardInterrupt
+        begun.append(running.name)
+        start(running)
+
+    monkeypatch.setattr(writer._Writer, "start", press)
+    with pytest.raises(KeyboardInterrupt):
+        _burn(make_card(), tmp_path / "out", 2)
+    assert begun == ["card-red1"]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_a_link_in_the_place_of_a_card_is_not_followed(make_card: Callable[..., Path], tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"not a card")

@@ -268,8 +268,10 @@ def test_after_an_interrupt_the_line_to_go_on_with_is_told(
 
     monkeypatch.setattr(machine, "devices", interrupt)
     assert burn("--device", "/dev/sdb", "--yes", names="red[1-2]", ips="192.168.63.[11-12]") == 130
-    again = "picluster burn --name red2 --replace --device /dev/sdb --yes"
-    assert capsys.readouterr().err.endswith(f"picluster burn: interrupted; not burnt: red2 (again with: {again})\n")
+    # The reader still holds the card of red1, which is good.
+    again = "all readers hold good cards, so put blank ones in, again with: picluster burn --name red2 --replace"
+    said = f"picluster burn: interrupted; not burnt: red2; {again} --device auto\n"
+    assert capsys.readouterr().err.endswith(said)
 
 
 def test_two_burns_do_not_write_to_one_folder(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -780,6 +780,10 @@ def test_verify_names_what_differs_and_removes_nothing(
         (["get", "http://127.0.0.1:1/card.img"], "is http"),
         (["get", "trixie-lite", "--sha256", "12"], "64 hexadecimal digits"),
         (["verify", "trixie-lite"], "trixie-lite is not in the cache: picluster images get trixie-lite"),
+        (
+            ["verify", "https://example.org/x.img?a=1&b=2"],
+            "x.img?a=1&b=2 is not in the cache: picluster images get 'https://example.org/x.img?a=1&b=2'",
+        ),
         (["verify", "qqqq"], "no catalogue knows"),
         (["list", "--catalogue", "nowhere.yml"], "the catalogue nowhere.yml cannot be read: No such file"),
         (["list", "--catalogue", "."], "cannot be read: Is a directory"),
