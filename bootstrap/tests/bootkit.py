@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from picluster import firstboot
-from picluster.cards.image import BootFiles
+from picluster.cards.bootfiles import BootFiles
 from picluster.firstboot import NodeIdentity
+from picluster.firstboot.generations import recognise
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKeCfPttkA2CvZsFmGyn9NvxwlTC34G1KrV8xl+9I6/W"
 HARD_COMMENTS = [
@@ -44,7 +44,7 @@ def stock(what: str, **texts: bytes) -> BootFiles:
 def render(boot: BootFiles, forced: str | None = None, **changes: Any) -> dict[str, bytes]:
     """Return the first-boot files of a node."""
     values = {"name": "red007", "keys": (KEY,), "user": "pi", "instance": "picluster-red007-1"} | changes
-    return dict(firstboot.choose(boot, "card.img", forced).render(boot, NodeIdentity(**values)))
+    return dict(recognise(boot, "card.img", forced).render(NodeIdentity(**values)))
 
 
 def kernel(line: str) -> tuple[list[str], list[str]]:

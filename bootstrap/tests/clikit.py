@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from picluster import cli
-from picluster.cards.fat import read_tree
+from picluster.cards.image import read_tree
 
 if TYPE_CHECKING:
     from pathlib import Path

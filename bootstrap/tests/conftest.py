@@ -12,8 +12,7 @@ from hypothesis import settings
 from readerkit import Machine, reader
 from sshdkit import USER, Fleet
 
-from picluster import devices
-from picluster.devices import rounds
+from picluster.devices import host, rounds
 from picluster.discover import leases, mdns
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Two readers with an empty card each."""
     (tmp_path / "readers").mkdir()
     made = Machine(tmp_path / "readers", [reader("/dev/sdb", "1"), reader("/dev/sdc", "2")])
-    monkeypatch.setattr(devices, "platform", lambda: made)
+    monkeypatch.setattr(host, "platform", lambda: made)
     monkeypatch.setattr(rounds.time, "sleep", lambda _: None)
     return made
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from readerkit import Machine, reader
 
-from picluster import cli, devices
+from picluster import cli
 from picluster.cards.image import open_image
+from picluster.devices import host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ def desk(make_card: Callable[..., Path], public_key: Path, tmp_path: Path, monke
             (tmp_path / "bootfs" / path).write_bytes(data)
     (tmp_path / "readers").mkdir()
     machine = Machine(tmp_path / "readers", [reader(f"/dev/sd{letter}", letter) for letter in "bcd"])
-    monkeypatch.setattr(devices, "platform", lambda: machine)
+    monkeypatch.setattr(host, "platform", lambda: machine)
     # Who reads the page types yes.
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("sys.stdin.readline", lambda: "yes\n", raising=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -13,13 +13,14 @@ from lab.errors import LabError
 from lab.recipe import Recipe, apt_of_host
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lab.image import Builder
     from lab.report import Reporter
 
 HERE = Path(__file__).parent
 SYSTEMS = HERE / "systems"
+CARDS = HERE.parents[1] / "bootstrap" / "tests" / "cases" / "generations.yml"
 STOCK_BOOT = HERE.parent / "lab" / "card" / "boot"
 
 _BASE = (
@@ -39,7 +40,7 @@ _BASE = (
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation of stock images: a line of generations.yml, which describes the fields."""
+    """One generation of stock images: an entry of generations.yml, which describes the fields, with its card's."""
 
     name: str
     what: str
@@ -63,7 +64,7 @@ class Generation:
     def boot_files(self, disk_id: str) -> dict[str, bytes]:
         """The files of the stock FAT partition."""
         files = {name: (STOCK_BOOT / name).read_bytes() for name in ("config.txt", *self.files)}
-        files["cmdline.txt"] = self.cmdline.replace("@DISKID@", disk_id).encode() + b"\n"
+        files["cmdline.txt"] = self.cmdline.replace("PARTUUID=1-", f"PARTUUID={disk_id}-").encode() + b"\n"
         files["kernel8.img"] = bytes(range(256)) * 1024
         if self.issue:
             files["issue.txt"] = f"{self.issue}\nGenerated using pi-gen, stage2\n".encode()
@@ -93,8 +94,15 @@ _SYSTEMS = {
 
 
 def generations() -> list[Generation]:
-    """All of generations.yml."""
-    return [Generation(**entry) for entry in yaml.safe_load((HERE / "generations.yml").read_text("utf-8"))]
+    """Return all of generations.yml."""
+    cards = {card["what"]: card for card in yaml.safe_load(CARDS.read_text("utf-8"))}
+    entries = yaml.safe_load((HERE / "generations.yml").read_text("utf-8"))
+    return [_generation(entry, cards[entry.pop("card")]) for entry in entries]
+
+
+def _generation(entry: dict[str, Any], card: Mapping[str, Any]) -> Generation:
+    fields = {key: card[key] for key in ("label", "issue", "cmdline", "files") if key in card}
+    return Generation(**{**fields, **entry})
 
 
 def _recipe(kind: str, suite: str, system: System) -> Recipe:

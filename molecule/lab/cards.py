@@ -93,7 +93,7 @@ def card_of(cards: Path, node: str) -> Path:
 
 def unpack_boot(card: Path, folder: Path) -> None:
     """Put the files of a card's FAT partition into a folder, which is complete or not there."""
-    from picluster.cards.fat import read_tree  # noqa: PLC0415
+    from picluster.cards.image import read_tree  # noqa: PLC0415
     from picluster.errors import PiclusterError  # noqa: PLC0415 - lets `lab down` work in a tree without it
 
     try:

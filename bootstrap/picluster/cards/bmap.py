@@ -77,7 +77,10 @@ def read(path: Path) -> Bmap:
     except OSError as error:
         raise PiclusterError(f"the block map {path} cannot be read: {error.strerror or error}") from error
     if len(data) > _FILE_MAX:
-        raise PiclusterError(f"{path} is no block map: it is larger than any; remove it or name the image's own")
+        raise PiclusterError(
+            f"{path} is not a block map: it is larger than {_FILE_MAX} bytes; "
+            "remove it, or name the image's own with --bmap"
+        )
     return parse(data, path.name)
 
 
@@ -109,9 +112,7 @@ class _Reader:
             raise self._wrong(f"its root element is {self._root.tag!r}, a block map's is 'bmap'")
 
     def _wrong(self, what: str) -> PiclusterError:
-        return PiclusterError(
-            f"{self._name} is no block map that can be used: {what}; fetch it again, or move it away to do without"
-        )
+        return PiclusterError(f"{self._name} is not a usable block map: {what}; fetch it again, or pass --no-bmap")
 
     def bmap(self) -> Bmap:
         kind, attribute = self._checksum()
@@ -172,7 +173,7 @@ class _Reader:
 
     def _digest(self, text: str, kind: str) -> str:
         if not re.fullmatch(r"[0-9a-f]+", text) or len(text) != 2 * hashlib.new(kind).digest_size:
-            raise self._wrong(f"{text[:40]!r} is no {kind} checksum")
+            raise self._wrong(f"{text[:40]!r} is not a {kind} checksum")
         return text
 
     def _range(self, element: Element, kind: str, attribute: str) -> tuple[int, int, str | None]:

@@ -23,7 +23,6 @@ from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 _FAT12_CLUSTERS = 4085
 _FIRST_CLUSTER = 2
@@ -359,15 +358,3 @@ class FatVolume:
         if (lead, inner) == (_INFO_LEAD, _INFO_STRUCT):
             hint = self._next if self._next < len(self._fat) else _FIRST_CLUSTER
             self._pwrite(position + 488, struct.pack("<II", self._free_count or 0, hint))
-
-
-def read_tree(image: Path) -> dict[str, bytes]:
-    """Return all files of the boot partition of a card image, by path with / between directories.
-
-    Raises:
-        PiclusterError: if the file is no card image.
-    """
-    from picluster.cards.image import open_image  # noqa: PLC0415 - image builds on this module
-
-    with open_image(image) as opened:
-        return opened.volume().tree()

@@ -63,7 +63,7 @@ class Entry:
 
     @property
     def is_directory(self) -> bool:
-        """Whether this is a directory."""
+        """Return whether this is a directory."""
         return bool(self.attributes & ATTR_DIRECTORY)
 
 

@@ -6,6 +6,8 @@ import contextlib
 import os
 from typing import IO, TYPE_CHECKING, Self
 
+from picluster.cards.target import fill
+
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
@@ -34,27 +36,21 @@ class _File:
         return self._stream
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Write all of it there."""
+        """Write all data at this offset."""
         stream = self._open
         stream.seek(offset)
         while data:
             data = data[stream.write(data) :]
 
     def read(self, offset: int, buffer: memoryview) -> int:
-        """Fill the buffer from there."""
+        """Fill the buffer from this offset."""
         stream = self._open
         stream.seek(offset)
-        total = 0
-        while total < len(buffer):
-            # A file opened without a buffer has readinto, which IO does not know.
-            count: int = stream.readinto(buffer[total:])  # type: ignore[attr-defined]
-            if not count:
-                break
-            total += count
-        return total
+        # A file opened without a buffer has readinto, which IO does not know.
+        return fill(buffer, stream.readinto)  # type: ignore[attr-defined]
 
     def sync(self) -> None:
-        """Bring it to the disk and drop it from the page cache, where the platform can."""
+        """Flush it to the disk and drop it from the page cache, where the platform supports it."""
         stream = self._open
         os.fsync(stream.fileno())
         advise = getattr(os, "posix_fadvise", None)
@@ -87,7 +83,7 @@ class FileTarget(_File):
             self._part.unlink()
 
     def finish(self, length: int) -> None:
-        """Cut it to its length and give it its name."""
+        """Truncate it to its length and rename it."""
         stream = self._open
         stream.truncate(length)
         os.fsync(stream.fileno())
@@ -103,5 +99,5 @@ class ExistingFile(_File):
         return self
 
     def finish(self, length: int) -> None:  # noqa: ARG002 - it keeps the one it has
-        """Bring it to the disk; its length and name stay as they are."""
+        """Flush it to the disk; length and name are unchanged."""
         self.sync()

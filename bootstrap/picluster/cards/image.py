@@ -1,148 +1,31 @@
-"""Card images: opened as a stream whatever their packing, and told apart by what is on their boot partition."""
+"""Card images as a stream of bytes, whatever their packing."""
 
 from __future__ import annotations
 
 import bz2
 import gzip
 import lzma
-import re
 import tempfile
 import zipfile
 import zlib
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from picluster.cards import mbr
+from picluster.cards.bootfiles import BootFiles
 from picluster.cards.fat import FatVolume
 from picluster.cards.target import ALIGNMENT
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-# Files at the top of a boot partition that an adapter may want to read are small; kernels are not.
-TEXT_MAX = 1 << 20
+# How packed images begin: xz, gzip, bzip2, zstd, zip.
+PACKED = (b"\xfd7zXZ\0", b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
 _SUFFIXES = (".img", ".img.xz", ".img.gz", ".img.zst", ".zip", ".img.zip")
-_BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, ValueError)
-
-
-@dataclass(frozen=True)
-class BootFiles:
-    """What the boot partition of a stock image holds at its top.
-
-    Attributes:
-        label: Volume label.
-        names: Names of all files and directories.
-        texts: Contents of the small files, by name.
-    """
-
-    label: str
-    names: frozenset[str]
-    texts: Mapping[str, bytes]
-
-    def text(self, name: str) -> str:
-        """Return a small file's text, empty if there is none."""
-        return self.texts.get(name, b"").decode("utf-8", errors="replace")
-
-    def has(self, name: str) -> bool:
-        """Whether this file is there."""
-        return name in self.names
-
-
-@dataclass(frozen=True)
-class Generation:
-    """Which family of images this is.
-
-    Attributes:
-        name: One word: stretch, buster, bullseye, bookworm, trixie, cloud-init, ubuntu, dietpi or unknown.
-        released: The date in issue.txt, empty if there is none.
-        title: For people.
-    """
-
-    name: str
-    released: str
-    title: str
-
-
-_TITLES = {
-    "stretch": "Raspbian Stretch",
-    "buster": "Raspberry Pi OS Buster",
-    "bullseye": "Raspberry Pi OS Bullseye",
-    "bookworm": "Raspberry Pi OS Bookworm",
-    "trixie": "Raspberry Pi OS Trixie without cloud-init files",
-    "cloud-init": "Raspberry Pi OS with cloud-init",
-    "ubuntu": "Ubuntu for Raspberry Pi",
-    "dietpi": "DietPi",
-    "unknown": "an image of unknown kind",
-}
-GENERATIONS = tuple(_TITLES)
-# First release of each, newest first (pi-gen's tags and release notes).
-_BOOKWORM = "2023-10-10"
-# From then on an image with the older token is a Buster, which was built beside Bullseye until 2023.
-_BULLSEYE_SECOND = "2022-09-06"
-_FIRST_RELEASE = (
-    ("2025-10-01", "trixie"),
-    (_BOOKWORM, "bookworm"),
-    ("2021-10-30", "bullseye"),
-    ("2019-06-20", "buster"),
-    ("2017-08-16", "stretch"),
-)
-
-
-def identify(boot: BootFiles) -> Generation:
-    """Tell the generation: by the files first, then the date in issue.txt, then the token in cmdline.txt."""
-    match = re.search(r"Raspberry Pi reference (\d{4}-\d{2}-\d{2})", boot.text("issue.txt"))
-    released = match[1] if match else ""
-    tokens = boot.text("cmdline.txt").split()
-    if boot.has("dietpi.txt"):
-        name = "dietpi"
-    elif boot.has("user-data"):
-        # Safer than the date: images of 2025-10-01 are Trixie but came without the files. The label is not always
-        # known (a mounted folder has none), so what is in the files counts, too.
-        if boot.label.lower() == "system-boot" or "root=LABEL=writable" in tokens:
-            name = "ubuntu"
-        else:
-            name = "cloud-init" if released or boot.label == "bootfs" else "unknown"
-    elif "init=/usr/lib/raspberrypi-sys-mods/firstboot" in tokens:
-        # Both were still built beside their successors, so that a late date says nothing; the initramfs came with
-        # Bookworm (pi-gen, config.txt).
-        late = "auto_initramfs=1" in boot.text("config.txt").split() or not boot.has("config.txt")
-        early = "" < released < _BOOKWORM or (not released and boot.label == "boot")
-        name = "bookworm" if late and not early else "bullseye"
-    elif "init=/usr/lib/raspi-config/init_resize.sh" in tokens and released >= _BULLSEYE_SECOND:
-        name = "buster"
-    elif released:
-        name = next((name for first, name in _FIRST_RELEASE if released >= first), "unknown")
-    elif "init=/usr/lib/raspi-config/init_resize.sh" in tokens:
-        name = "buster"
-    elif "resize" in tokens and boot.label == "bootfs":
-        name = "trixie"
-    else:
-        name = "unknown"
-    return Generation(name, released, _TITLES[name] + (f" of {released}" if released else ""))
-
-
-def guess_arch(boot: BootFiles) -> str:
-    """Guess the userland's architecture from the boot partition: arm64 or armhf.
-
-    The 64-bit images set arm_64bit=1 in config.txt. The 32-bit ones do not, though newer ones carry a 64-bit kernel
-    too, so a kernel8.img counts only where there is no kernel for 32 bits.
-    """
-    for line in boot.text("config.txt").splitlines():
-        if re.fullmatch(r"arm_64bit=1", line.split("#", 1)[0].replace(" ", "").strip()):
-            return "arm64"
-    if boot.has("kernel8.img") and not boot.has("kernel7.img"):
-        return "arm64"
-    return "armhf" if boot.has("kernel7.img") or boot.has("kernel.img") else "arm64"
-
-
-def boot_files(volume: FatVolume) -> BootFiles:
-    """Read what adapters need to know of a boot partition."""
-    names = volume.names()
-    texts = {name: data for name in names if (data := volume.read_small(name, TEXT_MAX)) is not None}
-    return BootFiles(volume.label, frozenset(names), texts)
+# What the unpackers raise for damaged data.
+_BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
 
 
 class _Reader(Protocol):
@@ -178,7 +61,7 @@ class Image:
 
     def boot_files(self) -> BootFiles:
         """Read what adapters need to know of the boot partition."""
-        return boot_files(self.volume())
+        return BootFiles.of_volume(self.volume())
 
     def start(self) -> None:
         """Begin to read from the first byte, once: what a packed image had to be unpacked for is not unpacked again."""
@@ -257,6 +140,16 @@ def open_image(path: Path) -> Iterator[Image]:
         yield Image(path, cast("BinaryIO", head), unpacker)
 
 
+def read_tree(path: Path) -> dict[str, bytes]:
+    """Return all files of the boot partition of a card image, by path with / between directories.
+
+    Raises:
+        PiclusterError: if the file is not a card image.
+    """
+    with open_image(path) as image:
+        return image.volume().tree()
+
+
 def find_image(path: Path) -> Path:
     """Return the image's path; the suffix may be left out.
 
@@ -267,7 +160,7 @@ def find_image(path: Path) -> Path:
         return _find_image(path)
     except OSError as error:  # before Python 3.14 a name that is too long, or a directory that is closed
         raise PiclusterError(
-            f"the image {path} cannot be looked for ({error.strerror or error}): mend the name"
+            f"the image {path} cannot be looked up: {error.strerror or error}; correct the name"
         ) from error
 
 
@@ -283,7 +176,7 @@ def _find_image(path: Path) -> Path:
         return found[0]
     if found:
         raise PiclusterError(f"the image {path} could be {' or '.join(map(str, found))}: name it in full")
-    raise PiclusterError(f"there is no image {path}: fetch it first, or mend the name")
+    raise PiclusterError(f"there is no image {path}: fetch it first, or correct the name")
 
 
 def _copy(source: _Reader, target: IO[bytes], length: int) -> None:
@@ -302,48 +195,48 @@ def _copy(source: _Reader, target: IO[bytes], length: int) -> None:
 
 
 def _unpacker(path: Path, stream: IO[bytes], magic: bytes, stack: ExitStack) -> _Reader | None:
-    openers: dict[bytes, Callable[[], _Reader]] = {
-        b"\xfd7zXZ\0": lambda: stack.enter_context(lzma.LZMAFile(stream)),  # noqa: SIM115 - the stack closes it
-        b"\x1f\x8b": lambda: stack.enter_context(gzip.GzipFile(fileobj=stream)),
-        b"BZh": lambda: stack.enter_context(bz2.BZ2File(stream)),
-        b"\x28\xb5\x2f\xfd": lambda: _open_zstd(stream),
-        b"PK\x03\x04": lambda: cast("_Reader", stack.enter_context(_open_zip(path, stream, stack))),
-    }
-    return next((opener() for start, opener in openers.items() if magic.startswith(start)), None)
+    openers: tuple[Callable[[], _Reader], ...] = (
+        lambda: stack.enter_context(lzma.LZMAFile(stream)),  # noqa: SIM115 - the stack closes it
+        lambda: stack.enter_context(gzip.GzipFile(fileobj=stream)),
+        lambda: stack.enter_context(bz2.BZ2File(stream)),
+        lambda: _Zstd(stream),
+        lambda: cast("_Reader", stack.enter_context(_open_zip(path, stream, stack))),
+    )
+    return next((opener() for start, opener in zip(PACKED, openers, strict=True) if magic.startswith(start)), None)
 
 
 def _open_zip(path: Path, stream: IO[bytes], stack: ExitStack) -> IO[bytes]:
     try:
         archive = stack.enter_context(zipfile.ZipFile(stream))
-    except zipfile.BadZipFile as error:
-        raise PiclusterError(f"{path.name} cannot be unpacked, it is damaged: {error}") from error
-    # macOS adds a shadow of each file.
-    members = [member for member in archive.infolist() if not member.filename.startswith("__MACOSX/")]
-    images = [member for member in members if member.filename.lower().endswith(".img")]
-    if len(images) != 1:
-        raise PiclusterError(f"{path.name} holds {len(images)} .img files: unpack it and name the one you mean")
-    try:
+        # macOS adds a shadow of each file.
+        members = [member for member in archive.infolist() if not member.filename.startswith("__MACOSX/")]
+        images = [member for member in members if member.filename.lower().endswith(".img")]
+        if len(images) != 1:
+            raise PiclusterError(f"{path.name} contains {len(images)} .img files; unpack it and name one of them")
         return archive.open(images[0])
-    except (NotImplementedError, RuntimeError) as error:  # a method that zipfile does not know, a password
+    except (zipfile.BadZipFile, UnicodeDecodeError) as error:
+        raise PiclusterError(f"{path.name} cannot be unpacked, it is damaged: {error}; fetch it again") from error
+    except (NotImplementedError, RuntimeError) as error:  # an unknown method, a password
         raise PiclusterError(f"{path.name} cannot be unpacked here: {error}; unpack it and name the .img") from error
 
 
-def _open_zstd(stream: IO[bytes]) -> _Reader:
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - Python 3.14
-    except ImportError:
-        return _OldZstd(stream)
-    return cast("_Reader", zstd.ZstdFile(stream))
-
-
-class _OldZstd:
-    """zstd before Python 3.14; what the package complains of becomes an OSError, as with the other packings."""
+class _Zstd:
+    """A reader of zstd, whose own kind of error becomes an OSError, as with the other packings."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        import zstandard  # noqa: PLC0415 - from 3.14 on the standard library does it
+        self._reader: _Reader
+        self._error: type[Exception]
+        try:
+            from compression import zstd  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - Python 3.14
+        except ImportError:
+            import zstandard  # noqa: PLC0415 - the standard library has it from 3.14 on
 
-        self._error = zstandard.ZstdError
-        self._reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+            self._error = zstandard.ZstdError
+            reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+            self._reader = cast("_Reader", reader)
+        else:
+            self._error = zstd.ZstdError
+            self._reader = cast("_Reader", zstd.ZstdFile(stream))
 
     def read(self, size: int = -1, /) -> bytes:
         try:

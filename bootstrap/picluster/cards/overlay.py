@@ -68,7 +68,7 @@ class _Overlay(io.RawIOBase):
         return self._position
 
     def stock(self, offset: int, length: int) -> bytes:
-        """Return what is below; past the image's end there are zeros."""
+        """Return the image's bytes; past its end they are zeros."""
         self._below.seek(offset)
         return self._below.read(length).ljust(length, b"\0")
 
@@ -103,7 +103,7 @@ class _Overlay(io.RawIOBase):
 
 
 def patches(below: BinaryIO, boot: Partition, files: Mapping[str, bytes]) -> tuple[Patch, ...]:
-    """Work out what changes on a card when these files are written to its boot partition; writes nothing.
+    """Return what changes on a card when these files are written to its boot partition, without writing.
 
     Args:
         below: The card or image, open for reading.

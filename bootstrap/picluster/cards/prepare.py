@@ -1,14 +1,14 @@
-"""Give cards that another tool wrote their identity: on a raw disk, in an image file, or in a mounted boot folder."""
+"""Prepare cards that another tool wrote: on a raw disk, in an image file, or in a mounted boot folder."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from picluster.cards import mbr, overlay, verify
+from picluster.cards.bootfiles import BootFiles
 from picluster.cards.fat import FatVolume
-from picluster.cards.image import TEXT_MAX, BootFiles, boot_files
+from picluster.cards.image import PACKED
 from picluster.cards.source import aligned
 from picluster.cards.target import ALIGNMENT
 from picluster.errors import PiclusterError
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from picluster.cards.target import Medium
 
-# xz, gzip, bzip2, zstd, zip (RFC 8878 and their like): how packed images begin.
-_PACKED = (b"\xfd7zXZ\0", b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
 # A whole FAT of a large boot partition comes with one read.
 _READ = 1 << 20
 
@@ -61,30 +59,33 @@ class _Blocks(io.RawIOBase):
         return bytes(data)
 
 
-@dataclass
 class Card:
     """A card or image file that holds a system.
 
     Attributes:
-        boot_files: What is on its boot partition.
-    """
+        boot_files: The files of its boot partition.
 
-    boot_files: BootFiles
+    Args:
+        medium: Open for reading and writing.
+
+    Raises:
+        PiclusterError: if it does not hold a whole card image.
+    """
 
     def __init__(self, medium: Medium) -> None:
         self._medium = medium
         self._stream = cast("BinaryIO", _Blocks(medium))
         self._stream.seek(0)
         first = self._stream.read(mbr.SECTOR)
-        if first.startswith(_PACKED):
+        if first.startswith(PACKED):
             raise PiclusterError(f"{medium.name} is packed: unpack it first, or burn it with picluster burn")
         table = mbr.parse(first, medium.name)
         _check_whole(medium, self._stream, table.end)
         self._boot = table.boot
-        self.boot_files = boot_files(FatVolume(self._stream, self._boot.offset, self._boot.size))
+        self.boot_files = BootFiles.of_volume(FatVolume(self._stream, self._boot.offset, self._boot.size))
 
     def patches(self, files: Mapping[str, bytes]) -> tuple[overlay.Patch, ...]:
-        """Work out what would change; writes nothing.
+        """Return what would change, without writing.
 
         Raises:
             PiclusterError: if the boot partition is full or damaged.
@@ -117,29 +118,6 @@ def _check_whole(medium: Medium, stream: BinaryIO, end: int) -> None:
         whole = medium.capacity >= end
     if not whole:
         raise PiclusterError(f"{medium.name} is cut short: its partitions need {end} bytes; write it again")
-
-
-def look_at_folder(folder: Path) -> BootFiles:
-    """Read what adapters need to know of a mounted boot partition.
-
-    Raises:
-        PiclusterError: if it is none.
-    """
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise PiclusterError(f"the boot folder {folder} cannot be read: {error.strerror}") from error
-    names = frozenset(entry.name for entry in entries)
-    if "cmdline.txt" not in names:
-        raise PiclusterError(
-            f"{folder} is no boot partition of a Raspberry Pi system: it has no cmdline.txt; "
-            "name where the card's first partition is mounted"
-        )
-    texts = {
-        entry.name: entry.read_bytes() for entry in entries if entry.is_file() and entry.stat().st_size <= TEXT_MAX
-    }
-    # The label is not among the files; desktops mount by it.
-    return BootFiles(folder.name, names, texts)
 
 
 def write_to_folder(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -1,7 +1,7 @@
-"""The one reading of an image that all cards are written from, and what they must read back as.
+"""Read an image once for all cards, and note what each card must read back as.
 
-A piece is read and unpacked once, into a buffer that all writers share and that is used again when the last of them is
-done with it. So memory does not grow with the number of cards, and the slowest card sets the pace.
+A chunk is read and unpacked once, into a buffer that all writers share. The buffer is reused when the last writer has
+released it, so memory does not grow with the number of cards, and the slowest card sets the pace.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ _ZEROS = bytes(CHUNK)
 
 
 def is_zero(data: memoryview) -> bool:
-    """Whether there is nothing but zeros."""
+    """Return whether all bytes are zero."""
     # Comparing bytes is one memcmp; comparing memoryviews goes byte by byte.
     return bytes(data) == (_ZEROS if len(data) == CHUNK else _ZEROS[: len(data)])
 
 
 def hasher() -> hashlib.blake2b:
-    """Return what tells contents apart; BLAKE2 keeps up with any card reader."""
+    """Return a new hash object; BLAKE2 is faster than any card reader."""
     return hashlib.blake2b(digest_size=32)
 
 
 def digest(data: memoryview) -> bytes:
-    """Return the digest of contents that are in one place."""
+    """Return the digest of a buffer."""
     hashed = hasher()
     hashed.update(data)
     return hashed.digest()
 
 
 def aligned(length: int) -> memoryview:
-    """Return a new buffer at an address that a raw disk takes: an anonymous mapping begins at a page."""
+    """Return a new buffer that a raw disk accepts: an anonymous mapping starts at a page."""
     return memoryview(mmap.mmap(-1, length))
 
 
@@ -85,23 +85,23 @@ class Buffers:
             self.add()
 
     def add(self) -> None:
-        """Add one: for the start, or for one that never comes back."""
+        """Add a buffer: at the start, or for one that was lost."""
         self._free.put(aligned(self._size))
 
     def take(self, timeout: float | None = None) -> memoryview | None:
-        """Take one; None if there was none within so many seconds."""
+        """Take a buffer; return None if none is free within the timeout (seconds)."""
         try:
             return self._free.get(timeout=timeout)
         except Empty:
             return None
 
     def give(self, buffer: memoryview) -> None:
-        """Give one back."""
+        """Return a buffer to the pool."""
         self._free.put(buffer)
 
 
 class Loan:
-    """One user's way to the buffers: it knows whether he has one, should he never come back.
+    """One user's access to the buffers, which notes whether he holds one in case he hangs.
 
     Args:
         pool: Whose buffers they are.
@@ -114,14 +114,14 @@ class Loan:
         self._lost = False
 
     def take(self, timeout: float) -> memoryview | None:
-        """Take one; None if there was none within so many seconds."""
+        """Take a buffer; return None if none is free within the timeout (seconds)."""
         buffer = self._pool.take(timeout)
         with self._lock:
             self._out = buffer is not None
         return buffer
 
     def give(self, buffer: memoryview) -> None:
-        """Give it back."""
+        """Return the buffer to the pool."""
         with self._lock:
             back = self._out and not self._lost
             self._out = False
@@ -129,7 +129,7 @@ class Loan:
             self._pool.give(buffer)
 
     def lose(self) -> None:
-        """Say that the user hangs: if he has a buffer, the pool gets another in its place."""
+        """Replace the buffer that the user holds, if any, because he hangs."""
         with self._lock:
             if self._lost or not self._out:
                 return
@@ -159,12 +159,12 @@ class Chunk:
         self._lock = threading.Lock()
 
     def hold(self) -> None:
-        """Say that one more uses it."""
+        """Add a user."""
         with self._lock:
             self._users += 1
 
     def release(self) -> None:
-        """Say that one is done with it; after the last its buffer is used again."""
+        """Remove a user; after the last one the buffer is reused."""
         with self._lock:
             self._users -= 1
             back = self._users == 0 and not self._lost
@@ -172,7 +172,7 @@ class Chunk:
             self._pool.give(self._buffer)
 
     def lose(self) -> None:
-        """Say that a writer hangs on it and may never let go: the pool gets another buffer in its place."""
+        """Replace the buffer in the pool, because a writer hangs and may never release it."""
         with self._lock:
             if self._lost or self._users == 0:
                 return

@@ -1,10 +1,11 @@
-"""What a card is written to: an image file or a raw disk, behind one small interface."""
+"""The interface of what a card is written to: an image file or a raw disk."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 # What every raw disk of today can be read and written by; offsets, lengths and buffers are multiples of it.
@@ -28,20 +29,37 @@ class Medium(Protocol):
     fresh: bool
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Write all of it there."""
+        """Write all data at this offset."""
         ...
 
     def read(self, offset: int, buffer: memoryview) -> int:
-        """Fill the buffer from there; return how many bytes there were before the end."""
+        """Fill the buffer from this offset; return how many bytes there were before the end."""
         ...
 
     def sync(self) -> None:
-        """Bring all that was written to the medium, and see to it that what is read next comes from the medium."""
+        """Flush all writes to the medium, and drop caches so that the next read comes from it."""
         ...
 
     def finish(self, length: int) -> None:
-        """Say that the card is good and ends after this many bytes: only now does it get its name, or is let go."""
+        """Complete a good card, which ends after this many bytes: an image file gets its name."""
         ...
+
+
+def fill(buffer: memoryview, read: Callable[[memoryview], int]) -> int:
+    """Fill a buffer by as many reads as it takes; return how many bytes there were before the end.
+
+    Args:
+        buffer: Filled from its start.
+        read: Reads into the start of what is left; returns how many bytes came, 0 at the end.
+    """
+    done = 0
+    while done < len(buffer):
+        count = read(buffer[done:])
+        done += count
+        # A medium that ends within a block cannot be read further.
+        if not count or count % ALIGNMENT:
+            break
+    return done
 
 
 class Target(Medium, Protocol):

@@ -41,7 +41,7 @@ class _Blocks:
 def _complain(target: Medium, offset: int) -> PiclusterError:
     return PiclusterError(
         f"{target.name} reads back differently from what was written at byte {offset}: "
-        "the card is worn out or not as large as it says; take another"
+        "the card is worn out or smaller than it reports; use another one"
     )
 
 

@@ -82,10 +82,10 @@ class Options:
 
 
 class Watcher:
-    """Told about progress; does nothing. Called from several threads."""
+    """Receives progress and does nothing with it. Its methods are called from several threads."""
 
     def card(self, name: str, state: str, done: int = 0, total: int = 0, detail: str = "") -> None:
-        """Tell how far a card is.
+        """Report the progress of a card.
 
         Args:
             name: The card's node.
@@ -120,25 +120,25 @@ class _Writer(threading.Thread):
     # For the reader
 
     def feed(self, chunk: Chunk) -> None:
-        """Queue a chunk; a card that has ended lets go of it at once."""
+        """Queue a chunk; a card that has ended releases it at once."""
         chunk.hold()
         self._queue.put(chunk)
         if self.ended:
             self._drain()
 
     def end(self, how: str | bool) -> None:  # noqa: FBT001 - True, or why the image is not complete
-        """Say that no more chunks come."""
+        """End the queue."""
         if isinstance(how, str):
             self._cancelled = self._cancelled or how
         self._queue.put(how)
 
     def give_up_if_stuck(self) -> None:
-        """End a card whose device does not answer; its thread may hang in the kernel for ever."""
+        """End a card whose device does not respond; its thread may hang in the kernel forever."""
         deadline = self._deadline
         if self.ended or deadline is None or time.monotonic() < deadline:
             return
         held = self._held
-        self._end(f"{self.card.place} does not answer any more: take it out")
+        self._end(f"{self.card.place} does not respond; take it out")
         if held:
             held.lose()
         self._loan.lose()
@@ -158,8 +158,10 @@ class _Writer(threading.Thread):
             error = f"{self.card.place}: {problem.strerror or problem}"
         except PiclusterError as problem:
             error = str(problem)
-        except Exception as problem:  # noqa: BLE001 - whatever it is, it must not stop the other cards
-            error = f"{self.card.place}: {type(problem).__name__}: {problem}"
+        except Exception as problem:  # noqa: BLE001 - a bug, which must not stop the other cards
+            error = f"{self.card.place}: internal error ({type(problem).__name__}: {problem}); please report it"
+            # Prints the traceback, as for any other thread.
+            threading.excepthook(threading.ExceptHookArgs((type(problem), problem, problem.__traceback__, self)))
         finally:
             self._end((error and self._cancelled) or error)
             self._drain()
@@ -167,7 +169,7 @@ class _Writer(threading.Thread):
 
     @contextlib.contextmanager
     def waiting(self, stalls: int = 1) -> Iterator[None]:
-        """Say that the device is waited for, and for how many stalls at most."""
+        """Note that the device is busy, and for how many stalls it may be."""
         self._deadline = time.monotonic() + stalls * self._options.stall
         try:
             yield
@@ -243,7 +245,7 @@ class _Writer(threading.Thread):
 
 
 class _Timed:
-    """A card that tells its writer while it is waited for, and takes no bytes beyond its end.
+    """A card that notes when its device is busy, and accepts no bytes beyond its end.
 
     The image's last block is filled up with zeros, and a card may end within it.
     """
@@ -285,7 +287,7 @@ def burn(
         image: The open source; it is read from its first byte to its last.
         cards: What to make of it.
         options: How.
-        watcher: Told about progress.
+        watcher: Receives progress.
 
     Returns:
         How each card ended, in order. Raises nothing for a bad card or a source that breaks off: the cards say so.

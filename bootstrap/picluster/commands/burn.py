@@ -8,27 +8,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picluster import firstboot
 from picluster.cards import bmap, overlay, writer
-from picluster.cards.image import guess_arch, identify, open_image
+from picluster.cards.image import open_image
 from picluster.commands import EXIT_FAILED, EXIT_INTERRUPTED, exit_cards, images, planning
 from picluster.commands import identity as identities
 from picluster.commands import places as placing
 from picluster.commands.again import command as again_command
 from picluster.errors import PiclusterError
+from picluster.firstboot import generations
 from picluster.inventory import plan, record
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
 
-    from picluster.cards.image import BootFiles, Image
+    from picluster.cards.image import Image
     from picluster.cards.overlay import Patch
     from picluster.commands import Subparsers
     from picluster.commands.places import Place, Places
     from picluster.console.bars import Board
     from picluster.console.report import Report
-    from picluster.firstboot import FirstBoot
+    from picluster.firstboot.generations import Recognised
     from picluster.images.library import ResolvedImage
 
 
@@ -71,8 +71,7 @@ class _Job:
         options: How to burn.
         nodes: Whose cards are burnt, in their order.
         identity: What all cards are told.
-        boot: What is on the image's boot partition.
-        adapter: The way of the first boot.
+        recognised: What the image is, and the way of its first boot.
         places: Where the cards go.
         planned: What the inventory becomes.
         patches: What each node's card holds that the image does not.
@@ -83,15 +82,14 @@ class _Job:
     options: writer.Options
     nodes: Sequence[str]
     identity: identities.Identity
-    boot: BootFiles
-    adapter: FirstBoot
+    recognised: Recognised
     places: Places
     planned: plan.Plan
     patches: Mapping[str, Sequence[Patch]] = field(default_factory=dict)
 
     def files(self, name: str, identity: identities.Identity) -> Mapping[str, bytes]:
         """Return what is written to a node's boot partition."""
-        return identity.files(self.adapter, self.boot, name, self.planned.user)
+        return identity.files(self.recognised, name, self.planned.user)
 
     def told(self, identity: identities.Identity) -> _Job:
         """Return the same with cards that are told this.
@@ -150,9 +148,8 @@ def _check(options: argparse.Namespace, report: Report, before: record.Record | 
     sha256 = _sha256(options, before)
     resolved = images.library(options, report).resolve(wanted, sha256 or None)
     image = stack.enter_context(open_image(resolved.path))
-    boot = image.boot_files()
-    adapter = firstboot.choose(boot, image.path.name, identity.firstboot)
-    nodes, planned = planning.make_plan(options, guess_arch(boot), client_id=adapter.client_id)
+    recognised = generations.recognise(image.boot_files(), image.path.name, identity.firstboot)
+    nodes, planned = planning.make_plan(options, recognised.arch, client_id=recognised.adapter.client_id)
     _put_record(planned, _record(wanted, resolved, sha256, identity))
     places = placing.choose(options, nodes, image.path, image.end)
     block_map = _block_map(options, resolved, image)
@@ -162,8 +159,7 @@ def _check(options: argparse.Namespace, report: Report, before: record.Record | 
         writer.Options(block_map, not options.no_verify, places.sparse),
         nodes,
         identity,
-        boot,
-        adapter,
+        recognised,
         places,
         planned,
     )
@@ -185,15 +181,14 @@ def _put_record(planned: plan.Plan, new: record.Record) -> None:
 
 def _tell(job: _Job, report: Report) -> None:
     """Say what was found and what is to come."""
-    guessed = guess_arch(job.boot)
-    arch = "" if job.given.arch else f", userland guessed as {guessed}"
-    kind = identify(job.boot)
+    found = job.recognised
+    arch = "" if job.given.arch else f", userland guessed as {found.arch}"
     report.say(
         "image",
-        f"{job.image.path}: {kind.title}{arch}; first boot: {job.adapter.title}",
+        f"{job.image.path}: {found.title}{arch}; first boot: {found.adapter.title}",
         path=str(job.image.path),
-        generation=kind.name,
-        guessed_arch=guessed,
+        generation=found.generation.name,
+        guessed_arch=found.arch,
     )
     planning.say_plan(report, job.planned)
     job.places.tell(report, dry_run=job.given.dry_run)

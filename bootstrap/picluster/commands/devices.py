@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from picluster.commands import add_json
-from picluster.devices import human_size, platform, safety
+from picluster.devices import host, human_size, safety
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +27,7 @@ def add_to(commands: Subparsers) -> None:
 
 def run(_options: argparse.Namespace, report: Report) -> int:
     """List the disks; nothing is opened for writing."""
-    devices = platform().devices()
+    devices = host.platform().devices()
     rows = [_HEAD, *(_row(device) for device in devices)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     if not report.json:

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
-    from picluster.cards.image import BootFiles
     from picluster.console.report import Report
-    from picluster.firstboot import FirstBoot
+    from picluster.firstboot.generations import Recognised
     from picluster.firstboot.settings import Settings
     from picluster.inventory.record import Record
 
@@ -68,10 +67,10 @@ class Identity:
     firstboot: str | None
     unasked: bool = False
 
-    def files(self, adapter: FirstBoot, boot: BootFiles, name: str, user: str) -> Mapping[str, bytes]:
+    def files(self, image: Recognised, name: str, user: str) -> Mapping[str, bytes]:
         """Return the files of one node's boot partition; each call is a new burn, with a first boot of its own."""
         instance = f"picluster-{name}-{uuid.uuid4().hex}"
-        return adapter.render(boot, firstboot.NodeIdentity(name, self.keys, user, instance, self.settings))
+        return image.render(firstboot.NodeIdentity(name, self.keys, user, instance, self.settings))
 
 
 def read_identity(options: argparse.Namespace, report: Report, record: Record | None = None) -> Identity:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.filesize import decimal
 
 from picluster.commands import EXIT_FAILED, add_json
+from picluster.firstboot import generations
 from picluster.images import catalogue
 from picluster.images.library import Library, image_folder
 
@@ -61,7 +62,7 @@ def library(options: argparse.Namespace, report: Report) -> Library:
     Raises:
         PiclusterError: if a catalogue cannot be used.
     """
-    return Library(image_folder(), catalogue.load(options.catalogue), report)
+    return Library(image_folder(), catalogue.load(options.catalogue, generations.WORDS), report)
 
 
 def _list(options: argparse.Namespace, report: Report) -> int:

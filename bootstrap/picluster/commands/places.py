@@ -16,7 +16,7 @@ from picluster import cache, devices
 from picluster.cards.filetarget import FileTarget
 from picluster.commands import path as a_path
 from picluster.commands import planning, somebody_to_ask
-from picluster.devices import rounds, safety
+from picluster.devices import host, rounds, safety
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def choose(options: argparse.Namespace, names: Sequence[str], image: Path, need:
         return _Files(options.output, names, image)
     if options.output is not None:
         raise PiclusterError("-o writes image files and --device cards: give one of them")
-    machine = devices.platform()
+    machine = host.platform()
     selection = safety.choose(
         wanted, machine.devices(), forced=named(options.force_device, "--force-device"), need=need
     )

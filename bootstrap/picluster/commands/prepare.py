@@ -6,16 +6,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from picluster import devices, firstboot
 from picluster.cards import prepare
+from picluster.cards.bootfiles import BootFiles
 from picluster.cards.filetarget import ExistingFile
-from picluster.cards.image import guess_arch
 from picluster.commands import exit_cards, planning
 from picluster.commands import identity as identities
 from picluster.commands import path as a_path
 from picluster.commands.places import named
-from picluster.devices import safety
+from picluster.devices import host, safety
 from picluster.errors import PiclusterError
+from picluster.firstboot import generations
 from picluster.inventory import plan
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from picluster.cards.image import BootFiles
     from picluster.cards.target import Target
     from picluster.commands import Subparsers
     from picluster.console.report import Report
-    from picluster.firstboot import FirstBoot
+    from picluster.devices import Device, Platform
+    from picluster.firstboot.generations import Recognised
 
 
 def add_to(commands: Subparsers) -> None:
@@ -88,9 +88,9 @@ def run(options: argparse.Namespace, report: Report) -> int:
     with ExitStack() as stack:
         places = [_on_target(stack.enter_context(opener())) for opener in openers]
         places += [_in_folder(folder) for folder in options.boot_folder]
-        adapters = [firstboot.choose(place.boot, place.title, identity.firstboot) for place in places]
-        _, planned = planning.make_plan(options, guess_arch(places[0].boot), client_id=_same_client_id(adapters))
-        cards = [_Card(*card) for card in zip(nodes, places, adapters, strict=True)]
+        systems = [generations.recognise(place.boot, place.title, identity.firstboot) for place in places]
+        _, planned = planning.make_plan(options, systems[0].arch, client_id=_same_client_id(systems))
+        cards = [_Card(*card) for card in zip(nodes, places, systems, strict=True)]
         for card in cards:
             card.place.room(card.files(identity, planned.user))
         planning.say_plan(report, planned)
@@ -106,15 +106,15 @@ def run(options: argparse.Namespace, report: Report) -> int:
 
 @dataclass(frozen=True)
 class _Card:
-    """One node's place and its way of the first boot."""
+    """One node's place and the system on it."""
 
     name: str
     place: _Place
-    adapter: FirstBoot
+    system: Recognised
 
     def files(self, identity: identities.Identity, user: str) -> Mapping[str, bytes]:
         """Return what is written to it."""
-        return identity.files(self.adapter, self.place.boot, self.name, user)
+        return identity.files(self.system, self.name, user)
 
 
 def _prepare(card: _Card, identity: identities.Identity, user: str, report: Report, *, dry_run: bool) -> bool:
@@ -123,7 +123,7 @@ def _prepare(card: _Card, identity: identities.Identity, user: str, report: Repo
     error = "" if dry_run else _write(card.place, files)
     state = "failed" if error else "planned" if dry_run else "done"
     verb = {"failed": "failed on", "planned": "would prepare", "done": "prepared"}[state]
-    text = f"{card.name}: {verb} {card.place.title} ({card.adapter.title}; {error or ', '.join(files)})"
+    text = f"{card.name}: {verb} {card.place.title} ({card.system.adapter.title}; {error or ', '.join(files)})"
     report.say("card", text, name=card.name, place=card.place.title, state=state, detail=error)
     return not error
 
@@ -144,7 +144,7 @@ def _refuse_twice(paths: Sequence[Path]) -> None:
 def _openers(options: argparse.Namespace) -> list[Callable[[], Target]]:
     openers: list[Callable[[], Target]] = [_file_opener(path) for path in options.image_file]
     if options.device:
-        machine = devices.platform()
+        machine = host.platform()
         selection = safety.choose(
             named(options.device, "--device"), machine.devices(), forced=named(options.force_device, "--force-device")
         )
@@ -162,9 +162,7 @@ def _file_opener(path: Path) -> Callable[[], Target]:
     return lambda: ExistingFile(path)
 
 
-def _device_opener(
-    machine: devices.Platform, device: devices.Device, selection: safety.Selection
-) -> Callable[[], Target]:
+def _device_opener(machine: Platform, device: Device, selection: safety.Selection) -> Callable[[], Target]:
     return lambda: machine.open(device, unmount=device.path in selection.forced)
 
 
@@ -178,11 +176,11 @@ def _in_folder(folder: Path) -> _Place:
         prepare.write_to_folder(folder, files)
 
     # How much room a mounted partition has for small files is its file system's to say, file by file.
-    return _Place(str(folder), prepare.look_at_folder(folder), write, lambda _: None)
+    return _Place(str(folder), BootFiles.of_folder(folder), write, lambda _: None)
 
 
-def _same_client_id(adapters: Sequence[FirstBoot]) -> bool:
-    kinds = {adapter.client_id for adapter in adapters}
+def _same_client_id(systems: Sequence[Recognised]) -> bool:
+    kinds = {system.adapter.client_id for system in systems}
     if len(kinds) > 1:
         raise PiclusterError("some of these systems send a DHCP client-id and some cannot: prepare them apart")
     return kinds.pop()

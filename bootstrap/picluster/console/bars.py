@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -15,11 +15,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from picluster.console.report import Report
+    from rich.console import Console
 
 # Where there is no terminal, and for programs: a line at most so often.
 _QUIET_S = 5.0
 _ENDED = ("done", "failed")
+
+
+class Outputs(Protocol):
+    """Where a display goes; see picluster.console.report.Report."""
+
+    json: bool
+    console: Console
+
+    @property
+    def live(self) -> bool: ...  # noqa: D102 - as there
+    def say(self, event: str, line: str, /, **data: object) -> None: ...  # noqa: D102
+    def aside(self, line: str) -> None: ...  # noqa: D102
 
 
 class _Amount(ProgressColumn):
@@ -61,7 +73,7 @@ class Board:
     for programs ``progress`` events as often, with the state of each row, and an event for each state a row comes to.
     """
 
-    def __init__(self, report: Report, title: str, rows: Sequence[str], row_event: str, *, in_bytes: bool) -> None:
+    def __init__(self, report: Outputs, title: str, rows: Sequence[str], row_event: str, *, in_bytes: bool) -> None:
         self._report = report
         self._title = title
         self._event = row_event

@@ -43,7 +43,7 @@ class Report:
         self._out = Outlet(out or sys.stdout)
         self._err = Outlet(err or sys.stderr)
         self.json = as_json
-        self.console = _Console(file=self._err.stream, highlight=False, soft_wrap=True)
+        self.console: Console = _Console(file=self._err.stream, highlight=False, soft_wrap=True)
 
     @property
     def live(self) -> bool:

@@ -1,13 +1,12 @@
-"""The disks of this machine: which there are, which may be written to, and how they are opened.
+"""The disks of this machine: which exist, which may be overwritten, and how they are opened.
 
-One module for each system lists its disks and opens them (linux, macos, windows); safety decides which may be
-overwritten; rounds goes on with the next cards where there are more nodes than readers. Nothing here is chosen by
-sys.platform but in platform(), so that every module can be read, checked and tested on any system.
+One module for each system lists its disks and opens them (linux, macos, windows); host chooses among them. safety
+decides which disks may be overwritten; rounds continues with the next cards where there are more nodes than readers.
+Only host looks at sys.platform, so every other module can be checked and tested on any system.
 """
 
 from __future__ import annotations
 
-import sys
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -61,7 +60,7 @@ class Platform(Protocol):
         ...
 
     def peek(self, device: Device, offset: int, length: int) -> bytes:
-        """Read from it without holding it or telling anybody: to see whose card was put in.
+        """Read from it without locking it: to see whose card was put in.
 
         Args:
             device: It.
@@ -85,28 +84,6 @@ class Platform(Protocol):
             OSError: if the system refuses; its strerror is a sentence.
         """
         ...
-
-
-def platform(name: str = sys.platform) -> Platform:
-    """Return what sys.platform (or the given one) calls for.
-
-    Raises:
-        PiclusterError: on a system whose disks we do not know.
-    """
-    # Imported here: a module of another system is never loaded for a burn.
-    if name == "linux":
-        from picluster.devices.linux import Linux  # noqa: PLC0415
-
-        return Linux()
-    if name == "darwin":
-        from picluster.devices.macos import MacOS  # noqa: PLC0415
-
-        return MacOS()
-    if name == "win32":
-        from picluster.devices.windows import Windows  # noqa: PLC0415
-
-        return Windows()
-    raise PiclusterError(f"disks are known on Linux, macOS and Windows, not on {name}: write image files with -o")
 
 
 def printable(text: str) -> str:
@@ -134,22 +111,22 @@ def same_medium(device: Device, listed: list[Device], *, unmounted: bool = False
     """
     now = next((other for other in listed if other.path == device.path), None)
     if now is None:
-        raise PiclusterError(f"{device.path} is gone: plug it in again and start anew")
+        raise PiclusterError(f"{device.path} is gone: plug it in again and start again")
     if not now.size:
-        raise PiclusterError(f"there is no card in {device.path} any more: put it in again and start anew")
+        raise PiclusterError(f"there is no card in {device.path} any more: put it in again and start again")
     if identity(now) != identity(device):
         raise PiclusterError(
-            f"another card is in {device.path} now ({described(now)}; chosen was {described(device)}): start anew"
+            f"another card is in {device.path} now ({described(now)}; chosen was {described(device)}): start again"
         )
     if now.system:
         raise PiclusterError(f"{device.path} holds the running system: it is never overwritten")
     if now.read_only:
-        raise PiclusterError(f"{device.path} is write-protected: look for the lock on the card's side")
+        raise PiclusterError(f"{device.path} is write-protected: check the lock on the side of the card")
     # Where the system numbers no media, only this tells a card from another of its make.
     if now.contents != device.contents and not unmounted:
         raise PiclusterError(
             f"{device.path} holds {now.contents or 'nothing'} now, and held {device.contents or 'nothing'} when it was"
-            " chosen: start anew"
+            " chosen: start again"
         )
     return now
 

@@ -1,4 +1,4 @@
-"""What each system's listing is made with: its own programs, and a look at the disks that they know nothing of."""
+"""What every system's listing uses: running the system's programs, and reading disks that they do not recognise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ERASED = (b"\0", b"\xff")
 def run(
     command: Sequence[str], *, timeout_s: float, missing: str, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program of the system; what it ends with is the caller's to judge.
+    """Run a program of the system; the caller judges its exit code.
 
     Args:
         command: The program and its arguments.
@@ -39,7 +39,7 @@ def run(
         raise PiclusterError(f"{command[0]} {missing}") from error
     except subprocess.TimeoutExpired as error:
         raise PiclusterError(
-            f"{command[0]} did not answer in {timeout_s} seconds: a reader hangs, unplug it and start anew"
+            f"{command[0]} did not answer in {timeout_s} seconds: a reader hangs, unplug it and start again"
         ) from error
 
 

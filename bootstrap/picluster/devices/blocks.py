@@ -65,7 +65,7 @@ class Tree:
         try:
             tops = [self._add(entry) for entry in json.loads(text)["blockdevices"]]
         except (ValueError, KeyError, TypeError) as error:
-            raise PiclusterError(f"lsblk answered what is not its JSON ({error}): is util-linux installed?") from error
+            raise PiclusterError(f"lsblk did not answer with its JSON ({error}): is util-linux installed?") from error
         seen = {child for node in self.nodes.values() for child in node.children}
         self.disks = [node for node in tops if node.kname not in seen and self._is_disk(node)]
         self._by_number = {node.text("maj:min").strip(): node.kname for node in self.nodes.values()}

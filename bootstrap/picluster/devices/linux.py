@@ -264,7 +264,7 @@ class Linux:
                 yield disk.kname, parse_blkid(told.stdout)
 
     def peek(self, device: Device, offset: int, length: int) -> bytes:
-        """Read from it without holding it or telling anybody."""
+        """Read from it without locking it."""
         try:
             with (self._root / device.path.lstrip("/")).open("rb", buffering=0) as disk:
                 disk.seek(offset)
@@ -286,7 +286,7 @@ class Linux:
         current = self._sequence(now.path)
         if current != now.sequence or target.capacity != now.size:
             with target:
-                raise PiclusterError(f"another card is in {now.path} now (chosen was {described(device)}): start anew")
+                raise PiclusterError(f"another card is in {now.path} now (chosen was {described(device)}): start again")
         return target
 
     def _sequence(self, path: str) -> str:

@@ -79,7 +79,7 @@ class LinuxHandle(posix.Descriptor):
         self._control.fcntl(self._fd, self._control.F_SETFL, flags & ~self._calls.O_DIRECT)
 
     def flush(self) -> None:
-        """Bring all that was written to the medium; what is read next comes from there."""
+        """Flush all writes to the medium; what is read next comes from there."""
         self._calls.fsync(self._fd)
         if not self._direct:
             # The first needs root; the second only asks, but nothing else holds these pages.

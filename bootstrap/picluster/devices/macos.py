@@ -56,7 +56,9 @@ def _plist(text: bytes, command: str) -> dict[str, Any]:
     try:
         told = plistlib.loads(text)
     except (plistlib.InvalidFileException, ExpatError, ValueError) as error:
-        raise PiclusterError(f"{command} answered what is no property list ({error}): the disks are unknown") from error
+        raise PiclusterError(
+            f"{command} did not answer with a property list ({error}): the disks are unknown"
+        ) from error
     if not isinstance(told, dict):
         raise PiclusterError(f"{command} answered a {type(told).__name__}: the disks are unknown")
     return told
@@ -171,7 +173,7 @@ class MacHandle(Descriptor):
         self._control = control
 
     def flush(self) -> None:
-        """Bring all that was written to the medium; a raw disk is never read from a cache."""
+        """Flush all writes to the medium; a raw disk is never read from a cache."""
         try:
             self._calls.fsync(self._fd)
         except OSError as error:
@@ -215,7 +217,7 @@ class MacOS:
         return looked_at(parse(listing.stdout, infos), self.peek)
 
     def peek(self, device: Device, offset: int, length: int) -> bytes:
-        """Read from it without holding it or telling anybody."""
+        """Read from it without locking it."""
         buffer = bytearray(length)
         try:
             fd = self._calls.open(_raw(device.path), self._calls.O_RDONLY | self._calls.O_CLOEXEC)

@@ -47,7 +47,7 @@ class Mount:
 
     @property
     def of_the_system(self) -> bool:
-        """Whether a running system has its own files here."""
+        """Return whether a running system has its own files here."""
         return self.point in _SYSTEM or self.point in _LIVE or self.point.startswith(_SYSTEM_BELOW)
 
 
@@ -86,7 +86,7 @@ class Planned:
 
     @property
     def of_the_system(self) -> bool:
-        """Whether the system boots from it or swaps to it, now or next time."""
+        """Return whether the system boots from it or swaps to it, now or next time."""
         return self.kind == "swap" or self.point in {"/boot", "/efi"} or self.point.startswith("/boot/")
 
 

@@ -47,5 +47,5 @@ class Descriptor:
         return self._calls.preadv(self._fd, [buffer], offset)
 
     def close(self) -> None:
-        """Let go of the disk."""
+        """Release the disk."""
         self._calls.close(self._fd)

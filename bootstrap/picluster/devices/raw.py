@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Protocol, Self
 
-from picluster.cards.target import ALIGNMENT
+from picluster.cards.target import ALIGNMENT, fill
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-_PROTECTED = "it is write-protected: look for the lock on the card's side"
+_PROTECTED = "it is write-protected: check the lock on the side of the card"
 _PULLED = "the card was taken out, or its reader unplugged"
 # What people can do about what systems say; the others keep the system's own words.
 _SENTENCES = {
@@ -39,7 +39,7 @@ class Handle(Protocol):
         ...
 
     def flush(self) -> None:
-        """Bring all that was written to the medium; what is read next comes from there."""
+        """Flush all writes to the medium; what is read next comes from there."""
         ...
 
     def announce(self) -> None:
@@ -47,7 +47,7 @@ class Handle(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the disk and all that was locked with it."""
+        """Release the disk and all that was locked with it."""
         ...
 
 
@@ -89,7 +89,7 @@ class RawDisk:
         self._handle.close()
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Write all of it there."""
+        """Write all data at this offset."""
         if offset + len(data) > self._size:
             raise explain(OSError(errno.ENOSPC, ""), self.name)
         done = 0
@@ -106,29 +106,22 @@ class RawDisk:
             done += taken
 
     def read(self, offset: int, buffer: memoryview) -> int:
-        """Fill the buffer from there; return how many bytes there were before the end."""
-        # Past the end one system says nothing, another fails.
-        buffer = buffer[: max(0, self._size - offset)]
-        done = 0
-        while done < len(buffer):
-            try:
-                came = self._handle.read_at(offset + done, buffer[done:])
-            except OSError as error:
-                raise explain(error, self.name) from error
-            done += came
-            # The medium is shorter than it said, or ends in the middle of a block.
-            if not came or came % ALIGNMENT:
-                break
-        return done
+        """Fill the buffer from this offset; return how many bytes there were before the end."""
+        # Past the end one system reports nothing, another fails.
+        end = offset + len(buffer[: max(0, self._size - offset)])
+        try:
+            return fill(buffer[: end - offset], lambda rest: self._handle.read_at(end - len(rest), rest))
+        except OSError as error:
+            raise explain(error, self.name) from error
 
     def sync(self) -> None:
-        """Bring all that was written to the medium, and see to it that what is read next comes from the medium."""
+        """Flush all writes to the medium, and drop caches so that the next read comes from it."""
         try:
             self._handle.flush()
         except OSError as error:
             raise explain(error, self.name) from error
 
     def finish(self, length: int) -> None:  # noqa: ARG002 - a disk does not end where the image does
-        """Bring all to the medium, and let the system see the new card."""
+        """Flush all writes, and let the system read the new partition table."""
         self.sync()
         self._handle.announce()

@@ -1,4 +1,4 @@
-"""More nodes than readers: which card goes into which reader, and waiting until the next cards are in.
+"""Burn more nodes than there are readers: assign cards to readers, and wait for the next cards.
 
 After each round every reader that is still needed must give up its card and get another one. Whether it did is told by
 the medium's sequence number where the system has one (Linux), else by having seen the reader empty or gone. A card that
@@ -114,7 +114,7 @@ class Swap:
         return self._judged(wait, here)
 
     def _judged(self, wait: Waiting, here: Device) -> Waiting:
-        """Say how a reader stands with another card in it than the burnt one."""
+        """Return the state of a reader that holds another card than the burnt one."""
         if here.sequence and here == wait.refused:
             return wait
         # A system comes to know a card bit by bit: its partitions, their file systems, where it mounts them.
@@ -131,7 +131,7 @@ class Swap:
         return replace(wait, emptied=True, ready=here, said="")
 
     def _why_not(self, device: Device) -> str:
-        """Say why a card that was put in is not overwritten; empty if it may be."""
+        """Return why a card that was put in is not overwritten; empty if it may be."""
         why = safety.refusal(device, need=self._need, forced=True)
         if why:
             return why
@@ -161,7 +161,7 @@ class Swap:
 
 
 def _another(burnt: Device, now: Device) -> bool:
-    """Whether the system itself tells that another medium is in."""
+    """Return whether the system reports another medium."""
     if burnt.sequence and now.sequence:
         return burnt.sequence != now.sequence
     return identity(burnt) != identity(now)
@@ -223,7 +223,7 @@ def _named(names: Sequence[str], readers: Sequence[Waiting]) -> list[Waiting]:
 
 
 def _wait(waits: list[Waiting], swap: Swap, watch: Watch, *, others: bool) -> list[Waiting]:
-    """Wait until the round can go on, or until others should be asked for a card, if there are others."""
+    """Wait until the round can start, or until other readers should get a card, if there are others."""
     before: set[str] | None = None
     failures = quiet = 0
     while True:

@@ -105,7 +105,7 @@ def _automatic(wanted: Sequence[str], devices: Sequence[Device], forced: Collect
 
 
 def refusal(device: Device, *, need: int = 0, forced: bool = False) -> str:
-    """Say why a named device must not be overwritten, as half a sentence; empty if it may.
+    """Return why a named device must not be overwritten, as half a sentence; empty if it may.
 
     What nothing lifts comes first: who is told to force a device should succeed by it.
 
@@ -118,7 +118,7 @@ def refusal(device: Device, *, need: int = 0, forced: bool = False) -> str:
 
 
 def auto_refusal(device: Device, *, need: int = 0) -> str:
-    """Say why --device auto leaves a device out; empty if it takes it."""
+    """Return why --device auto leaves a device out; empty if it takes it."""
     why = refusal(device, need=need)
     return why or (f"it holds {device.contents}" if device.contents else "")
 
@@ -127,7 +127,7 @@ def _unliftable(device: Device, need: int) -> str:
     if device.system:
         return "it holds the running system"
     if device.read_only:
-        return "it is write-protected (look for the lock on the card's side)"
+        return "it is write-protected (check the lock on the side of the card)"
     if not device.size:
         return "there is no card in it"
     if device.size < need:
@@ -139,7 +139,7 @@ def _liftable(device: Device) -> str:
     if device.mounts:
         return f"it is mounted on {mounted_on(device)}"
     if not device.removable:
-        return "it is no card reader and no USB stick"
+        return "it is neither a card reader nor a USB stick"
     if device.size > LARGEST_CARD:
         return f"it holds {human_size(device.size)}, more than a card (256 GB)"
     return ""

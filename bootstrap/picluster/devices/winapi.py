@@ -128,7 +128,7 @@ class Kernel32:
         return done.value
 
     def flush(self, handle: int) -> None:
-        """Bring all that was written to the medium."""
+        """Flush all writes to the medium."""
         self._check(self._dll.FlushFileBuffers(_handle(handle)))
 
     def close(self, handle: int) -> None:

@@ -67,7 +67,7 @@ def _told(text: str) -> dict[str, Any]:
             raise TypeError("no list of disks")  # noqa: TRY301 - the same sentence as for no JSON
     except (ValueError, KeyError, TypeError) as error:
         raise PiclusterError(
-            f"PowerShell answered what is no list of disks ({error}): the disks are unknown"
+            f"PowerShell did not answer with a list of disks ({error}): the disks are unknown"
         ) from error
     return dict(told)
 
@@ -165,7 +165,7 @@ class WindowsHandle:
         return self._calls.read(self._handle, offset, buffer)
 
     def flush(self) -> None:
-        """Bring all that was written to the medium; an unbuffered handle never reads from a cache."""
+        """Flush all writes to the medium; an unbuffered handle never reads from a cache."""
         self._calls.flush(self._handle)
 
     def announce(self) -> None:
@@ -174,7 +174,7 @@ class WindowsHandle:
             self._calls.control(self._handle, winapi.UPDATE_PROPERTIES)
 
     def close(self) -> None:
-        """Let go of the disk and its volumes."""
+        """Release the disk and its volumes."""
         self._held.close()
 
 
@@ -209,7 +209,7 @@ class Windows:
         return told.stdout.decode("utf-8", errors="replace")
 
     def peek(self, device: Device, offset: int, length: int) -> bytes:
-        """Read from it without holding it or telling anybody."""
+        """Read from it without locking it."""
         buffer = bytearray(max(0, min(length, device.size - offset)))
         try:
             handle = self._calls.open(device.path, write=False, direct=False)

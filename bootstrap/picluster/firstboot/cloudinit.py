@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from picluster.cards.image import identify
 from picluster.firstboot import cmdline, script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from picluster.cards.image import BootFiles
+    from picluster.cards.bootfiles import BootFiles
     from picluster.firstboot import NodeIdentity
 
 Command = list[str]
@@ -101,15 +100,6 @@ class _CloudInit(ABC):
     name = "cloud-init"
     title = ""
     client_id = False
-    _generation = ""
-
-    def recognises(self, boot: BootFiles) -> bool:
-        """Whether the image brings cloud-init files of this kind."""
-        return identify(boot).name == self._generation
-
-    def refusal(self, boot: BootFiles) -> str:
-        """Why this cannot work with the image, empty if it can."""
-        return "" if self.recognises(boot) else "there is no user-data of cloud-init on its boot partition"
 
     def render(self, boot: BootFiles, node: NodeIdentity) -> Mapping[str, bytes]:
         """Return the first-boot files of one node."""
@@ -163,7 +153,6 @@ class NetworkManagerCloudInit(_CloudInit):
 
     title = "Raspberry Pi OS of 2025-11-24 or later"
     client_id = True
-    _generation = "cloud-init"
 
     def render(self, boot: BootFiles, node: NodeIdentity) -> Mapping[str, bytes]:
         """Return the first-boot files of one node."""
@@ -199,7 +188,6 @@ class NetworkdCloudInit(_CloudInit):
 
     title = "Ubuntu Server for Raspberry Pi"
     client_id = False
-    _generation = "ubuntu"
 
     def _cable(self, node: NodeIdentity) -> dict[str, object]:
         return self._radio(node)

@@ -10,7 +10,7 @@ from picluster.errors import PiclusterError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from picluster.cards.image import BootFiles
+    from picluster.cards.bootfiles import BootFiles
     from picluster.firstboot.settings import Settings
 
 NAME = "cmdline.txt"

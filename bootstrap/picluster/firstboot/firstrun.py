@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from picluster.cards.image import identify
 from picluster.firstboot import cmdline, script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from picluster.cards.image import BootFiles
+    from picluster.cards.bootfiles import BootFiles
     from picluster.firstboot import NodeIdentity
 
 _SCRIPT = "firstrun.sh"
@@ -23,11 +22,6 @@ _WORDS = (
     " systemd.unit=kernel-command-line.target"
 )
 _START = "boot=${0%/*}"
-_REFUSALS = {
-    "stretch": "its systemd 232 does not know systemd.run= and would stop in its emergency mode",
-    "ubuntu": "its first user and its network are made by cloud-init alone",
-    "dietpi": "it is set up by its own dietpi.txt",
-}
 
 
 class FirstRun:
@@ -36,14 +30,6 @@ class FirstRun:
     name = "firstrun"
     title = "Raspberry Pi OS Buster to Trixie of 2025-10"
     client_id = True
-
-    def recognises(self, boot: BootFiles) -> bool:
-        """Whether the image is of these generations."""
-        return identify(boot).name in {"buster", "bullseye", "bookworm", "trixie"}
-
-    def refusal(self, boot: BootFiles) -> str:
-        """Why this cannot work with the image, empty if it can."""
-        return _REFUSALS.get(identify(boot).name, "")
 
     def render(self, boot: BootFiles, node: NodeIdentity) -> Mapping[str, bytes]:
         """Return the first-boot files of one node.

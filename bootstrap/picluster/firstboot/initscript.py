@@ -1,16 +1,15 @@
-"""First boot by a script in the place of init: Raspbian Stretch, whose systemd 232 does not know systemd.run=."""
+"""First boot by a script in place of init, for Raspbian Stretch, whose systemd 232 does not support systemd.run=."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from picluster.cards.image import identify
 from picluster.firstboot import cmdline, script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from picluster.cards.image import BootFiles
+    from picluster.cards.bootfiles import BootFiles
     from picluster.firstboot import NodeIdentity
 
 # Without a dot and without `=` anywhere: the kernel takes a word with a dot for a module's parameter and drops it, one
@@ -35,14 +34,6 @@ umount /boot
 mount -o remount,ro /
 sync
 reboot -f"""
-_NOT_HERE = "its boot partition is not mounted at /boot, where the script is looked for"
-_REFUSALS = {
-    "bookworm": _NOT_HERE,
-    "trixie": _NOT_HERE,
-    "cloud-init": _NOT_HERE,
-    "ubuntu": _NOT_HERE,
-    "dietpi": "it is set up by its own dietpi.txt",
-}
 
 
 class InitScript:
@@ -51,14 +42,6 @@ class InitScript:
     name = "init-script"
     title = "Raspbian Stretch"
     client_id = True
-
-    def recognises(self, boot: BootFiles) -> bool:
-        """Whether the image is of this generation."""
-        return identify(boot).name == "stretch"
-
-    def refusal(self, boot: BootFiles) -> str:
-        """Why this cannot work with the image, empty if it can."""
-        return _REFUSALS.get(identify(boot).name, "")
 
     def render(self, boot: BootFiles, node: NodeIdentity) -> Mapping[str, bytes]:
         """Return the first-boot files of one node."""

@@ -1,4 +1,4 @@
-"""What a node may be told beside its name and its keys: Wi-Fi, country, time zone, locale. None of it is needed."""
+"""Optional settings of a node: Wi-Fi, country, time zone, locale."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Wifi:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user may add; the image's own value stays where nothing is given.
+    """Optional settings; where one is not given, the image's own value is kept.
 
     Attributes:
         wifi: The network of wlan0.
@@ -115,7 +115,7 @@ def _check_ssid(ssid: str) -> None:
     if not 0 < size <= _SSID_MAX:
         raise PiclusterError(f"--wifi {ssid!r} has {size} bytes: a network's name has 1 to {_SSID_MAX}")
     if not ssid.isprintable():
-        raise PiclusterError(f"--wifi {ssid!r} has characters that cannot be printed: mend the network's name")
+        raise PiclusterError(f"--wifi {ssid!r} has characters that cannot be printed: correct the network's name")
 
 
 def _psk(ssid: str, passphrase: str) -> str:

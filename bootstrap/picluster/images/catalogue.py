@@ -14,7 +14,6 @@ import platformdirs
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from picluster.cards.image import GENERATIONS
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class Entry:
         name: What the user types.
         url: Where the publisher has it.
         aliases: Other names that may be typed.
-        generation: As image.identify() names it, empty if not said.
+        generation: Name of its generation, empty if unknown.
         arch: Userland: arm64 or armhf, empty if not said.
         released: Date as YYYY-MM-DD, empty if not said.
         sha256: Of the file behind the URL, None if not known.
@@ -66,39 +65,46 @@ def user_file() -> Path:
     return platformdirs.user_config_path("picluster", appauthor=False) / "images.yml"
 
 
-def load(given: Sequence[Path]) -> list[list[Entry]]:
-    """Read all catalogues, those first whose names win: the given ones, the user's, ours.
+def load(given: Sequence[Path], generations: Sequence[str]) -> list[list[Entry]]:
+    """Read all catalogues in order of precedence: the given ones, the user's, the shipped one.
+
+    Args:
+        given: Files named on the command line.
+        generations: Names that an entry's generation may have.
 
     Raises:
         PiclusterError: naming file and key, if one of them cannot be used.
     """
     own = user_file()
     paths = [*given, *([own] if own.exists() else [])]
-    return [*(_read(path) for path in paths), shipped()]
+    return [*(_read(path, generations) for path in paths), shipped(generations)]
 
 
-def shipped() -> list[Entry]:
+def shipped(generations: Sequence[str]) -> list[Entry]:
     """Read the catalogue that comes with picluster."""
     name = "data/images.yml"
-    return parse(files("picluster").joinpath(name).read_text(encoding="utf-8"), name)
+    return parse(files("picluster").joinpath(name).read_text(encoding="utf-8"), name, generations)
 
 
-def _read(path: Path) -> list[Entry]:
+def _read(path: Path, generations: Sequence[str]) -> list[Entry]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise PiclusterError(f"the catalogue {path} is not text in UTF-8 (byte {error.start}): mend it") from error
+        raise PiclusterError(
+            f"the catalogue {path} is not UTF-8 text: byte {error.start} is wrong; convert it to UTF-8"
+        ) from error
     except OSError as error:
         raise PiclusterError(f"the catalogue {path} cannot be read: {error.strerror or error}") from error
-    return parse(text, str(path))
+    return parse(text, str(path), generations)
 
 
-def parse(text: str, source: str) -> list[Entry]:
+def parse(text: str, source: str, generations: Sequence[str]) -> list[Entry]:
     """Read one catalogue.
 
     Args:
         text: YAML, a list below the key ``images``.
         source: Its file, for the error sentence.
+        generations: Names that an entry's generation may have.
 
     Raises:
         PiclusterError: naming file and key, if it cannot be used.
@@ -113,7 +119,7 @@ def parse(text: str, source: str) -> list[Entry]:
         raise PiclusterError(f"{source} is not YAML{place}: {problem}") from error
     if not isinstance(data, dict) or set(data) != {"images"} or not isinstance(data["images"], list):
         raise PiclusterError(f"{source}: a catalogue is one key, images, with a list of images below it")
-    entries = [_Item(item, source, number).entry() for number, item in enumerate(data["images"], 1)]
+    entries = [_Item(item, source, number).entry(generations) for number, item in enumerate(data["images"], 1)]
     owners: dict[str, str] = {}
     for entry in entries:
         for name in (entry.name, *entry.aliases):
@@ -141,13 +147,13 @@ class _Item:
     def _wrong(self, key: str, what: str) -> PiclusterError:
         return PiclusterError(f"{self._where}: {key} {what}")
 
-    def entry(self) -> Entry:
+    def entry(self, generations: Sequence[str]) -> Entry:
         sha256 = self._text("sha256", _SHA256, "64 hexadecimal digits")
         return Entry(
             name=self._name("name", self._item.get("name")),
             url=self._url("url", plain=bool(sha256)),
             aliases=tuple(self._name("aliases", alias) for alias in self._list("aliases")),
-            generation=self._choice("generation", GENERATIONS),
+            generation=self._choice("generation", generations),
             arch=self._choice("arch", _ARCHS),
             released=self._date("released"),
             sha256=sha256.lower() or None,
@@ -232,13 +238,13 @@ def check_url(url: str, *, plain: bool) -> None:
     if not url.isascii():
         raise PiclusterError(f"{url!r} is not all ASCII: write it percent-encoded, and its host as xn--...")
     if not _is_host(host):
-        raise PiclusterError(f"{host[:80]!r} in the URL is not the name or address of a host: mend it")
+        raise PiclusterError(f"{host[:80]!r} in the URL is not a valid host name or address; correct it")
     if parts.username is not None or parts.password is not None:
         raise PiclusterError(f"the URL of {host} holds a user name or password: these would end in logs and records")
     if not file_name(url):
         raise PiclusterError(f"{url!r} does not end in the name of a file")
     if parts.scheme == "http" and not plain:
-        raise PiclusterError(f"{url} is http, which anybody on the way can change: use https, or give its SHA-256")
+        raise PiclusterError(f"{url} is http, which can be modified in transit: use https, or give its SHA-256")
 
 
 def _is_host(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Files over http: https unless a checksum is known, resumed where the server can, one sentence where it fails."""
+"""Download files over https, or over http if a checksum is known; resume where the server supports it."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class _Busy(_Cut):
 
 
 class _Stale(Exception):  # noqa: N818 - likewise
-    """What is here of the file does not belong to what the server has now."""
+    """The partial file does not belong to the server's current version."""
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follows redirects, but not from https to where anybody on the way could change the file."""
+    """Follows redirects, but not from https to http, where the file could be modified in transit."""
 
     def __init__(self, *, plain: bool) -> None:
         self._schemes = ("https", "http") if plain else ("https",)
@@ -56,7 +56,7 @@ class _Redirects(HTTPRedirectHandler):
         """Allow or refuse one redirect."""
         if urlsplit(newurl).scheme not in self._schemes:
             raise PiclusterError(
-                f"{req.full_url} leads on to {newurl}, which is not https and can be changed on the way: "
+                f"{req.full_url} redirects to {newurl}, which is not https and can be modified in transit: "
                 "give the SHA-256 of the image, or another address"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -64,7 +64,7 @@ class _Redirects(HTTPRedirectHandler):
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file that is to be here.
+    """A file to download.
 
     Attributes:
         url: http or https.
@@ -144,7 +144,7 @@ class Web:
         return data
 
     def download(self, wanted: Wanted, show: Callable[[int, int | None], None]) -> None:
-        """Fetch a file, going on where an earlier try ended.
+        """Fetch a file, resuming an earlier try.
 
         Args:
             wanted: What and where to.
@@ -171,7 +171,7 @@ class Web:
                 self._wait(_WAITS[max(0, tries - 1)])
 
     def open(self, url: str, headers: Mapping[str, str], *, plain: bool) -> HTTPResponse:
-        """Ask for a file; HTTPError is what the server refuses, _Cut what may pass.
+        """Request a file; raise HTTPError if the server refuses it, _Cut if the fault may be temporary.
 
         Raises:
             PiclusterError: if neither will pass: another server, an address that is none.
@@ -187,15 +187,15 @@ class Web:
         except URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
                 raise PiclusterError(
-                    f"the server of {url} is not who it says ({error.reason.verify_message}): "
-                    "mind the clock and the certificates of this machine"
+                    f"the server of {url} cannot be authenticated ({error.reason.verify_message}): "
+                    "check the clock and the certificates of this machine"
                 ) from error
             raise _Cut(_reason(error)) from error
         except (OSError, HTTPException) as error:
             raise _Cut(_reason(error)) from error
         except ValueError as error:  # urllib's and the idna codec's word for it, from a redirect for one
             raise PiclusterError(
-                f"{url} cannot be fetched: it, what it leads on to or the proxy is not an address "
+                f"{url} cannot be fetched: it, its redirect or the proxy is not a valid address "
                 f"({_reason(error)}): give another"
             ) from error
 
@@ -219,7 +219,7 @@ class _Download:
         self.heard = False
 
     def go_on(self) -> None:
-        """Ask for what is missing; from the start if the server has another file by now, or cannot give a part."""
+        """Request the missing bytes, or all if the server has another version or does not support ranges."""
         state = _read_state(self._part, self._url)
         have = _length(self._part) if state else 0
         try:
@@ -338,13 +338,16 @@ def _check_room(part: Path, have: int, total: int | None) -> None:
 def _no_room(part: Path, need: int | None) -> PiclusterError:
     amount = f"{need} more bytes" if need else "more room"
     return PiclusterError(
-        f"the disk of {part.parent} is full, the image needs {amount}: make room, or let PICLUSTER_CACHE be elsewhere"
+        f"the disk of {part.parent} is full: the image needs {amount}; make room, or set PICLUSTER_CACHE to another"
+        " directory"
     )
 
 
 def _refused(url: str, error: HTTPError) -> PiclusterError:
-    what = {404: "is not there", 410: "is gone", 401: "wants a login", 403: "is refused"}.get(error.code, "is refused")
-    return PiclusterError(f"{url} {what} (the server said {error.code} {_reason(error)}): mind the address")
+    what = {404: "is not there", 410: "is gone", 401: "requires a login", 403: "is refused"}.get(
+        error.code, "is refused"
+    )
+    return PiclusterError(f"{url} {what} (the server said {error.code} {_reason(error)}); check the address")
 
 
 def _reason(error: BaseException) -> str:

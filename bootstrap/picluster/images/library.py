@@ -1,4 +1,4 @@
-"""Where a card image comes from: a file, a URL, or a name that a catalogue knows; never used before it is verified."""
+"""Find a card image by file, URL or name in a catalogue, and verify it before it is used."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ResolvedImage:
     Attributes:
         path: Where it is.
         sha256: Of that file, if it was verified; None for a local file without --sha256.
-        generation: What the catalogue says it is, as image.identify() names it; None if nobody says.
+        generation: Name of its generation in the catalogue, None if unknown.
         bmap: Its block map, if there is one.
     """
 
@@ -225,7 +225,7 @@ class Library:
         if digest == (wanted or record.sha256):
             slot.write_record(slot.file, record.url, digest, record.source)
             return digest
-        text = f"{slot.file} is not what it should be any more: fetching it again"
+        text = f"{slot.file} differs from what was verified: fetching it again"
         self._report.say("note", f"note: {text}", text=text)
         return None
 
@@ -247,8 +247,8 @@ class Library:
         if digest != wanted:
             download.drop(slot.part)
             raise PiclusterError(
-                f"what came from {entry.url} has the SHA-256 {digest}, not {wanted} as {source} said{hint}: "
-                "it was changed on the way or by its publisher, or damaged here; nothing of it is kept, run it again"
+                f"the file from {entry.url} has the SHA-256 {digest}, not {wanted} as {source} said{hint}: "
+                "it was changed in transit or by its publisher, and was deleted; run the same command again"
             )
         # The record first: a name without one would be a file that nobody verified.
         slot.write_record(slot.part, entry.url, digest, source)

@@ -71,15 +71,15 @@ class Slot:
 
     @property
     def record_path(self) -> Path:
-        """Where the record is."""
+        """Return the path of the record."""
         return self._record
 
     def record(self) -> Record | None:
-        """Read the record, None if there is none that can be read."""
+        """Return the record, None if there is no readable one."""
         return _read_record(self._record)
 
     def trusted(self) -> Record | None:
-        """Return the record if the file is there and was not touched since it was verified."""
+        """Return the record if the file exists and was not modified since it was verified."""
         record = self.record()
         if not record or not self.file.is_file():
             return None
@@ -110,7 +110,7 @@ class Slot:
         except OSError as error:
             raise PiclusterError(
                 f"the cache {self.folder.parent} cannot be used ({error.strerror or error}): "
-                "let PICLUSTER_CACHE name a directory that you may write to"
+                "set PICLUSTER_CACHE to a directory that you may write to"
             ) from error
         try:
             yield

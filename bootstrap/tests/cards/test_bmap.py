@@ -118,7 +118,7 @@ def test_a_map_that_does_not_hold_together_is_refused_in_one_sentence(case: dict
     with pytest.raises(PiclusterError) as caught:
         bmap.parse(_seal(GOOD.replace(old, new)), "card.bmap")
     assert case["says"] in str(caught.value)
-    assert str(caught.value).startswith("card.bmap is no block map")
+    assert str(caught.value).startswith("card.bmap is not a block map")
     assert "\n" not in str(caught.value)
 
 

@@ -13,7 +13,8 @@ from cardkit import STOCK, Judge, make_partition, noise, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from picluster.cards.fat import FatVolume, read_tree
+from picluster.cards.fat import FatVolume
+from picluster.cards.image import read_tree
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:

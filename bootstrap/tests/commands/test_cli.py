@@ -13,7 +13,8 @@ import yaml
 from cardkit import BOOT_START, PARTITION, STOCK, Judge, mbr
 
 from picluster import cli
-from picluster.cards.fat import FatVolume, read_tree
+from picluster.cards.fat import FatVolume
+from picluster.cards.image import read_tree
 from picluster.commands import exit_cards
 
 if TYPE_CHECKING:

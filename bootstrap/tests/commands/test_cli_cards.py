@@ -16,8 +16,8 @@ from cardkit import Judge, run
 from clikit import burn, host_name
 from readerkit import Machine, reader
 
-from picluster.cards.fat import read_tree
 from picluster.cards.filetarget import FileTarget
+from picluster.cards.image import read_tree
 from picluster.commands import places
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from clikit import host_name
 from readerkit import SIZE, Machine, reader
 
 from picluster import cli
-from picluster.cards.fat import read_tree
+from picluster.cards.image import read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

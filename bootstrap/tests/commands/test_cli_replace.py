@@ -13,7 +13,7 @@ import yaml
 from clikit import burn
 
 from picluster import cli
-from picluster.cards.fat import read_tree
+from picluster.cards.image import read_tree
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -33,7 +33,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[Device]:
                 raise PiclusterError("lsblk is not installed: install util-linux")
             return cards
 
-    monkeypatch.setattr("picluster.commands.devices.platform", Machine)
+    monkeypatch.setattr("picluster.devices.host.platform", Machine)
     return cards
 
 

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from picluster.errors import PiclusterError
+from picluster.firstboot.generations import WORDS
 from picluster.images import catalogue
 from picluster.images.catalogue import Entry
 
 CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "catalogue.yml").read_text(encoding="utf-8"))
-SHIPPED = catalogue.shipped()
+SHIPPED = catalogue.shipped(WORDS)
 # A repository with a commit and a file in it, or an issue of it.
 SOURCE = re.compile(r"[\w.-]+/[\w.-]+(@[0-9a-f]{10,40}: [\w./-]+(, [\w./-]+)*|: issue \d+)")
 
@@ -67,7 +68,7 @@ images:
     bmap: https://images.lab/own.bmap
     sources: [me]
 """
-    (entry,) = catalogue.parse(text, "own.yml")
+    (entry,) = catalogue.parse(text, "own.yml", WORDS)
     assert entry == Entry(
         "own-1.0",
         "http://images.lab/own.img.xz",
@@ -85,7 +86,7 @@ images:
 @pytest.mark.parametrize("case", CASES["bad"], ids=lambda case: case["says"][:60])
 def test_a_slip_in_a_catalogue_is_named_with_file_and_key(case: dict[str, str]) -> None:
     with pytest.raises(PiclusterError) as caught:
-        catalogue.parse(case["text"], "own.yml")
+        catalogue.parse(case["text"], "own.yml", WORDS)
     assert str(caught.value).startswith(case["says"])
     assert "\n" not in str(caught.value)
 
@@ -106,7 +107,7 @@ _keys = st.sampled_from([*Entry.__dataclass_fields__, "other"])
 @given(st.lists(st.dictionaries(_keys, _values), max_size=3))
 def test_any_values_are_a_catalogue_or_end_in_one_sentence(items: list[dict[str, object]]) -> None:
     try:
-        entries = catalogue.parse(yaml.safe_dump({"images": items}, allow_unicode=True), "own.yml")
+        entries = catalogue.parse(yaml.safe_dump({"images": items}, allow_unicode=True), "own.yml", WORDS)
     except PiclusterError as error:
         assert str(error).startswith("own.yml")  # noqa: PT017 - both ends are right, but no other exception is
         assert "\n" not in str(error)  # noqa: PT017
@@ -117,7 +118,7 @@ def test_any_values_are_a_catalogue_or_end_in_one_sentence(items: list[dict[str,
 @given(st.text("images:[]{}-&*!|>'\"#% \n\tname", max_size=30))
 def test_any_text_is_a_catalogue_or_ends_in_one_sentence(text: str) -> None:
     try:
-        catalogue.parse(text, "own.yml")
+        catalogue.parse(text, "own.yml", WORDS)
     except PiclusterError as error:
         assert "\n" not in str(error)  # noqa: PT017
 
@@ -137,10 +138,10 @@ def test_the_first_catalogue_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     given = tmp_path / "given.yml"
     own = catalogue.user_file()
-    assert catalogue.find("trixie-lite", catalogue.load([])) in SHIPPED
+    assert catalogue.find("trixie-lite", catalogue.load([], WORDS)) in SHIPPED
     own.parent.mkdir()
     own.write_text("images: [{name: mine, aliases: [trixie-lite], url: 'https://own.lab/a.img'}]", encoding="utf-8")
-    assert catalogue.find("trixie-lite", catalogue.load([])).url == "https://own.lab/a.img"
+    assert catalogue.find("trixie-lite", catalogue.load([], WORDS)).url == "https://own.lab/a.img"
     given.write_text("images: [{name: Trixie-Lite, url: 'https://given.lab/a.img'}]", encoding="utf-8")
-    assert catalogue.find("trixie-lite", catalogue.load([given])).url == "https://given.lab/a.img"
-    assert catalogue.find("stretch", catalogue.load([given])) in SHIPPED
+    assert catalogue.find("trixie-lite", catalogue.load([given], WORDS)).url == "https://given.lab/a.img"
+    assert catalogue.find("stretch", catalogue.load([given], WORDS)) in SHIPPED

@@ -281,10 +281,8 @@ def test_what_was_undone_is_not_undone_again(node: Target) -> None:
 def test_a_change_that_fails_is_rolled_back_and_says_why(node: Target) -> None:
     node.arm()
     node.change()
-    with pytest.raises(UserError, match="^no such keyword; the node has been rolled back$"), node.rollback.undo_on_failure():
-        pytest.raises(UserError, match=r"^no such keyword; the node has been rolled back$"),
-        node.rollback.undo_on_failure(),
-    ):
+    sentence = "^no such keyword; the node has been rolled back$"
+    with pytest.raises(UserError, match=sentence), node.rollback.undo_on_failure():
         raise UserError("no such keyword")
     node.assert_old()
 

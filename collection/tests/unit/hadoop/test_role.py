@@ -9,7 +9,7 @@ import jinja2
 import pytest
 import yaml
 
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.store import read_wanted
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.rules import parse_files
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import config
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import DEFAULT_MEMORY
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory import specs
@@ -31,14 +31,14 @@ def wanted_files(**given: Any) -> dict[str, Any]:
 
 
 def test_a_release_that_left_the_mirrors_is_looked_for_in_apaches_archive() -> None:
-    (_amd64, arm64) = read_wanted("hadoop", "3.4.0", wanted_files(hadoop_version="3.4.0"))
+    (_amd64, arm64) = parse_files("hadoop", "3.4.0", wanted_files(hadoop_version="3.4.0"))
     folder = "https://archive.apache.org/dist/hadoop/common/hadoop-3.4.0/hadoop-3.4.0-aarch64.tar.gz"
     assert (arm64.fallback_url, arm64.fallback_checksum_url) == (folder, f"{folder}.sha512")
     assert arm64.url.startswith("https://dlcdn.apache.org/hadoop/common/hadoop-3.4.0/")
 
 
 def test_a_site_may_have_no_archive() -> None:
-    for wanted in read_wanted("hadoop", "3.5.0", wanted_files(hadoop_archive_url="")):
+    for wanted in parse_files("hadoop", "3.5.0", wanted_files(hadoop_archive_url="")):
         assert (wanted.fallback_url, wanted.fallback_checksum_url) == ("", "")
 
 

@@ -159,6 +159,12 @@ def test_units_are_brought_to_their_state_once(tmp_path: Path) -> None:
     assert not again.changed
 
 
+def test_a_unit_that_waits_for_another_node_is_restarted_without_waiting(tmp_path: Path) -> None:
+    node = FakeNode(tmp_path, units={"a.service": RUNNING})
+    node.units.restart("a.service", "new configuration", wait=False)
+    assert node.actions == ["systemctl restart --no-block a.service"]
+
+
 def test_units_in_check_mode_are_reported_only(tmp_path: Path) -> None:
     node = FakeNode(tmp_path, check_mode=True, units={"a.service": {**STOPPED, "NeedDaemonReload": "yes"}})
     node.units.reload_daemon_if_needed("a.service")

@@ -23,7 +23,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules im
 )
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.settings import fetch_problems, setting_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import Spec, is_decided_later
-from ansible_collections.picluster.cloud.plugins.plugin_utils.k3s.record import moved_server_problems
+from ansible_collections.picluster.cloud.plugins.plugin_utils.k3s.record import describe_moved_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -116,7 +116,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             *setting_problems(inventory, roles),
             *fetch_problems(inventory, fetched, {**hostvars.raw_get("localhost"), **extra}),
             *_mode_problems(files),
-            *moved_server_problems(inventory, _folders(inventory)),
+            *_moved_server_problems(inventory),
         ]
         found = sentences(problems, inventory, files)
         if found:
@@ -159,8 +159,12 @@ def _final(hostvars: Mapping[str, Mapping[str, Any]], node: str, raw: Mapping[st
     return str(hostvars[node][key] if is_decided_later(raw[key]) else raw[key])
 
 
-def _folders(inventory: Inventory) -> set[str]:
-    return {str(raw["inventory_dir"]) for raw in inventory.variables.values() if raw.get("inventory_dir")}
+def _moved_server_problems(inventory: Inventory) -> list[Problem]:
+    folders = {str(raw["inventory_dir"]) for raw in inventory.variables.values() if raw.get("inventory_dir")}
+    servers = inventory.members("k3s_server")
+    first = next(iter(servers), "")
+    text = describe_moved_server(servers, inventory.variables.get(first, {}), folders)
+    return [Problem(text, node=first, group="k3s_server")] if text else []
 
 
 def _mode_problems(files: InventoryFiles) -> list[Problem]:
