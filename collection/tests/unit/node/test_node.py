@@ -133,6 +133,13 @@ def test_hidden_values_are_masked_and_an_empty_one_masks_nothing(tmp_path: Path)
     assert node.module.no_log_values == {"s3cret"}
 
 
+def test_the_harmless_values_of_an_option_with_secrets_are_shown(tmp_path: Path) -> None:
+    node = FakeNode(tmp_path)
+    node.module.no_log_values |= {"1", "s3cret"}
+    node.hide(["s3cret"], only=True)
+    assert node.module.no_log_values == {"s3cret"}
+
+
 def test_units_are_brought_to_their_state_once(tmp_path: Path) -> None:
     node = FakeNode(tmp_path, units={"a.service": STOPPED, "b.service": MASKED, "c.service": RUNNING})
     for name in node.unit_states:

@@ -1,4 +1,4 @@
-"""Which nodes need a restart, and whether a node is well."""
+"""Which nodes need a restart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 from fakenode import FakeNode
 
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.probe import State
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.updates import reboot
 from ansible_collections.picluster.cloud.plugins.module_utils.updates.reboot import (
@@ -15,7 +14,6 @@ from ansible_collections.picluster.cloud.plugins.module_utils.updates.reboot imp
     parse_release,
     reboot_reasons,
 )
-from ansible_collections.picluster.cloud.plugins.modules.hadoop_health import problems
 from ansible_collections.picluster.cloud.plugins.modules.reboot_needed import converge
 
 if TYPE_CHECKING:
@@ -87,33 +85,3 @@ def test_a_batch_of_no_node_and_a_wait_for_nothing_are_refused() -> None:
         reboot.check_batch(0)
     with pytest.raises(UserError, match="9 is out of range; expected 10 to 86400 seconds"):
         reboot.check_wait(9)
-
-
-DAEMONS = ["namenode", "datanode", "nodemanager", "historyserver"]
-
-
-def cluster() -> State:
-    return State(there={"hdfs": {"red1": "", "red2": ""}, "yarn": {"red1": ""}})
-
-
-def test_daemons_that_run_and_take_part_are_well() -> None:
-    assert problems("red1", DAEMONS, dict.fromkeys(DAEMONS, "active"), cluster()) == []
-
-
-def test_each_daemon_that_is_ill_is_named_once() -> None:
-    state = cluster()
-    state.absent["yarn"]["red2"] = "the ResourceManager calls it LOST"
-    units = {"datanode": "active", "nodemanager": "active", "historyserver": "failed"}
-    assert problems("red2", ["datanode", "nodemanager", "historyserver"], units, state) == [
-        "the ResourceManager calls it LOST",
-        "its historyserver is failed",
-    ]
-    assert problems("red3", ["datanode"], {"datanode": "active"}, state) == ["its datanode has not registered"]
-    assert problems("red3", ["datanode"], {}, state) == ["its datanode is unknown to systemd"]
-
-
-def test_a_layer_that_does_not_work_is_said_once_for_all_its_daemons() -> None:
-    state = cluster()
-    state.why["hdfs"] = "the NameNode is in safe mode"
-    units = dict.fromkeys(DAEMONS, "active")
-    assert problems("red1", DAEMONS, units, state) == ["the NameNode is in safe mode"]

@@ -65,7 +65,8 @@ def test_nobody_restarts_while_an_interrupted_runs_node_is_away() -> None:
 
 def test_only_the_one_that_asked_is_looked_at_for_each_node() -> None:
     tasks = play("Check which nodes need a restart")["tasks"]
-    cordoned = next(task for task in tasks if task["name"] == "Record the restart plan of the node")["vars"]["__cordoned"]
+    plan = next(task for task in tasks if task["name"] == "Record the restart plan of the node")
+    cordoned = plan["vars"]["__cordoned"]
     # With 200 nodes, all of them looked at by each of them are 40000.
     told = {
         "red1": {"k3s_drained": {"cordoned": ["red3"]}},

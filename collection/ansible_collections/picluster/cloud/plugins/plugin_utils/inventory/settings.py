@@ -11,7 +11,11 @@ import zoneinfo
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall import rules
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import config
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import (
+    DEFAULT_MEMORY,
+    check_settings,
+    read_settings,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.rules import (
     check_locale,
     check_servers,
@@ -26,7 +30,6 @@ from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import r
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import exempt_sources, merged_policy
 from ansible_collections.picluster.cloud.plugins.module_utils.updates import policy, reboot
-from ansible_collections.picluster.cloud.plugins.modules.hadoop_node import DEFAULT_MEMORY, read_settings
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.jumps import jump_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import (
@@ -54,7 +57,7 @@ def _hadoop_settings(**settings: Any) -> None:  # noqa: ANN401 - a user's YAML v
     right |= dict.fromkeys(("replication", "block_size", "disk_reserved", "vcores"), 0)
     right |= {"node": "red1", "master": "red1", "workers": ["red1"], "daemons": [], "users": [], "heaps": {}}
     right |= {"memory": DEFAULT_MEMORY, "properties": {}}
-    config.check(read_settings({**right, **settings}))
+    check_settings(read_settings({**right, **settings}))
 
 
 def _judge_memory(value: Mapping[str, Any]) -> None:
@@ -144,7 +147,7 @@ def _verdict(name: str, spec: Spec, value: object) -> str:
         return ""
     try:
         _JUDGES[name](value)
-    except (UserError, ValueError, config.ConfigError) as error:
+    except (UserError, ValueError) as error:
         text = str(error)
         option = name.partition("_")[2]
         if text.startswith(option):  # a module calls its option without the role's name

@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """What the controller remembers of HDFS."""
 
@@ -108,6 +108,8 @@ def test_a_record_that_cannot_be_kept_is_a_warning(run: Run, tmp_path: Path, mon
     monkeypatch.setattr("ansible.utils.display.Display.warning", lambda _self, text: said.append(text))
     run.folder = tmp_path / "gone"
     assert run() == run.answer
-    assert said == [
-        f"that HDFS is formatted on red1 cannot be kept in {tmp_path}/gone/seen.json: No such file or directory"
-    ]
+    (warning,) = said
+    assert warning == (
+        f"{run.folder}/seen.json cannot be written: No such file or directory; "
+        "without the record of red1 a later run may format an HDFS whose image is lost"
+    )

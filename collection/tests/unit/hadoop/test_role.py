@@ -11,10 +11,10 @@ import yaml
 
 from ansible_collections.picluster.cloud.plugins.module_utils.artifact.rules import parse_files
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import config
-from ansible_collections.picluster.cloud.plugins.modules import hadoop_node
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import DEFAULT_MEMORY
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory import specs
 
-ROLE = Path(hadoop_node.__file__).parents[2] / "roles/hadoop"
+ROLE = Path(config.__file__).parents[3] / "roles/hadoop"
 
 
 def read(name: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_a_wrong_value_that_may_hold_a_secret_is_not_quoted() -> None:
 
 def test_a_jobs_containers_fit_one_node_by_default() -> None:
     memory = read("defaults/main.yml")["hadoop_memory"]
-    assert memory == hadoop_node.DEFAULT_MEMORY
+    assert memory == DEFAULT_MEMORY
     assert memory["reduce"] == 768
     # An application master, a map and a reduce task side by side, in steps of the smallest container.
     assert memory["am"] + memory["map"] + memory["reduce"] <= memory["nodemanager"]

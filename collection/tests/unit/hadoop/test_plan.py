@@ -12,11 +12,20 @@ import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import config
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import plan as planning
-from ansible_collections.picluster.cloud.plugins.modules import hadoop_node
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import (
+    DEFAULT_HEAPS,
+    DEFAULT_MEMORY,
+    HadoopSettings,
+    Memory,
+    check_settings,
+    read_settings,
+    text_of,
+)
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 KEY = "k"
-MEMORY = config.Memory(**hadoop_node.DEFAULT_MEMORY)
-MASTER = config.Settings(
+MEMORY = Memory(**DEFAULT_MEMORY)
+MASTER = HadoopSettings(
     node="red1",
     master="red1",
     workers=("red3", "red2"),
@@ -29,21 +38,21 @@ MASTER = config.Settings(
     disk_reserved=2 << 30,
     vcores=4,
     memory=MEMORY,
-    heaps=hadoop_node.DEFAULT_HEAPS,
+    heaps=DEFAULT_HEAPS,
     users=("pi",),
 )
 WORKER = dataclasses.replace(MASTER, node="red2", daemons=("datanode", "nodemanager"))
 
 
-def changed(settings: config.Settings, **values: Any) -> config.Settings:
+def changed(settings: HadoopSettings, **values: Any) -> HadoopSettings:
     return dataclasses.replace(settings, **values)
 
 
-def plan(settings: config.Settings, secret: str = KEY) -> planning.Plan:
+def plan(settings: HadoopSettings, secret: str = KEY) -> planning.HadoopPlan:
     return planning.make_plan(settings, secret, "script")
 
 
-def inputs(settings: config.Settings, secret: str = KEY) -> dict[str, str]:
+def inputs(settings: HadoopSettings, secret: str = KEY) -> dict[str, str]:
     return {unit.name: unit.inputs for unit in plan(settings, secret).units}
 
 
@@ -105,31 +114,31 @@ def test_jobs_cannot_be_handed_in_over_the_web() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"workers": ()}, "workers is empty"),
-        ({"master": ""}, "master is empty"),
-        ({"memory": dataclasses.replace(MEMORY, am=4096)}, r"4096 MB \(am\) never fits a NodeManager of 2048 MB"),
-        ({"memory": dataclasses.replace(MEMORY, sort=400)}, "sort buffer of 400 MB"),
-        ({"properties": {"hdfs-sight": {}}}, "'hdfs-sight'; there are core-site"),
+        ({"workers": ()}, "workers is empty, which would let any host join;"),
+        ({"master": ""}, "master is empty; set it"),
+        ({"memory": dataclasses.replace(MEMORY, am=4096)}, r"memory.am does not fit a NodeManager: 4096 MB of 2048 MB"),
+        ({"memory": dataclasses.replace(MEMORY, sort=400)}, "memory.sort is too large: 400 MB for a map task of 512"),
+        ({"properties": {"hdfs-sight": {}}}, "properties.hdfs-sight is not a configuration file; expected one of core"),
     ],
 )
 def test_wrong_settings_are_one_sentence(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(config.ConfigError, match=message):
-        config.check(changed(MASTER, **change))
+    with pytest.raises(UserError, match=message):
+        check_settings(changed(MASTER, **change))
 
 
 def test_right_settings_pass() -> None:
-    config.check(MASTER)
-    config.check(WORKER)
+    check_settings(MASTER)
+    check_settings(WORKER)
 
 
 def test_a_property_group_that_is_no_mapping_is_refused() -> None:
     params = {"properties": {"hdfs-site": "x"}}
-    with pytest.raises(config.ConfigError, match=r"properties.hdfs-site is not a mapping"):
-        hadoop_node.read_settings(params)
+    with pytest.raises(UserError, match=r"properties.hdfs-site is not a mapping; set it"):
+        read_settings(params)
 
 
 def test_yaml_values_become_hadoops() -> None:
-    assert [hadoop_node.text_of(value) for value in (True, False, 20, "a b", 0.5)] == [
+    assert [text_of(value) for value in (True, False, 20, "a b", 0.5)] == [
         "true",
         "false",
         "20",
@@ -151,7 +160,7 @@ def test_exactly_the_wanted_daemons_have_units() -> None:
 
 
 def test_a_node_without_daemons_has_nothing() -> None:
-    assert plan(changed(MASTER, daemons=())) == planning.Plan()
+    assert plan(changed(MASTER, daemons=())) == planning.HadoopPlan()
 
 
 @pytest.mark.parametrize("name", planning.DAEMONS)
@@ -229,20 +238,3 @@ def test_only_the_master_makes_the_folders_of_hdfs() -> None:
     assert dirs["/app-logs"]["mode"] == "1777"
     assert (dirs["/user/pi"]["owner"], dirs["/user/pi"]["mode"]) == ("pi", "0700")
     assert planning.DIRS_JSON not in {file.path for file in plan(WORKER).files}
-
-
-def test_a_new_name_folder_is_formatted() -> None:
-    assert planning.must_format(set(), set())
-    assert planning.must_format({"lost+found", ".formatting"}, set())
-
-
-def test_an_image_is_never_formatted() -> None:
-    assert not planning.must_format({"current", "in_use.lock"}, {"VERSION", "fsimage_0"})
-
-
-@pytest.mark.parametrize(
-    ("entries", "current"), [({"current"}, set()), ({"current"}, {"fsimage_0"}), ({"data"}, set())]
-)
-def test_a_name_folder_with_anything_else_is_refused(entries: set[str], current: set[str]) -> None:
-    with pytest.raises(planning.FormatRefusedError, match="/var/lib/hadoop/hdfs/name"):
-        planning.must_format(entries, current)

@@ -11,12 +11,16 @@ import tarfile
 import xml.etree.ElementTree as ET
 import zipfile
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
+from fakenode import FakeNode
 
-from ansible_collections.picluster.cloud.plugins.modules import hadoop_bundle as bundle
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import bundle
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.modules.hadoop_bundle import converge
 
-FOLDER = Path(bundle.__file__).parents[2] / "roles/hadoop/files/bundle"
+FOLDER = Path(bundle.__file__).parents[3] / "roles/hadoop/files/bundle"
 JARS = {
     "org/apache/hadoop/hadoop-common/3.5.0/hadoop-common-3.5.0.jar": "common",
     "org/apache/hadoop/hadoop-auth/3.5.0/hadoop-auth-3.5.0.jar": "common/lib",
@@ -103,7 +107,7 @@ def test_a_tests_jar_without_web_pages_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "hadoop-hdfs-9-tests.jar"
     with zipfile.ZipFile(path, "w") as jar:
         jar.writestr("A.class", "x")
-    with pytest.raises(bundle.BundleError, match="no webapps"):
+    with pytest.raises(UserError, match="no webapps"):
         list(bundle.webapps(path))
 
 
@@ -129,20 +133,51 @@ def fake_maven(monkeypatch: pytest.MonkeyPatch, jars: Path) -> list[str]:
     return calls
 
 
+def bundled(node: FakeNode, **given: Any) -> dict[str, Any]:
+    options = {"version": "3.5.0", "archs": ["amd64", "arm64"], "folder": str(FOLDER), "timeout": 60}
+    return converge(node, {**options, "cache": str(node.root / "cache"), **given})["artifacts"]  # type: ignore[no-any-return]
+
+
 def test_a_second_build_asks_maven_for_nothing(tmp_path: Path, jars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = fake_maven(monkeypatch, jars)
-    cache = bundle.Cache(tmp_path / "cache")
-    assert bundle.build(cache, "3.5.0", ["amd64", "arm64"], FOLDER, 60)
-    assert not bundle.build(cache, "3.5.0", ["amd64", "arm64"], FOLDER, 60)
+    first, second = FakeNode(tmp_path), FakeNode(tmp_path)
+    found = bundled(first)
+    assert first.changed
+    assert bundled(second) == found
+    assert not second.changed
     assert calls == ["3.5.0"]
-    path = cache.path("3.5.0", "arm64", bundle.cache_key("3.5.0", FOLDER))
-    assert cache.checksum(path) == cache.checksum(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    path = Path(found["arm64"]["path"])
+    assert found["arm64"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_check_mode_tells_where_an_archive_would_be_and_builds_nothing(
+    tmp_path: Path, jars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = fake_maven(monkeypatch, jars)
+    node = FakeNode(tmp_path, check_mode=True)
+    found = bundled(node, archs=["arm64"])
+    assert node.changed
+    assert (calls, found["arm64"]["sha256"], (tmp_path / "cache").exists()) == ([], "", False)
+    assert bundled(FakeNode(tmp_path), archs=["arm64"])["arm64"]["path"] == found["arm64"]["path"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"version": "3.5"}, "version is not a release of Hadoop: '3.5'; expected one such as 3.5.0"),
+        ({"folder": "/nowhere"}, "folder has no pom.xml: /nowhere; set folder to the role's files/bundle"),
+        ({"cache": "/proc/nowhere"}, r"/proc/nowhere.* cannot be written: No such file.*; set cache to a folder"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        bundled(FakeNode(tmp_path), **given)
 
 
 def test_a_changed_archive_is_not_vouched_for_by_its_old_note(tmp_path: Path) -> None:
-    cache, path = bundle.Cache(tmp_path), tmp_path / "hadoop.tar.gz"
+    cache, path = bundle.BundleCache(tmp_path, "3.5.0", FOLDER), tmp_path / "hadoop.tar.gz"
     path.write_bytes(b"one")
-    assert cache.checksum(path) == hashlib.sha256(b"one").hexdigest()
+    assert cache.checksum(path) == cache.checksum(path) == hashlib.sha256(b"one").hexdigest()
     path.write_bytes(b"other")
     assert cache.checksum(path) == hashlib.sha256(b"other").hexdigest()
     assert cache.checksum(tmp_path / "none.tar.gz") is None
@@ -150,7 +185,7 @@ def test_a_changed_archive_is_not_vouched_for_by_its_old_note(tmp_path: Path) ->
 
 def test_a_killed_build_leaves_nothing_half(tmp_path: Path, jars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_maven(monkeypatch, jars)
-    cache = bundle.Cache(tmp_path / "cache")
+    cache = bundle.BundleCache(tmp_path / "cache", "3.5.0", FOLDER)
 
     def dies(stream: io.BytesIO, *_arguments: object) -> None:
         stream.write(b"half")
@@ -159,17 +194,17 @@ def test_a_killed_build_leaves_nothing_half(tmp_path: Path, jars: Path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(bundle, "write_tar", dies)
         with pytest.raises(KeyboardInterrupt):
-            bundle.build(cache, "3.5.0", ["amd64"], FOLDER, 60)
-    assert not list(cache.folder.glob("*hadoop-3*"))
-    (cache.folder / ".hadoop-3.5.0-amd64-maven-0.tar.gz.77").write_bytes(b"left by kill -9")
-    assert bundle.build(cache, "3.5.0", ["amd64"], FOLDER, 60)
-    assert not list(cache.folder.glob(".hadoop-3*"))
+            bundle.build(cache, ["amd64"], 60)
+    assert not list((tmp_path / "cache").glob("*hadoop-3*"))
+    (tmp_path / "cache/.hadoop-3.5.0-amd64-maven-0.tar.gz.77").write_bytes(b"left by kill -9")
+    bundle.build(cache, ["amd64"], 60)
+    assert [path.name for path in (tmp_path / "cache").glob("*hadoop-3*")] == [cache.path("amd64").name]
 
 
 def test_no_maven_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _name: None)
-    with pytest.raises(bundle.BundleError, match="install the package maven"):
-        bundle.build(bundle.Cache(tmp_path), "3.5.0", ["amd64"], FOLDER, 60)
+    with pytest.raises(UserError, match="install the package maven"):
+        bundle.build(bundle.BundleCache(tmp_path, "3.5.0", FOLDER), ["amd64"], 60)
 
 
 def test_mavens_first_error_is_the_message(tmp_path: Path) -> None:
@@ -178,7 +213,7 @@ def test_mavens_first_error_is_the_message(tmp_path: Path) -> None:
         "#!/bin/sh\nprintf '\\033[31m[ERROR]\\033[m no\\n[ERROR] Could not find x:jar:9\\n[ERROR] help\\n'\nexit 1\n"
     )
     mvn.chmod(0o755)
-    with pytest.raises(bundle.BundleError, match=r"could not resolve Hadoop 9: (no|Could not find x:jar:9)"):
+    with pytest.raises(UserError, match=r"could not resolve Hadoop 9: (no|Could not find x:jar:9)"):
         bundle.resolve(str(mvn), "9", tmp_path / "pom.xml", tmp_path / "jars", 10)
 
 
