@@ -86,7 +86,7 @@ def test_what_runs_on_a_node_checks_no_type_in_a_way_that_python_3_9_cannot() ->
 def test_what_runs_on_a_node_calls_nothing_that_python_3_9_lacks() -> None:
     # hashlib, pathlib, itertools: each of 3.10 or later.
     newer = {"file_digest", "hardlink_to", "pairwise", "batched"}
-    controller = {"modules/hadoop_bundle.py"}
+    controller = {"module_utils/hadoop/bundle.py"}
     onto_nodes = [path for path in FILES if path.parts[-3] == "module_utils" or path.parent.name == "modules"]
     calls = [
         (title(path), node.attr)
