@@ -162,7 +162,7 @@ def test_a_part_that_a_power_cut_left_full_of_zeros_is_fetched_anew_by_the_next_
         (Served(OTHER), "not " + SUM),
         (Served(b""), "not " + SUM),
         (Served(DATA, stall=0), "the server is silent"),
-        (Served(redirect="ftp://127.0.0.1/card.img.xz"), "leads on to ftp://127.0.0.1/card.img.xz"),
+        (Served(redirect="ftp://127.0.0.1/card.img.xz"), "redirects to ftp://127.0.0.1/card.img.xz"),
         (Served(redirect=PATH), "redirect"),
         (Served(redirect="http://[::1/card.img.xz"), "the proxy is not a valid address (Invalid IPv6"),
         (Served(redirect="http://a..b/card.img.xz"), "the proxy is not a valid address ("),
@@ -215,7 +215,7 @@ def test_a_size_that_the_catalogue_does_not_know_is_not_fetched(server: Server) 
 def test_a_full_disk_is_named_before_anything_is_fetched(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=len(DATA) - 1))
-    with pytest.raises(PiclusterError, match=r"is full, the image needs 3000000 more bytes.*PICLUSTER_CACHE"):
+    with pytest.raises(PiclusterError, match=r"is full: the image needs 3000000 more bytes.*PICLUSTER_CACHE"):
         Desk().library.get(server.url(PATH), SUM)
     assert cached() == []
 
