@@ -41,14 +41,15 @@ class _Checks:
         self._names, self._values = name_checks(role), value_checks(role)
         self.variables = [name for name in specs if name in self._names or name in self._values]
 
-    def verdict(self, variable: str, value: object) -> str:
+    def verdict(self, variable: str, value: Any) -> str:  # noqa: ANN401 - what the inventory has
         """Return one sentence about a value, empty if it can work; specs.py reports a wrong type."""
         spec = self._specs[variable]
         if is_templated(value) or next(value_problems(variable, spec, value), ""):
             return ""
         try:
             if variable in self._names:
-                self._names[variable](value)
+                # YAML allows other types of names, too.
+                self._names[variable]([str(name) for name in value])
             # In a mapping with fixed keys, one value can make the others right.
             if variable in self._values and (_is_known(value) or not spec.get("options")):
                 self._values[variable](_known(value))
