@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from picluster.devices import Device
 
+# Not beside tests that start containers: see test_firstboot_nodes.py.
+pytestmark = pytest.mark.xdist_group("mounts")
 needs_root = pytest.mark.skipif(not ROOT, reason="only root may attach loop devices")
 MIB = 1 << 20
 
