@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import MEMORY_CGROUP_FLAGS
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules
-from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import BoardMark, Cgroups
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.record import BoardMark, read_mark
 
 PATH = "/boot/firmware/cmdline.txt"
 STOCK = "console=tty1 root=PARTUUID=2a0f6561-02 rootwait ds=nocloud;i=x;h=red1"
@@ -56,8 +58,8 @@ def test_a_file_that_no_board_boots_from_is_refused(text: str, words: str) -> No
         rules.missing_flags(text, PATH)
 
 
-def state(*, written: bool = True, booted: str = STOCK, asked: str = "") -> Cgroups:
-    return Cgroups(PATH, written=written, booted=booted.split(), boot="b 1", asked=asked)
+def state(*, written: bool = True, booted: str = STOCK, asked: str = "") -> dict[str, Any]:
+    return {"path": PATH, "written": written, "booted": booted.split(), "boot": "b 1", "asked": asked}
 
 
 @pytest.mark.parametrize(
@@ -71,8 +73,8 @@ def state(*, written: bool = True, booted: str = STOCK, asked: str = "") -> Cgro
         (state(asked="b 1"), "restart"),
     ],
 )
-def test_flags_that_the_kernel_was_not_booted_with_need_a_restart(found: Cgroups, step: str) -> None:
-    assert rules.next_step(found) == step
+def test_flags_that_the_kernel_was_not_booted_with_need_a_restart(found: dict[str, Any], step: str) -> None:
+    assert rules.next_step(**found) == step
 
 
 @pytest.mark.parametrize(
@@ -85,9 +87,9 @@ def test_flags_that_the_kernel_was_not_booted_with_need_a_restart(found: Cgroups
         (state(written=False, booted=FLAGS), "this kernel has no memory cgroup"),
     ],
 )
-def test_a_restart_that_did_not_help_is_not_requested_again(found: Cgroups, words: str) -> None:
+def test_a_restart_that_did_not_help_is_not_requested_again(found: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=f"{words}.*set cgroup_memory to false"):
-        rules.next_step(found)
+        rules.next_step(**found)
 
 
 CONFIG = "arm_64bit=1\n[pi4]\narm_boost=1"
@@ -195,10 +197,8 @@ def test_drop_ins_say_what_their_programs_read() -> None:
 
 def test_a_mark_is_read_as_it_was_written_and_a_broken_one_counts_as_none() -> None:
     mark = BoardMark(flags=["cgroup_memory=1"], asked="b 1", swap_file=True, packages=["x"])
-    assert rules.read_mark(mark.text()) == mark
-    assert [rules.read_mark(text) for text in (None, "", "\0\0\0", "[]", '{"of": "another release"}')] == [
-        BoardMark()
-    ] * 5
+    assert read_mark(mark.text()) == mark
+    assert [read_mark(text) for text in (None, "", "\0\0\0", "[]", '{"of": "another release"}')] == [BoardMark()] * 5
 
 
 def test_swap_in_use_is_read_from_the_kernel() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakedebian import FakeDebian
@@ -11,7 +12,7 @@ from fakenode import NOT_FOUND, RUNNING
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Outcome
 from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Packages
-from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import BoardMark
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.record import BoardMark
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.swap import (
     DPHYS,
     GENERATOR,
@@ -71,17 +72,21 @@ class Swapping(FakeDebian):
 
 
 class Run:
-    """One call of the module's part for the swap."""
+    """One call of the module's part for the swap, and its record."""
 
     def __init__(self, node: Swapping, desired: str, mark: BoardMark | None = None) -> None:
         node.diff.clear()
         node.commands.clear()
         self.node = node
+        self.mark = mark or BoardMark()
         self.kept: list[BoardMark] = []
         self.restart = self.required_first = False
-        swap = Swap(node, Packages(node, 5), self.kept.append, self.require_restart)
-        self.mark = swap.converge(desired, mark or BoardMark())
+        Swap(node, Packages(node, 5), self).converge(desired)  # type: ignore[arg-type]  # as much of a record as it uses
         self.diff = list(node.diff)
+
+    def keep(self, **changes: Any) -> None:
+        self.mark = replace(self.mark, **changes)
+        self.kept.append(self.mark)
 
     def require_restart(self) -> None:
         self.restart, self.required_first = True, not self.node.diff

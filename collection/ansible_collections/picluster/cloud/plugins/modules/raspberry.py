@@ -112,7 +112,7 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
     board = Board(node)
     if board.model:
         board.converge(options)
-    return {"board": board.model, "restart": board.restart, "restart_pending": board.pending}
+    return {"board": board.model, "restart": board.restart, "restart_pending": board.record.pending}
 
 
 def main() -> None:

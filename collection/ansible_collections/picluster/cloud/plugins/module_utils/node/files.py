@@ -52,14 +52,8 @@ def printable(text: str) -> str:
 def write_atomically(path: Path, data: str | bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
     """Write a file so that a reader, or a power cut, sees the old or the new content and nothing between.
 
-    AnsibleModule.atomic_move gives a new file the umask's mode, a secret's too; here owner and mode are right before
-    the file has its name.
-
-    Args:
-        path: the file; its directory exists.
-        data: the whole content.
-        mode: permission bits.
-        owner: user and group id, or None for the running user's.
+    AnsibleModule.atomic_move gives a new file the umask's mode, a secret's too; here owner (None for the running user)
+    and mode are right before the file has its name. Its directory exists.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
@@ -78,13 +72,7 @@ def write_atomically(path: Path, data: str | bytes, mode: int = 0o644, owner: tu
 
 
 def describe_write_error(error: OSError, path: str = "", verb: str = "written") -> str:
-    """Return one sentence about a failed write.
-
-    Args:
-        error: What the system answered.
-        path: The file, if the error does not name it.
-        verb: What could not be done to it.
-    """
+    """Return one sentence about a failed write; `path` counts if the error names none, `verb` is what failed."""
     name = path or error.filename
     what = f"{name} cannot be {verb}" if name else "a file cannot be written"
     hint = "; check the card: it is full, read-only or broken" if error.errno in CARD_ERRORS else ""
@@ -101,11 +89,7 @@ class Files:
         self._node = node
 
     def read(self, path: str) -> str | None:
-        """Return a file's text, or None where there is none.
-
-        Raises:
-            UserError: it is there and cannot be read.
-        """
+        """Return a file's text, or None where there is none."""
         with _sentence(path, "read"):
             return read_text(str(self._node.path(path)))
 
@@ -131,9 +115,6 @@ class Files:
                 written in place.
             show: Turns the old and the new text into what the diff may show, for files with secrets.
             parents: Mode of parent directories that are created.
-
-        Raises:
-            UserError: the node does not let us write it.
         """
         place = self._node.path(path)
         before = self.read(path)
@@ -145,7 +126,7 @@ class Files:
         if before == text and status is not None:
             self._note_mode(path, status, mode, owner)
         else:
-            self._note(path, None if before is None else show(before), show(text))
+            self.note(path, None if before is None else show(before), show(text))
         if self._node.check_mode:
             return True
         with _sentence(path):
@@ -157,17 +138,7 @@ class Files:
         return True
 
     def put_bytes(self, path: str, data: bytes, mode: int = 0o644, *, title: str) -> bool:
-        """Write a binary file unless it is right already; return whether it was not.
-
-        Args:
-            path: Absolute path on the node.
-            data: The whole desired content.
-            mode: Permission bits.
-            title: What the diff calls the content.
-
-        Raises:
-            UserError: the node does not let us write it.
-        """
+        """Write a binary file, `title` in the diff, unless it is right already; return whether it was not."""
         place = self._node.path(path)
         found = place.is_file()
         if found and place.read_bytes() == data:
@@ -180,11 +151,7 @@ class Files:
         return True
 
     def link(self, path: str, target: str) -> bool:
-        """Have a symbolic link point to `target`; return whether it did not.
-
-        Raises:
-            UserError: the node does not let us make it.
-        """
+        """Have a symbolic link point to `target`; return whether it did not."""
         place = self._node.path(path)
         before = str(place.readlink()) if place.is_symlink() else ""
         if before == target:
@@ -202,13 +169,7 @@ class Files:
     def remove(self, path: str, *, show: Callable[[str], str] = str, title: str = "") -> bool:
         """Remove a file or a link if there is one; return whether there was.
 
-        Args:
-            path: Absolute path on the node.
-            show: Turns the old text into what the diff may show.
-            title: What the diff calls the content of a binary file, which is not read then.
-
-        Raises:
-            UserError: the node does not let us remove it.
+        `show` turns the old text into what the diff may show; a `title` stands for a binary content, which is not read.
         """
         place = self._node.path(path)
         if not os.path.lexists(place):
@@ -217,13 +178,14 @@ class Files:
             before = f"-> {place.readlink()}\n"
         else:
             before = f"{title}\n" if title else show(self.read(path) or "")
-        self._note(path, before, None)
+        self.note(path, before, None)
         if not self._node.check_mode:
             with _sentence(path, "removed"):
                 place.unlink(missing_ok=True)
         return True
 
-    def _note(self, path: str, before: str | None, after: str | None) -> None:
+    def note(self, path: str, before: str | None, after: str | None) -> None:
+        """Record a file's texts for the diff, None for no file."""
         self._node.diff.append(
             {
                 "before_header": path if before is not None else f"{path} (absent)",

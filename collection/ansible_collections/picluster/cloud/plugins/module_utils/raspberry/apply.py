@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
@@ -12,7 +11,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.machine impor
 from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Packages
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.boot import BootFiles
-from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import BoardMark
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.record import BoardRecord
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.swap import Swap
 
 if TYPE_CHECKING:
@@ -20,11 +19,7 @@ if TYPE_CHECKING:
 
     from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
-MARK = "/var/lib/picluster/raspberry"
 BEFORE = ".picluster-before"
-REQUIRED = "/run/reboot-required"
-REQUESTERS = f"{REQUIRED}.pkgs"
-NAME = "picluster-raspberry"
 # Left behind by a call that was killed after it wrote a drop-in and before systemd loaded it.
 UNREAD = "/run/picluster-raspberry-unread"
 
@@ -35,7 +30,7 @@ class Board:
     Attributes:
         model: The board's model; empty on other hardware.
         restart: Whether the node is to be restarted now.
-        pending: Whether a change takes effect at the next boot.
+        record: What the module did to the node.
     """
 
     def __init__(self, node: Node) -> None:
@@ -43,24 +38,19 @@ class Board:
         self._boot = BootFiles(node)
         self.model = rules.board_model([node.files.read(path) for path in rules.MODELS])
         self.restart = False
-        self.pending = False
-        self._mark = rules.read_mark(node.files.read(MARK))
-        self._planned = self._mark
+        self.record = BoardRecord(node)
+        # Changes of the mark that belong to those of the boot files.
+        self._planned: dict[str, Any] = {}
 
     def converge(self, options: dict[str, Any]) -> None:
-        """Apply the module's options.
-
-        Raises:
-            UserError: An option is wrong, or the board cannot be brought to it.
-        """
+        """Apply the module's options."""
         for name in rules.BOUNDS:
-            if options[name] is not None:
-                rules.check_bounds(name, options[name])
+            rules.check_bounds(name, options[name])
         packages = Packages(self._node, options["lock_timeout"])
-        step = self._add_flags() if options["cgroup_memory"] else self._remove_flags()
+        restart = self._add_flags() if options["cgroup_memory"] else self._remove_flags()
         self._set_gpu_memory(options["gpu_memory"])
         self._commit()
-        Swap(self._node, packages, self._keep, self._require_restart).converge(options["swap"], self._mark)
+        Swap(self._node, packages, self.record).converge(options["swap"])
         self._drop_in(
             "/etc/systemd/journald.conf.d/90-picluster.conf",
             None if options["journal_size"] is None else rules.journal_text(options["journal_size"]),
@@ -73,25 +63,14 @@ class Board:
             None if options["watchdog"] is None else rules.watchdog_text(options["watchdog"]),
             ["systemctl", "daemon-reexec"],
         )
-        if step != "nothing":
+        if restart:
             self._request_restart(options["busy_units"])
 
     def _text(self, path: str) -> str:
         return self._node.files.read(path) or ""
 
-    def _keep(self, mark: BoardMark) -> None:
-        self._mark = mark
-        if mark == BoardMark():
-            self._node.files.remove(MARK)
-        else:
-            self._node.files.put(MARK, mark.text(), 0o600)
-
     def _cmdline(self) -> tuple[str, str]:
-        """Return path and text of the kernel command line's file.
-
-        Raises:
-            UserError: There is none.
-        """
+        """Return path and text of the kernel command line's file."""
         for path in CMDLINES:
             text = self._boot.read(path)
             if text is not None:
@@ -101,34 +80,31 @@ class Board:
             "the boot partition, or set cgroup_memory to false"
         )
 
-    def _add_flags(self) -> str:
-        """Plan the flags in cmdline.txt if the kernel needs them; return what next_step returns."""
+    def _add_flags(self) -> bool:
+        """Plan the flags in cmdline.txt if the kernel needs them; return whether a restart enables the cgroup."""
         if read_capabilities(self._node.root).memory_cgroup:
-            return "nothing"
+            return False
         path, text = self._cmdline()
-        missing = rules.missing_flags(text, path)
+        mark, boot, missing = self.record.mark, self._this_boot(), rules.missing_flags(text, path)
         booted = self._text("/proc/cmdline").split()
-        state = rules.Cgroups(path, not missing, booted, self._this_boot(), self._mark.asked)
-        step = rules.next_step(state)
-        if step == "write":
-            self._planned = replace(self._mark, flags=sorted({*self._mark.flags, *missing}), asked=state.boot)
+        if rules.next_step(path, written=not missing, booted=booted, boot=boot, asked=mark.asked) == "write":
+            self._planned = {"flags": sorted({*mark.flags, *missing}), "asked": boot}
             self._boot.put(path + BEFORE, text)
             self._boot.put(path, rules.with_flags(text, missing, path))
-        return step
+        return True
 
-    def _remove_flags(self) -> str:
-        if self._mark.flags:
+    def _remove_flags(self) -> bool:
+        """Plan to remove our flags from cmdline.txt, which needs no restart."""
+        if self.record.mark.flags:
             path, text = self._cmdline()
-            self._planned = replace(self._mark, flags=[], asked="")
-            self._boot.put(path, rules.without_flags(text, self._mark.flags, path))
+            self._planned = {"flags": [], "asked": ""}
+            self._boot.put(path, rules.without_flags(text, self.record.mark.flags, path))
             self._boot.put(path + BEFORE, None)
-        return "nothing"
+        return False
 
     def _set_gpu_memory(self, size: int | None) -> None:
         path = next((path for path in rules.CONFIGS if self._node.path(path).is_file()), None)
-        if path is None:
-            return
-        if size is not None and rules.shares_memory(self.model):
+        if path is None or (size is not None and rules.shares_memory(self.model)):
             return
         names = {entry.name.lower() for entry in self._node.path(path).parent.iterdir()}  # FAT ignores case
         lacks = [] if size is None else rules.lacks_cut_down(size, names)
@@ -142,23 +118,22 @@ class Board:
 
     def _commit(self) -> None:
         """Write the boot files, which take effect at the next boot."""
-        before = self._mark
+        before = self.record.mark
         if self._boot.pending:
             # The restart is required first: a call that is killed after it wrote would not require it again. Likewise
             # flags are recorded before they are added, and until they are removed.
-            if self._planned.flags:
-                self._keep(self._planned)
-            was_required = self._require_restart()
+            if self._planned.get("flags"):
+                self.record.keep(**self._planned)
+            was_required = self.record.require_restart()
             try:
                 self._boot.commit()
             except UserError:
-                if before != self._mark:
-                    self._keep(before)
+                self.record.keep(**vars(before))
                 if not was_required:
-                    self._forget_restart()
+                    self.record.forget_restart()
                 raise
-        if self._planned != self._mark:
-            self._keep(self._planned)
+        if self._planned:
+            self.record.keep(**self._planned)
 
     def _drop_in(self, path: str, text: str | None, load: Sequence[str]) -> None:
         """Write a drop-in of systemd, or with None remove it, and load it."""
@@ -183,34 +158,8 @@ class Board:
 
     def _request_restart(self, busy_units: Sequence[str]) -> None:
         """Have the node restarted for the memory cgroup: by this run, or where layers run by the reboot playbook."""
-        boot = self._this_boot()
-        if self._mark.asked != boot:
-            self._keep(replace(self._mark, asked=boot))
-        self._require_restart()
-        self.restart = not self._is_busy(busy_units)
-
-    def _is_busy(self, units: Sequence[str]) -> bool:
-        if not units:
-            return False
+        self.record.keep(asked=self._this_boot())
+        self.record.require_restart()
         states = "--state=active,activating,reloading,deactivating"
-        return bool(self._node.query("systemctl", "list-units", "--plain", "--no-legend", states, *units).strip())
-
-    def _require_restart(self) -> bool:
-        """Mark the node as waiting for a restart; return whether it was marked before."""
-        if self.pending:
-            return True
-        self.pending = True
-        requesters = self._text(REQUESTERS).splitlines()
-        required = self._node.path(REQUIRED).exists() and NAME in requesters
-        if not required:
-            self._node.files.put(REQUESTERS, "".join(f"{name}\n" for name in dict.fromkeys([*requesters, NAME])))
-            self._node.files.put(REQUIRED, "*** System restart required ***\n")
-        return required
-
-    def _forget_restart(self) -> None:
-        requesters = [name for name in self._text(REQUESTERS).splitlines() if name != NAME]
-        if requesters:
-            self._node.files.put(REQUESTERS, "".join(f"{name}\n" for name in requesters))
-        else:
-            self._node.files.remove(REQUESTERS)
-            self._node.files.remove(REQUIRED)
+        query = ["systemctl", "list-units", "--plain", "--no-legend", states, *busy_units]
+        self.restart = not (busy_units and self._node.query(*query).strip())

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import describe_write_error, printable, sync
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import describe_write_error, sync
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,11 +36,7 @@ class BootFiles:
         return bool(self._desired)
 
     def read(self, path: str) -> str | None:
-        """Return the text of a file with its own line ends, or None where there is none.
-
-        Raises:
-            UserError: It is there and cannot be read.
-        """
+        """Return the text of a file with its own line ends, or None where there is none."""
         try:
             return self._node.path(path).read_bytes().decode(errors="surrogateescape")
         except (FileNotFoundError, NotADirectoryError):
@@ -56,21 +52,10 @@ class BootFiles:
                 self._node.path(path + NEW).unlink(missing_ok=True)  # of a call that was killed
             return
         self._desired[path] = text
-        self._node.diff.append(
-            {
-                "before_header": path if before is not None else f"{path} (absent)",
-                "after_header": path if text is not None else f"{path} (absent)",
-                "before": printable(before or ""),
-                "after": printable(text or ""),
-            }
-        )
+        self._node.files.note(path, before, text)
 
     def commit(self) -> None:
-        """Write the desired texts, in the order of the calls of put.
-
-        Raises:
-            UserError: One cannot be written; nothing was changed.
-        """
+        """Write the desired texts, in the order of the calls of put; if one cannot be written, nothing is changed."""
         if self._node.check_mode:
             return
         written: list[Path] = []

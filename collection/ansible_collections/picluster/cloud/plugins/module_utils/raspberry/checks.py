@@ -4,21 +4,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import BOUNDS, check_bounds
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def _check(name: str) -> Callable[[int | None], None]:
-    def check(value: int | None) -> None:
-        # Null leaves the setting to the image.
-        if value is not None:
-            check_bounds(name, value)
-
-    return check
-
-
-CHECKS: dict[str, Callable[[Any], object]] = {name: _check(name) for name in BOUNDS}
+CHECKS = {name: partial(check_bounds, name) for name in BOUNDS}

@@ -4,10 +4,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import MEMORY_CGROUP_FLAGS
@@ -22,6 +19,8 @@ _FILTER, _SIZE = "[all]", "gpu_mem="
 # Boards that share their memory with the GPU dynamically; their firmware is on a chip.
 _SHARES = re.compile(rf"{_BOARD} (Compute Module )?5\d*\b")
 _HEAD = "# Managed by picluster.\n"
+# zram-generator's drop-in, with the size of Raspberry Pi OS Trixie.
+ZRAM_TEXT = f"{_HEAD}[zram0]\nzram-size = min(ram, 2048)\n"
 
 # From 32 MiB on the ordinary firmware runs; with 16 the board loads these instead, and without them it does not boot.
 GPU_SMALLEST = 16
@@ -31,21 +30,17 @@ BOUNDS = {"gpu_memory": (GPU_SMALLEST, 944, "MiB"), "journal_size": (8, 4096, "M
 _IN_MEMORY = 4
 
 
-def check_bounds(name: str, value: int) -> None:
-    """Raise UserError if one of the settings that are numbers is out of bounds."""
+def check_bounds(name: str, value: int | None) -> None:
+    """Raise UserError if one of the settings that are numbers is out of bounds; None leaves it to the image."""
     low, high, unit = BOUNDS[name]
-    if low <= value <= high or (name == "watchdog" and value == 0):
+    if value is None or low <= value <= high or (name == "watchdog" and value == 0):
         return
     off = ", or 0 for none" if name == "watchdog" else ""
     raise UserError(f"{name} is out of range: {value}; expected {low} to {high} {unit}{off}")
 
 
 def board_model(texts: list[str | None]) -> str:
-    """Return the model of a Raspberry Pi, or an empty text for any other hardware.
-
-    Args:
-        texts: The content of the files in MODELS.
-    """
+    """Return the model of a Raspberry Pi from the files in MODELS, or an empty text for any other hardware."""
     told = next((text for text in texts if text), "").strip("\0\n ")
     return told if told.startswith(_BOARD) else ""
 
@@ -56,11 +51,7 @@ def shares_memory(model: str) -> bool:
 
 
 def _halves(text: str, path: str) -> tuple[str, str]:
-    """Split a cmdline.txt behind the last word of its first line, the only one that is read.
-
-    Raises:
-        UserError: It has no such line.
-    """
+    """Split a cmdline.txt behind the last word of its first line, the only one that is read."""
     first, newline, rest = text.partition("\n")
     words = first.rstrip()
     if words.startswith(_MOVED):
@@ -94,53 +85,37 @@ def without_flags(text: str, flags: list[str], path: str) -> str:
     return words + tail
 
 
-@dataclass(frozen=True)
-class Cgroups:
-    """The state of a node whose kernel runs without the memory cgroup.
+def next_step(path: str, *, written: bool, booted: list[str], boot: str, asked: str) -> str:
+    """Return what would enable the memory cgroup: `write` the flags (and restart), or a `restart` alone.
 
-    Attributes:
-        cmdline: Path of the kernel command line's file.
+    Args:
+        path: The kernel command line's file.
         written: Whether that file has the flags.
         booted: The words that the kernel was booted with.
         boot: What distinguishes this boot from any other.
         asked: The boot in which a restart for these flags was requested; empty for none.
-    """
-
-    cmdline: str
-    written: bool
-    booted: list[str]
-    boot: str
-    asked: str
-
-
-def next_step(state: Cgroups) -> str:
-    """Return what would enable the memory cgroup: `write` the flags (and restart), or a `restart` alone.
 
     Raises:
         UserError: The flags have no effect, so a restart would not help.
     """
     flags = " ".join(MEMORY_CGROUP_FLAGS)
     opt_out = "set cgroup_memory to false to run this node without it"
-    if all(flag in state.booted for flag in MEMORY_CGROUP_FLAGS):
-        last = "cgroup_disable=memory" in state.booted[state.booted.index(MEMORY_CGROUP_FLAGS[1]) :]
+    if all(flag in booted for flag in MEMORY_CGROUP_FLAGS):
+        last = "cgroup_disable=memory" in booted[booted.index(MEMORY_CGROUP_FLAGS[1]) :]
         cause = "remove cgroup_disable=memory, which follows them" if last else "this kernel has no memory cgroup"
         raise UserError(f"the memory cgroup is off: the kernel was booted with '{flags}'; {cause}, or {opt_out}")
-    if not state.written:
-        return "write"
-    if state.asked not in {"", state.boot}:
+    if written and asked not in {"", boot}:
         raise UserError(
-            f"the memory cgroup is off: {state.cmdline} has '{flags}', but a restart did not pass them to the kernel; "
+            f"the memory cgroup is off: {path} has '{flags}', but a restart did not pass them to the kernel; "
             f"add them where this board reads its command line, or {opt_out}"
         )
-    return "restart"
+    return "restart" if written else "write"
 
 
 def with_gpu_memory(text: str, size: int | None) -> str:
-    """Return a config.txt whose marked block sets the memory of the GPU, or that has no such block.
+    """Return a config.txt whose marked block sets the GPU's memory in MiB, or with None one that has no such block.
 
-    Args:
-        text: The file; later lines win, and a filter such as [pi4] applies until the next.
-        size: MiB, or None for no block.
+    In config.txt later lines win, and a filter such as [pi4] applies until the next.
     """
     lines = text.splitlines(keepends=True)
     marks = [line.strip() for line in lines]
@@ -172,11 +147,9 @@ def _is_unfiltered(lines: list[str]) -> bool:
 
 
 def lacks_cut_down(size: int, names: set[str]) -> list[str]:
-    """Return the missing files without which a board would not boot with so little memory for its GPU.
+    """Return the missing files without which a board would not boot with so few MiB for its GPU.
 
-    Args:
-        size: MiB.
-        names: The files in the folder of config.txt; boards from the Pi 5 on have their firmware elsewhere.
+    `names` are those in the folder of config.txt; boards from the Pi 5 on have their firmware elsewhere.
     """
     if size > GPU_SMALLEST:
         return []
@@ -193,44 +166,9 @@ def watchdog_text(seconds: int) -> str:
     return f"{_HEAD}[Manager]\nRuntimeWatchdogSec={seconds}\n"
 
 
-def zram_text() -> str:
-    """Return zram-generator's drop-in, with the size of Raspberry Pi OS Trixie."""
-    return f"{_HEAD}[zram0]\nzram-size = min(ram, 2048)\n"
-
-
 def rpi_swap_text(mechanism: str) -> str:
     """Return the drop-in of Raspberry Pi OS Trixie's rpi-swap, whose default writes to the card once a day."""
     return f"{_HEAD}[Main]\nMechanism={mechanism}\n"
-
-
-@dataclass(frozen=True)
-class BoardMark:
-    """What the module did to this node, to be undone when a setting changes.
-
-    Attributes:
-        flags: The words that it added to cmdline.txt.
-        asked: The boot in which it requested a restart for them.
-        swap_file: Whether it disabled dphys-swapfile.
-        packages: The packages it installed.
-    """
-
-    flags: list[str] = field(default_factory=list)
-    asked: str = ""
-    swap_file: bool = False
-    packages: list[str] = field(default_factory=list)
-
-    def text(self) -> str:
-        """Return the text that read_mark reads."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
-
-
-def read_mark(text: str | None) -> BoardMark:
-    """Parse a mark; one that a broken card damaged counts as none."""
-    try:
-        found: dict[str, Any] = json.loads(text or "{}")
-        return BoardMark(**found)
-    except (ValueError, TypeError):
-        return BoardMark()
 
 
 def swaps(text: str) -> list[str]:

@@ -8,23 +8,20 @@ Bookworm and older by dphys-swapfile, to a file on the card; Ubuntu not at all.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import (
-    BoardMark,
+    ZRAM_TEXT,
     rpi_swap_text,
     swap_file,
     swaps,
-    zram_text,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
     from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Packages
+    from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.record import BoardRecord
 
 PACKAGE = "systemd-zram-generator"
 DPHYS = "dphys-swapfile.service"
@@ -41,45 +38,25 @@ _SIGNATURE, _SIGNATURE_AT = b"SWAPSPACE2", 4086
 class Swap:
     """The node's swap."""
 
-    def __init__(
-        self,
-        node: Node,
-        packages: Packages,
-        keep: Callable[[BoardMark], None],
-        require_restart: Callable[[], object],
-    ) -> None:
-        """Prepare.
-
-        Args:
-            node: The node.
-            packages: Its packages.
-            keep: Writes a mark; called before the change that the mark names.
-            require_restart: Called before a change that takes effect at the next boot.
-        """
+    def __init__(self, node: Node, packages: Packages, record: BoardRecord) -> None:
         self._node = node
         self._packages = packages
-        self._keep = keep
-        self._require_restart = require_restart
+        self._record = record
 
-    def converge(self, desired: str, mark: BoardMark) -> BoardMark:
-        """Bring the swap to the desired state.
-
-        Args:
-            desired: `zram`, `none` or `image`.
-            mark: What was done to the node so far.
-
-        Returns:
-            The mark as it is now.
-
-        Raises:
-            UserError: A program refuses; the message has its words.
-        """
+    def converge(self, desired: str) -> None:
+        """Bring the swap to the desired state: `zram`, `none` or `image`."""
         if self._node.path(GENERATOR).exists():
             self._set_rpi_swap(desired)
-            return mark
+            return
         # First the new swap, so that the content of the old one has a place to go.
-        mark = self._add_zram(mark) if desired == "zram" else self._remove_zram(mark)
-        return self._restore_file(mark) if desired == "image" else self._remove_file(mark)
+        if desired == "zram":
+            self._add_zram()
+        else:
+            self._remove_zram()
+        if desired == "image":
+            self._restore_file()
+        else:
+            self._remove_file()
 
     def _in_use(self) -> list[str]:
         return swaps(self._node.files.read("/proc/swaps") or "")
@@ -87,29 +64,27 @@ class Swap:
     def _set_rpi_swap(self, desired: str) -> None:
         text = None if desired == "image" else rpi_swap_text(desired)
         if self._node.files.read(RPI_CONF) != text:
-            self._require_restart()
+            self._record.require_restart()
         if text is None:
             self._node.files.remove(RPI_CONF)
         else:
             self._node.files.put(RPI_CONF, text)
 
-    def _add_zram(self, mark: BoardMark) -> BoardMark:
+    def _add_zram(self) -> None:
         if self._node.files.read(ZRAM_CONF) is None and any("/zram" in name for name in self._in_use()):
             # Not ours, and just as good.
-            return mark
+            return
         if not self._kernel_has_zram():
             self._node.warn("this node's kernel has no zram of its own; the node has no swap")
-            return mark
+            return
         if self._packages.missing([PACKAGE]):
-            before, found = mark, list(self._node.diff)
-            mark = replace(mark, packages=[PACKAGE])
-            self._keep(mark)
+            before, found = self._record.mark.packages, list(self._node.diff)
+            self._record.keep(packages=[PACKAGE])
             if not self._install():
-                self._keep(before)
+                self._record.keep(packages=before)
                 self._node.diff[:] = found
-                return before
-        self._start_zram(changed=self._node.files.put(ZRAM_CONF, zram_text()))
-        return mark
+                return
+        self._start_zram(changed=self._node.files.put(ZRAM_CONF, ZRAM_TEXT))
 
     def _install(self) -> bool:
         """Install the generator; return whether this release has it."""
@@ -140,44 +115,36 @@ class Swap:
             self._node.change("systemctl", "stop", *ZRAM_UNITS)
         self._node.change("systemctl", "start", ZRAM_UNITS[0])
 
-    def _remove_zram(self, mark: BoardMark) -> BoardMark:
+    def _remove_zram(self) -> None:
         """Remove our zram; another one stays."""
         if self._node.files.remove(ZRAM_CONF):
             self._node.change("systemctl", "stop", *ZRAM_UNITS)
             self._node.units.reload_daemon()
-        if mark.packages:
-            self._packages.remove(self._packages.installed(mark.packages))
-            if not self._node.check_mode:
-                mark = replace(mark, packages=[])
-                self._keep(mark)
-        return mark
+        if packages := self._record.mark.packages:
+            self._packages.remove(self._packages.installed(packages))
+            self._record.keep(packages=[])
 
     def _dphys(self) -> dict[str, str]:
         unit = self._node.units.show(DPHYS)[DPHYS]
         return unit if unit["LoadState"] in {"loaded", "masked"} else {}
 
-    def _restore_file(self, mark: BoardMark) -> BoardMark:
+    def _restore_file(self) -> None:
         """Enable the swap file on the card again if we disabled it."""
-        if not mark.swap_file:
-            return mark
+        if not self._record.mark.swap_file:
+            return
         if unit := self._dphys():
             self._node.units.enable(DPHYS, unit)
             self._node.units.start(DPHYS, unit)
-        mark = replace(mark, swap_file=False)
-        self._keep(mark)
-        return mark
+        self._record.keep(swap_file=False)
 
-    def _remove_file(self, mark: BoardMark) -> BoardMark:
+    def _remove_file(self) -> None:
         """Disable the swap file on the card, and delete it."""
         state = self._dphys().get("UnitFileState", "")
         if state not in {"", "disabled", "masked"}:
-            if not self._node.check_mode:
-                mark = replace(mark, swap_file=True)
-                self._keep(mark)
+            self._record.keep(swap_file=True)
             self._node.units.disable(DPHYS)
-        if mark.swap_file or (self._node.check_mode and state == "enabled"):
+        if self._record.mark.swap_file:
             self._delete_file()
-        return mark
 
     def _delete_file(self) -> None:
         """Delete the swap file that is no longer used; a file that is not swap stays."""
@@ -190,7 +157,7 @@ class Swap:
                 f"{path} is still in use, as its content does not fit into memory; the first run after a restart "
                 "deletes it"
             )
-            self._require_restart()
+            self._record.require_restart()
             return
         with place.open("rb") as stream:
             stream.seek(_SIGNATURE_AT)
