@@ -44,25 +44,13 @@ class Engine:
     """
 
     def __init__(self, node: Node, lock_timeout: int) -> None:
-        """Wait up to `lock_timeout` seconds for another program's lock.
-
-        Raises:
-            UserError: lock_timeout is out of range.
-        """
+        """Wait up to `lock_timeout` seconds for another program's lock."""
         self._node = node
         self._packages = Packages(node, lock_timeout)
         self.restarted = False
 
     def install(self, daemon: dict[str, Any], users: list[str]) -> None:
-        """Install, configure and start the engine.
-
-        Args:
-            daemon: The whole desired daemon.json.
-            users: Users who may talk to the engine.
-
-        Raises:
-            UserError: An option is wrong, or apt, dockerd or systemd refuse.
-        """
+        """Install, configure and start the engine with the whole desired daemon.json, for `users` to talk to."""
         known = {entry.pw_name for entry in pwd.getpwall()}
         rules.missing_users(users, known, set())
         before = self._node.files.read(CONFIG)
@@ -102,11 +90,7 @@ class Engine:
             raise
 
     def remove(self) -> None:
-        """Remove what picluster installed: service, packages, configuration, group members; never data.
-
-        Raises:
-            UserError: apt or systemd refuse.
-        """
+        """Remove what picluster installed: service, packages, configuration, group members; never data."""
         mark = rules.read_mark(self._node.files.read(rules.MARK))
         if mark is None:
             return
@@ -153,11 +137,7 @@ class Engine:
             ) from error
 
     def _is_foreign(self, unit: dict[str, str], mark: EngineMark, found: list[str]) -> bool:
-        """Return whether the node has an engine that neither Debian's package nor a killed run of ours installed.
-
-        Raises:
-            UserError: There is one that cannot be used, and apt would replace it by Debian's.
-        """
+        """Return whether the node has an engine that neither Debian's package nor a killed run of ours installed."""
         others = [name for name in OTHERS if name in found]
         loaded = unit["LoadState"] == "loaded"
         if ENGINE in found or (not others and (not loaded or ENGINE in mark.packages)):

@@ -56,11 +56,8 @@ def parse_probe(output: str) -> dict[str, str]:
 def isolation_problem(answers: dict[str, str], hostname: str, node_addresses: set[str], *, on_bridge: bool) -> str:
     """Return one sentence if the probe did not run in a container of its own, else an empty text.
 
-    Args:
-        answers: The probe's answers.
-        hostname: The hostname that the container was given.
-        node_addresses: The node's own IPv4 addresses.
-        on_bridge: Whether it must have an address of its own.
+    `hostname` is what the container was given, `node_addresses` are the node's own IPv4 addresses; on Docker's bridge
+    the container must have another.
     """
     if answers.get("pid") != "1":
         return (
@@ -100,18 +97,7 @@ class DockerProbe:
         self._timeout = timeout
 
     def run(self, busybox: str, network: str) -> str:
-        """Run the probe in a container of its own, judge it, clean up.
-
-        Args:
-            busybox: Path of a static busybox on the node.
-            network: The network that the container is put on.
-
-        Returns:
-            What the report says.
-
-        Raises:
-            UserError: Docker does not work; the message says what was found.
-        """
+        """Run the probe with a static `busybox` of the node in a container of its own, clean up; return the report."""
         version = self._docker("version", "--format", "{{.Server.Version}}").strip()
         try:
             archive = image_archive(self._node.path(busybox).read_bytes())

@@ -26,11 +26,7 @@ def render(daemon: dict[str, Any]) -> str:
 
 
 def missing_users(users: list[str], known: set[str], members: set[str]) -> list[str]:
-    """Return the users that must be made members, in order.
-
-    Raises:
-        UserError: A user does not exist on the node.
-    """
+    """Return the users that must be made members, in order."""
     unknown = [user for user in users if user not in known]
     if unknown:
         raise UserError(
@@ -70,11 +66,7 @@ class EngineMark:
 
 
 def read_mark(text: str | None) -> EngineMark | None:
-    """Parse a mark; return None where there is none.
-
-    Raises:
-        UserError: It is damaged.
-    """
+    """Parse a mark; return None where there is none."""
     if text is None:
         return None
     try:

@@ -80,10 +80,8 @@ class K3s:
     def converge(self, settings: K3sSettings, *, recorded_server: bool = False, give_up: str = "") -> None:
         """Bring the node to its desired role.
 
-        Args:
-            settings: The desired state.
-            recorded_server: Whether the controller has seen the cluster's server data on this node before.
-            give_up: Name of the node whose cluster the user gives up.
+        `recorded_server` is whether the controller has seen the cluster's server data on this node before, `give_up`
+        the name of the node whose cluster the user gives up.
 
         Raises:
             UserError: the node cannot run k3s or a cluster would be lost, and nothing was changed; or a step failed.
@@ -125,11 +123,7 @@ class K3s:
         self._run_service(f"{service}.service", fingerprint(settings, capabilities))
 
     def _check_node(self, binary: str, capabilities: Capabilities) -> None:
-        """Check that the node can run the release `binary`.
-
-        Raises:
-            UserError: it cannot.
-        """
+        """Check that the node can run the release `binary`."""
         if not capabilities.memory_cgroup:
             self._report_memory_cgroup()
         if foreign := foreign_k3s(self._node):
@@ -152,11 +146,7 @@ class K3s:
             self._remove_file(KUBECONFIG)
 
     def _report_memory_cgroup(self) -> None:
-        """Warn in check mode, when the kernel's command line may still be changed before the real run; else fail.
-
-        Raises:
-            UserError: k3s cannot run with this kernel.
-        """
+        """Warn in check mode, when the kernel's command line may still be changed before the real run; else fail."""
         path, flags = cmdline_path(self._node.root), " ".join(MEMORY_CGROUP_FLAGS)
         words = (self._node.files.read(path) or "").split()
         if all(flag in words for flag in MEMORY_CGROUP_FLAGS):

@@ -36,20 +36,11 @@ class Drain:
         self._kubectl = Kubectl(node, ADMIN)
 
     def cordoned(self) -> list[str]:
-        """Return the nodes that the role cordoned.
-
-        Raises:
-            UserError: Kubernetes does not answer.
-        """
+        """Return the nodes that the role cordoned."""
         return sorted(item["metadata"]["name"] for item in self._kubectl.get("nodes").get("items", []) if is_ours(item))
 
     def drain(self, name: str, timeout: int, *, force: bool) -> None:
-        """Cordon a node and evict its pods.
-
-        Args:
-            name: The node's name in Kubernetes.
-            timeout: Seconds until all pods must have left.
-            force: Whether pods that no controller would start elsewhere are deleted.
+        """Cordon a node and evict its pods; `force` deletes those that no controller would start elsewhere.
 
         Raises:
             UserError: the pods do not leave; the node is uncordoned again, unless it was cordoned before.
@@ -70,11 +61,7 @@ class Drain:
             ) from error
 
     def uncordon(self, name: str) -> None:
-        """Let a node take pods again if the role cordoned it.
-
-        Raises:
-            UserError: Kubernetes does not answer.
-        """
+        """Let a node take pods again if the role cordoned it."""
         if is_ours(self._kubectl.get("node", name)):
             self._node.note(f"node {name}", "cordoned", "takes pods")
             self._uncordon(name)

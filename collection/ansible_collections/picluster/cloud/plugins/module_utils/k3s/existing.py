@@ -72,14 +72,7 @@ def is_given_up(node: Node, settings: K3sSettings, give_up: str) -> bool:
 
 
 def refusal(node: Node, settings: K3sSettings, *, recorded: bool, give_up: str) -> str:
-    """Return why the node must not take its desired role, empty if it may.
-
-    Args:
-        node: The node.
-        settings: The desired state.
-        recorded: Whether the controller has seen the cluster's server data on this node before.
-        give_up: Name of the node whose cluster the user gives up.
-    """
+    """Return why the node must not take its desired role, empty if it may; the arguments are those of K3s.converge."""
     if foreign_k3s(node) or DATASTORE in {key.rstrip("+") for key in settings.config}:
         return ""
     name = settings.node_name or "this node"

@@ -21,15 +21,7 @@ _STARTED = "ExecMainStartTimestamp"
 
 
 def check_health(node: Node, name: str) -> str:
-    """Return a word on why the node's k3s is healthy.
-
-    Args:
-        node: The node.
-        name: Its name in Kubernetes.
-
-    Raises:
-        UserError: it is not.
-    """
+    """Return a word on why the k3s of this node, `name` in Kubernetes, is healthy; raise UserError if it is not."""
     service = next((service for service in SERVICES.values() if our_unit(node, service)), "")
     if not service:
         raise UserError(f"k3s of {name}: not installed by picluster on this node; run the whole site.yml")
@@ -51,12 +43,10 @@ def parse_unit(shown: str) -> tuple[str, float]:
 
 
 def ready_problem(item: dict[str, Any], started: float) -> str:
-    """Return why a node is not Ready, empty if it is.
+    """Return why a node, as Kubernetes shows it, is not Ready, empty if it is.
 
-    Args:
-        item: The node as Kubernetes shows it.
-        started: When its service was started, seconds since 1970 by the node's clock; what Kubernetes heard before that
-            says nothing about now (it reports a node as Ready for 40 s after its last sign of life).
+    What Kubernetes heard before the node's service was `started` (seconds since 1970 by the node's clock) says nothing
+    about now: it reports a node as Ready for 40 s after its last sign of life.
     """
     for condition in item.get("status", {}).get("conditions", []):
         if condition.get("type") == "Ready":

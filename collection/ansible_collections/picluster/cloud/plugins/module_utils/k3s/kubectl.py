@@ -34,11 +34,7 @@ class Kubectl:
         return self._node.run(*program, f"--kubeconfig={self._kubeconfig}", *arguments, stdin=stdin)
 
     def change(self, *arguments: str) -> None:
-        """Run kubectl to change the cluster, but not in check mode.
-
-        Raises:
-            UserError: it failed.
-        """
+        """Run kubectl to change the cluster, but not in check mode."""
         if not self._node.check_mode:
             self._query(*arguments)
 

@@ -40,13 +40,7 @@ _CONTAINERD_2 = (1, 32)
 
 @dataclass(frozen=True)
 class K3sFile:
-    """A desired file.
-
-    Attributes:
-        text: Its content.
-        mode: Its permission bits.
-        secret: Whether no diff may show any of its content.
-    """
+    """A desired file; of a secret one, no diff may show any content."""
 
     text: str
     mode: int = 0o600

@@ -33,11 +33,7 @@ _BUNDLED = "/var/lib/rancher/k3s/data/current/bin/aux"
 
 
 def shims(processes: dict[int, tuple[int, str]]) -> set[int]:
-    """Return k3s's container shims and all their descendants.
-
-    Args:
-        processes: Process id -> (parent's id, command line).
-    """
+    """Return k3s's container shims and all their descendants, from process id -> (parent's id, command line)."""
     found = {pid for pid, (_parent, line) in processes.items() if "containerd-shim" in line and SOCKET in line}
     while True:
         more = {pid for pid, (parent, _line) in processes.items() if parent in found} - found
@@ -75,11 +71,7 @@ class Pods:
         return bool(self._mounts() or self._links() or shims(self._processes()))
 
     def end(self) -> None:
-        """Kill pods, unmount their file systems, remove their network and its firewall rules.
-
-        Raises:
-            UserError: a process does not end.
-        """
+        """Kill pods, unmount their file systems, remove their network and its firewall rules."""
         deadline = time.monotonic() + _TIMEOUT
         while remaining := shims(self._processes()):
             for pid in remaining:

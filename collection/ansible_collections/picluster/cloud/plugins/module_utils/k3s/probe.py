@@ -37,12 +37,7 @@ def go_architecture(machine: str, bits: int) -> str:
 
 
 def pack(members: dict[str, bytes], architecture: str) -> bytes:
-    """Return an image archive; the same input gives the same bytes.
-
-    Args:
-        members: Executable files by path inside the image.
-        architecture: As Go names it.
-    """
+    """Return an image archive of executable files by path inside it; the same input gives the same bytes."""
     layer = _tar({name.lstrip("/"): data for name, data in members.items()}, mode=0o755)
     config = _json(
         {

@@ -28,24 +28,7 @@ _NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
 
 @dataclass(frozen=True)
 class K3sSettings:
-    """What k3s shall be on one node.
-
-    Attributes:
-        role: server, agent or none.
-        version: The release, such as v1.36.4+k3s1.
-        server_address: Address of the first server.
-        node_name: Name of the node in Kubernetes.
-        node_address: Address of the node.
-        token: Secret of the servers.
-        agent_token: Secret with which agents join.
-        config: Further keys of config.yaml.
-        registries: Content of registries.yaml.
-        containerd_template: Template of containerd's configuration.
-        limit_nofile: Open files that the service may have.
-        sha256: Digest of the release's binary.
-        probe: Whether the image of the pod check is kept on the node.
-        images: Whether k3s's own container images are kept on the node.
-    """
+    """What k3s shall be on one node: the options of the module k3s_node, decoded."""
 
     role: str
     version: str
@@ -64,11 +47,7 @@ class K3sSettings:
 
 
 def read_settings(options: Mapping[str, Any]) -> K3sSettings:
-    """Return the settings from the options of module k3s_node; for role none only the role counts.
-
-    Raises:
-        UserError: a setting cannot work.
-    """
+    """Return the settings from the options of module k3s_node; for role none only the role counts."""
     same = ("role", "server_address", "node_name", "node_address", "token", "agent_token")
     settings = K3sSettings(
         version=str(options["artifact"].get("version", "")),
@@ -96,11 +75,7 @@ def _decode(name: str, text: str, empty: T) -> T:
 
 
 def kubernetes_version(version: str) -> tuple[int, int]:
-    """Return major and minor of a k3s version such as v1.36.4+k3s1.
-
-    Raises:
-        UserError: it is not a version of k3s.
-    """
+    """Return major and minor of a k3s version such as v1.36.4+k3s1."""
     match = _VERSION.match(version)
     if not match:
         raise UserError(f"version is not a release of k3s: '{version}'; use one such as v1.36.4+k3s1")
@@ -108,11 +83,7 @@ def kubernetes_version(version: str) -> tuple[int, int]:
 
 
 def check_settings(settings: K3sSettings) -> None:
-    """Check that settings can work.
-
-    Raises:
-        UserError: one cannot.
-    """
+    """Check that settings can work."""
     kubernetes_version(settings.version)
     if not _NAME.match(settings.node_name):
         raise UserError(

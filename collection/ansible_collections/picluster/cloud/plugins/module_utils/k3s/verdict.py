@@ -32,13 +32,7 @@ _NOISE = re.compile(r'^time="[^"]*" level=(\w+) msg=|^[IWEF]\d{4} [\d:.]+\s+\d+ 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The state of one node.
-
-    Attributes:
-        ready: Whether Kubernetes reports it Ready.
-        detail: Its version if it is, else why not.
-        version: The kubelet's version, empty if unknown.
-    """
+    """The state of one node: `detail` is its version if Kubernetes reports it Ready, else why not."""
 
     ready: bool
     detail: str
@@ -164,12 +158,9 @@ def same_status(names: list[str], state: str, detail: str) -> list[dict[str, str
 
 
 def statuses(verdicts: dict[str, Verdict], pods: dict[str, str] | None, note: str) -> list[dict[str, str]]:
-    """Return the summary's entries.
+    """Return the summary's entries, `note` added to the detail of a healthy node.
 
-    Args:
-        verdicts: Of each expected node.
-        pods: Of each Ready node: empty text if its pod answered, else why not. None if no pods were run.
-        note: What to add to the detail of a healthy node.
+    `pods` has an empty text for each Ready node whose pod answered, else why not; it is None if no pods were run.
     """
     result = []
     for name, verdict in verdicts.items():

@@ -70,11 +70,7 @@ class K3sServer:
         return time.monotonic() >= self._deadline
 
     def wait(self) -> None:
-        """Wait until the server's core is up.
-
-        Raises:
-            UserError: the service keeps failing, or the time is over.
-        """
+        """Wait until the server's core is up."""
         while True:
             answer = self._readyz()
             if answer == "ok":
@@ -136,12 +132,7 @@ def no_server(node: Node) -> str:
 
 
 def await_nodes(server: K3sServer, expected: list[str], inventory: list[str]) -> tuple[dict[str, Verdict], list[str]]:
-    """Wait until all expected nodes are Ready, or the time is over.
-
-    Args:
-        server: The server.
-        expected: Names of the nodes that must be Ready.
-        inventory: Names of further nodes that may belong to the cluster.
+    """Wait until all expected nodes are Ready, or the time is over; `inventory` names further nodes of the cluster.
 
     Returns:
         The verdict on each expected node, with the cause from the server's journal if it is not Ready, and the strays.
@@ -177,8 +168,7 @@ def address_of(name: str) -> str:
 def check_pods(server: K3sServer, nodes: list[str]) -> dict[str, str]:
     """Run a pod on every node, query each over the pod network, and remove them in any case.
 
-    Returns:
-        For each node an empty text if its pod answered, else why not.
+    Return for each node an empty text if its pod answered, else why not.
     """
     remove = ("delete", "daemonset", "--selector", f"app={PROBE_NAME}", "--ignore-not-found", "--wait=false", _SHORT)
     # What a killed run left.

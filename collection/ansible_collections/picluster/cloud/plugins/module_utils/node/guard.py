@@ -16,11 +16,7 @@ _SHORTEST, _LONGEST = 10, 3600
 
 
 def check_window(seconds: int) -> int:
-    """Return `seconds`.
-
-    Raises:
-        UserError: it is not a sensible time to log in again.
-    """
+    """Return `seconds`."""
     if not _SHORTEST <= seconds <= _LONGEST:
         raise UserError(f"confirm_within is out of range: {seconds}; expected {_SHORTEST} to {_LONGEST} seconds")
     return seconds

@@ -8,12 +8,9 @@ import urllib.request
 
 
 def opener(*handlers: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
-    """Return an opener that connects directly.
+    """Return an opener that connects directly, with further handlers such as an HTTPSHandler with its context.
 
     A proxy in root's environment (on many sites in /etc/environment) is for the internet and cannot reach the cluster;
     no_proxy is rarely set for all of its services.
-
-    Args:
-        handlers: Further handlers, for example an HTTPSHandler with its context.
     """
     return urllib.request.build_opener(urllib.request.ProxyHandler({}), *handlers)

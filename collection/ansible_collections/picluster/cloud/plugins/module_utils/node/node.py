@@ -79,12 +79,9 @@ class Node:
         return self.root / name.lstrip("/")
 
     def note(self, subject: str, before: str, after: str) -> None:
-        """Record a change for the diff.
+        """Record a change of `subject` (a path, a unit, `packages`) for the diff.
 
-        Args:
-            subject: What changes: a path, a unit, `packages`.
-            before: Its former state, empty for none.
-            after: Its new state, empty for none.
+        `before` and `after` are its states, empty for none.
         """
         entry = {"before_header": subject, "after_header": subject}
         self.diff.append({**entry, "before": _lines(before), "after": _lines(after)})
@@ -123,31 +120,21 @@ class Node:
         return Outcome(code, out, err)
 
     def query(self, *command: str, **options: Any) -> str:  # noqa: ANN401 - those of run()
-        """Run a program that changes nothing, in check mode too; return its output.
-
-        Raises:
-            UserError: it failed; the message is the command and its own words.
-        """
+        """Run a program that changes nothing, in check mode too; return its output. UserError has its own words."""
         outcome = self.run(*command, **options)
         if not outcome.ok:
             raise UserError(f"{' '.join(command)} failed: {outcome.reason}")
         return outcome.out
 
     def change(self, *command: str, **options: Any) -> None:  # noqa: ANN401 - those of run()
-        """Run a program that changes the node, but not in check mode.
-
-        Raises:
-            UserError: it failed; the message is the command and its own words.
-        """
+        """Run a program that changes the node, but not in check mode. UserError has its own words."""
         if not self.check_mode:
             self.query(*command, **options)
 
     def hide(self, values: Iterable[str], *, only: bool = False) -> None:
-        """Mask values wherever the module's answer would show them.
+        """Mask secrets wherever the module's answer would show them.
 
-        Args:
-            values: The secrets.
-            only: Mask no others. Of a mapping with no_log, Ansible masks each value, be it "1", wherever it occurs.
+        With `only`, mask no others: of a mapping with no_log, Ansible masks each value, be it "1", wherever it occurs.
         """
         if only:
             self._module.no_log_values.clear()

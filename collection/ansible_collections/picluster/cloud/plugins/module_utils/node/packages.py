@@ -53,11 +53,7 @@ class LockedError(UserError):
 
 
 def check_lock_timeout(seconds: int) -> int:
-    """Return `seconds`.
-
-    Raises:
-        UserError: it is not a sensible time to wait for a lock.
-    """
+    """Return `seconds`."""
     if not 0 <= seconds <= _LONGEST_WAIT:
         raise UserError(f"lock_timeout is out of range: {seconds}; expected 0 to {_LONGEST_WAIT} seconds")
     return seconds
@@ -77,11 +73,7 @@ class Packages:
     """The node's packages; changes are in the node's diff, and none happens in check mode."""
 
     def __init__(self, node: Node, lock_timeout: int) -> None:
-        """Wait up to `lock_timeout` seconds for another program's lock.
-
-        Raises:
-            UserError: lock_timeout is out of range.
-        """
+        """Wait up to `lock_timeout` seconds for another program's lock."""
         self._node = node
         self._timeout = check_lock_timeout(lock_timeout)
 
@@ -104,12 +96,7 @@ class Packages:
     def install(self, names: list[str], optional: frozenset[str] = frozenset()) -> list[str]:
         """Install packages without those that they only recommend; return what was installed.
 
-        Args:
-            names: Packages that are not installed.
-            optional: Those of them that a release may lack.
-
-        Raises:
-            UserError: apt refuses; the message has its own words.
+        `names` are not installed yet; a release may lack those that are `optional`. UserError has apt's own words.
         """
         if not names:
             return []
@@ -140,11 +127,7 @@ class Packages:
         return available
 
     def remove(self, names: list[str]) -> None:
-        """Remove packages; their data and the configuration that users changed stay.
-
-        Raises:
-            UserError: apt refuses; the message has its own words.
-        """
+        """Remove packages; their data and the configuration that users changed stay."""
         if not names:
             return
         self._node.note("packages", " ".join(names), "")

@@ -30,11 +30,7 @@ class Units:
         self._node = node
 
     def show(self, *names: str, properties: Sequence[str] = STATE) -> dict[str, dict[str, str]]:
-        """Return properties by unit; a unit that does not exist has the LoadState not-found.
-
-        Raises:
-            UserError: systemd does not answer.
-        """
+        """Return properties by unit; a unit that does not exist has the LoadState not-found."""
         found = parse_show(self._node.query("systemctl", "show", *names, f"--property={','.join(properties)}"))
         return dict(zip(names, found))  # noqa: B905 - Python 3.9 knows no strict; systemctl answers for each
 
@@ -52,12 +48,7 @@ class Units:
             self.reload_daemon()
 
     def enable(self, name: str, state: dict[str, str] | None = None) -> bool:
-        """Have a unit start at boot; return whether it was not so.
-
-        Args:
-            name: The unit.
-            state: What show() returned for it, if that is known.
-        """
+        """Have a unit start at boot; return whether it was not so. `state` is what show() returned, if known."""
         found = (state or self.show(name)[name]).get("UnitFileState", "")
         if found == "enabled":
             return False
@@ -68,12 +59,7 @@ class Units:
         return True
 
     def start(self, name: str, state: dict[str, str] | None = None) -> bool:
-        """Have a unit running; return whether it was not.
-
-        Args:
-            name: The unit.
-            state: What show() returned for it, if that is known.
-        """
+        """Have a unit running; return whether it was not. `state` is what show() returned, if that is known."""
         found = (state or self.show(name)[name]).get("ActiveState", "")
         if found == "active":
             return False
@@ -82,12 +68,9 @@ class Units:
         return True
 
     def restart(self, name: str, reason: str, *, wait: bool = True) -> None:
-        """Restart a unit, for a reason that the diff shows.
+        """Restart a unit, for a reason that the diff shows: its former state, or what changed.
 
-        Args:
-            name: The unit.
-            reason: Its former state, or what changed.
-            wait: Whether to wait until it has started; some wait there for a service of another node.
+        Do not `wait` for its start where that waits for a service of another node.
         """
         self._node.note(name, reason, "restarted")
         self._node.change("systemctl", "restart", *([] if wait else ["--no-block"]), name)

@@ -4,12 +4,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # Seconds. No board is back sooner, and a board that is not back by then does not come back.
 _SHORTEST_WAIT, _LONGEST_WAIT = 10, 86400
@@ -27,8 +24,4 @@ def check_timeout(seconds: int, name: str = "timeout") -> None:
         raise UserError(f"{name} is out of range: {seconds}; expected {_SHORTEST_WAIT} to {_LONGEST_WAIT} seconds")
 
 
-CHECKS: dict[str, Callable[[Any], object]] = {
-    "batch": check_batch,
-    "timeout": check_timeout,
-    "health_within": lambda seconds: check_timeout(seconds, "health_within"),
-}
+CHECKS = {"batch": check_batch, "timeout": check_timeout, "health_within": partial(check_timeout, name="health_within")}

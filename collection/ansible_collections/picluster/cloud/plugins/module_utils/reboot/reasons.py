@@ -35,15 +35,7 @@ def newer_kernel(running: str, installed: list[str]) -> str:
 
 
 def reboot_reasons(node: Node, running: str) -> list[str]:
-    """Return why a node needs a restart, one sentence each; empty if it does not.
-
-    Args:
-        node: The node.
-        running: Release of its running kernel.
-
-    Raises:
-        UserError: A file cannot be read.
-    """
+    """Return why a node whose kernel is `running` needs a restart, one sentence each; empty if it does not."""
     found = []
     if node.path(REQUIRED).exists():
         lines = (node.files.read(f"{REQUIRED}.pkgs") or "").splitlines()

@@ -24,20 +24,12 @@ class UnattendedUpdates:
     """The node's unattended updates."""
 
     def __init__(self, node: Node, lock_timeout: int) -> None:
-        """Wait up to `lock_timeout` seconds for another program's lock.
-
-        Raises:
-            UserError: lock_timeout is out of range.
-        """
+        """Wait up to `lock_timeout` seconds for another program's lock."""
         self._node = node
         self._packages = Packages(node, lock_timeout)
 
     def enable(self, desired: policy.UpdatePolicy) -> None:
-        """Install updates daily.
-
-        Raises:
-            UserError: apt refuses, or another file overrides the policy.
-        """
+        """Install updates daily."""
         # Before the package, which would otherwise start with its own configuration.
         self._node.files.put(policy.CONF, policy.conf_text(desired))
         if self._node.path(NEEDRESTART_CONF).exists():
@@ -57,11 +49,7 @@ class UnattendedUpdates:
             self._node.units.start(timer, state)
 
     def disable(self) -> None:
-        """Remove what picluster installed and wrote.
-
-        Raises:
-            UserError: apt refuses.
-        """
+        """Remove what picluster installed and wrote."""
         # The package first: without our file it would follow Debian's list, which has more than security updates.
         if self._node.files.read(MARK) is not None:
             self._packages.remove(self._packages.installed([PACKAGE]))

@@ -52,12 +52,7 @@ _DUMP_LINE = re.compile(r'^(?P<key>\S+) "(?P<value>.*)";$')
 
 @dataclass(frozen=True)
 class UpdatePolicy:
-    """What a node updates automatically.
-
-    Attributes:
-        origins: Patterns of archives, in unattended-upgrades' words.
-        blacklist: Regular expressions of the names of packages that are not updated.
-    """
+    """Patterns of archives that a node updates from, and regular expressions of packages that are not updated."""
 
     origins: tuple[str, ...]
     blacklist: tuple[str, ...] = ()
@@ -70,11 +65,7 @@ def distribution(os_release: str) -> str:
 
 
 def origins_of(system: str, extra: list[str]) -> tuple[str, ...]:
-    """Return the patterns of a distribution's security archives, and further ones.
-
-    Raises:
-        UserError: no archive with security updates is known.
-    """
+    """Return the patterns of a distribution's security archives, and further ones."""
     known = ORIGINS.get(system, ())
     if not known and not extra:
         raise UserError(
@@ -85,11 +76,7 @@ def origins_of(system: str, extra: list[str]) -> tuple[str, ...]:
 
 
 def parse_origins(patterns: list[str]) -> tuple[str, ...]:
-    """Return the patterns of archives.
-
-    Raises:
-        UserError: One is not a pattern.
-    """
+    """Return the patterns of archives."""
     for pattern in patterns:
         parts = [part.partition("=") for part in str(pattern).split(",")]
         if _breaks_out(pattern) or any(
@@ -105,11 +92,7 @@ def parse_origins(patterns: list[str]) -> tuple[str, ...]:
 
 
 def parse_blacklist(patterns: list[str]) -> tuple[str, ...]:
-    """Return the regular expressions of package names.
-
-    Raises:
-        UserError: One is not a regular expression, or not one of a package name.
-    """
+    """Return the regular expressions of package names."""
     for pattern in patterns:
         try:
             re.compile(str(pattern))
@@ -157,12 +140,7 @@ def parse_dump(dump: str) -> dict[str, list[str]]:
 
 
 def contradiction(desired: UpdatePolicy, dump: str) -> str:
-    """Return one sentence if apt's effective configuration is not the policy, else an empty text.
-
-    Args:
-        desired: The policy.
-        dump: The output of `apt-config dump`.
-    """
+    """Return one sentence if apt's configuration, from `apt-config dump`, is not the policy, else an empty text."""
     said = parse_dump(dump)
     for key, values in {**{key: (value,) for key, value in _SCALARS.items()}, **_lists(desired)}.items():
         found = said.get(key.lower(), [])

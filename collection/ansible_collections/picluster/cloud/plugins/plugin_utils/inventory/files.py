@@ -90,11 +90,7 @@ def _vars_folder(folder: Path, kind: str) -> Iterator[_Entry]:
 
 
 class InventoryFiles:
-    """The files of the inventory's sources.
-
-    Args:
-        sources: The arguments of `-i`: directories or files.
-    """
+    """The files of the inventory's sources, the arguments of `-i`: directories or files."""
 
     def __init__(self, sources: Sequence[str]) -> None:
         self._sources = [Path(source) for source in sources if "," not in source and Path(source).exists()]
@@ -122,10 +118,7 @@ class InventoryFiles:
     def variable(self, key: str, host: str, groups: Sequence[str]) -> Place | None:
         """Return where the variable `key` of `host` is set, or None if it is in none of the files.
 
-        Args:
-            key: The variable's name.
-            host: The node.
-            groups: The node's groups, the most specific first.
+        The host's groups are given with the most specific first.
         """
         for scope in (f"host {host}", *(f"group {name}" for name in groups), "group all"):
             found = [entry.place for entry in self._read() if entry.scope == scope and entry.key == key]

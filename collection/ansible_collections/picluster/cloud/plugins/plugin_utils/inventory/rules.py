@@ -78,12 +78,9 @@ def group_problems(inventory: Inventory) -> Iterator[Problem]:
 def variable_problems(
     inventory: Inventory, roles: Mapping[str, Mapping[str, Spec]], decided: Sequence[str] = ()
 ) -> Iterator[Problem]:
-    """Yield what is wrong with names, types and choices of variables.
+    """Yield what is wrong with names, types and choices of the roles' variables.
 
-    Args:
-        inventory: The inventory.
-        roles: The variables that each role has, and their specifications.
-        decided: The variables that the playbook sets, so that the inventory's value would be ignored.
+    The inventory's value of a variable that the playbook sets (`decided`) would be ignored.
     """
     owners: list[tuple[tuple[str, ...], str, Mapping[str, Spec]]] = [
         *(((f"{role}_",), f"the role {role}", options) for role, options in roles.items()),

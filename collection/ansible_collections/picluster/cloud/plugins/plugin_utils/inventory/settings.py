@@ -88,10 +88,8 @@ def fetch_problems(
 ) -> Iterator[Problem]:
     """Yield the settings of a node that the controller, which fetches once for all nodes, does not see.
 
-    Args:
-        inventory: The inventory.
-        fetched: By role the variables with which the controller fetches.
-        controller: The controller's own variables; it is in no group but all.
+    `fetched` has by role the variables with which the controller fetches, `controller` the controller's own variables;
+    it is in no group but all.
     """
     for node, variables in inventory.variables.items():
         for role, options in fetched.items():

@@ -89,13 +89,10 @@ def _is_number(text: str) -> bool:
 
 
 def value_problems(name: str, spec: Mapping[str, Any], value: object) -> Iterator[str]:
-    """Yield one sentence for each mistake in a value.
+    """Yield one sentence for each mistake in a value, as the inventory has it, not templated.
 
-    Args:
-        name: The variable's name, with the path inside it.
-        spec: Its entry in an argument specification (type, choices, elements, options, no_log; with `default: null`
-            null is a value like others).
-        value: The value as the inventory has it, not templated.
+    `name` includes the path inside the variable; `spec` is its entry in an argument specification (with `default: null`
+    null is a value like others).
     """
     if is_templated(value) or (value is None and spec.get("default", "") is None):
         return

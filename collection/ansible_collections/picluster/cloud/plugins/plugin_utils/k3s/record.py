@@ -23,10 +23,7 @@ def holders(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def note_holder(result: dict[str, Any], variables: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
     """Record the node as the one that holds the cluster's data, if a module saw the data on it.
 
-    Args:
-        result: The module's; a record that cannot be written becomes one of its warnings.
-        variables: The node's.
-        check_mode: Whether nothing is written.
+    A record that cannot be written becomes a warning of the module's result.
     """
     folder, node = variables.get("inventory_dir"), str(variables.get("inventory_hostname", ""))
     if not folder or not result.get("server_data") or check_mode:
@@ -49,12 +46,8 @@ def note_holder(result: dict[str, Any], variables: Mapping[str, Any], *, check_m
 def describe_moved_server(servers: Sequence[str], settings: Mapping[str, Any], folders: Iterable[str]) -> str:
     """Return that the group of servers names another node than the one that holds the cluster's data, empty if not.
 
-    Without any server the layer is removed, and the data stays where it is.
-
-    Args:
-        servers: The members of the group k3s_server.
-        settings: The variables of the first.
-        folders: The inventory's, where the records are.
+    Without any server the layer is removed, and the data stays where it is. `settings` are the first server's
+    variables, `folders` the inventory's, where the records are.
     """
     known = sorted({name for folder in folders for name in holders(Seen(folder).nodes())})
     if not servers or not known or set(known) & set(servers):

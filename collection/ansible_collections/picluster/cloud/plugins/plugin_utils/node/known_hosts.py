@@ -64,12 +64,7 @@ def _is_hash_of(entry: str, name: str) -> bool:
 
 
 def scan(places: Collection[Place], types: Collection[str], seconds: int) -> dict[Place, frozenset[str]]:
-    """Return the host keys at each place that answers, as ``type base64``.
-
-    Args:
-        places: The places to query, all at once.
-        types: The types of keys, by their names in known_hosts.
-        seconds: The timeout of one place.
+    """Return the host keys at each place that answers within `seconds`, as ``type base64``; all are queried at once.
 
     Raises:
         OSError: there is no ssh-keyscan.

@@ -13,13 +13,9 @@ if TYPE_CHECKING:
 
 
 def close_masters(loader: Any, context: Any, variables: Mapping[str, Any], addresses: Iterable[str]) -> None:  # noqa: ANN401 - ansible-core carries no types
-    """Close the open connections to a node, so that the next login opens a new one.
+    """Close the open connections to a node, at any of its addresses, so that the next login opens a new one.
 
-    Args:
-        loader: The loader of connection plugins.
-        context: The play's context.
-        variables: The node's variables, templated when they are read.
-        addresses: Where the node may be.
+    `loader` loads connection plugins, `context` is the play's; the node's variables are templated when they are read.
     """
     for address in addresses:
         connection = loader.get("ssh", context, new_stdin=None)

@@ -89,11 +89,7 @@ class Summary:
 
 
 def reason(result: dict[str, Any]) -> str:
-    """Return the cause of a failure in one line.
-
-    Args:
-        result: The result of a failed or unreachable task; of a loop, the first failed item counts.
-    """
+    """Return the cause of a failed or unreachable task in one line; of a loop, the first failed item counts."""
     items = result.get("results")
     if isinstance(items, list):
         for item in items:
