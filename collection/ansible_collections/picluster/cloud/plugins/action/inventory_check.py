@@ -108,28 +108,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         found = sentences(problems, inventory, files)
         if found:
             count = "one problem" if len(found) == 1 else f"{len(found)} problems"
-            return {
-                **result,
-                "failed": True,
-                "msg": "\n".join([f"The inventory has {count}; no node was touched.", *found]),
-            }
+            message = "\n".join([f"The inventory has {count}; no node was touched.", *found])
+            return {**result, "failed": True, "msg": message}
         nodes = {node: _final(hostvars, node, raw, "node_address") for node, raw in inventory.variables.items()}
-        return {
-            **result,
-            "changed": False,
-            "nodes": nodes,
-            "nodes_text": json.dumps(nodes),
-            "archs": {
-                layer: sorted(
-                    {
-                        _final(hostvars, node, inventory.variables[node], "node_arch")
-                        for name in names
-                        for node in groups.get(name, [])
-                    }
-                )
-                for layer, names in LAYERS.items()
-            },
-        }
+        archs: dict[str, set[str]] = {layer: set() for layer in LAYERS}
+        for layer, names in LAYERS.items():
+            for node in (node for name in names for node in groups.get(name, [])):
+                archs[layer].add(_final(hostvars, node, inventory.variables[node], "node_arch"))
+        sorted_archs = {layer: sorted(found) for layer, found in archs.items()}
+        return {**result, "changed": False, "nodes": nodes, "nodes_text": json.dumps(nodes), "archs": sorted_archs}
 
     def _decided(self, layers: str) -> list[str]:
         """Return the variables that the playbook's own vars file sets, none if it has no such file."""

@@ -7,6 +7,7 @@ Read only when there is a problem to report. Ansible's own record of a value's o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -100,15 +101,16 @@ class InventoryFiles:
         """Return the directories that group_vars can be in."""
         return [source if source.is_dir() else source.parent for source in self._sources]
 
+    def _files(self) -> Iterator[Path]:
+        for source in self._sources:
+            yield from sorted(p for p in source.iterdir() if p.is_file()) if source.is_dir() else [source]
+
     def _read(self) -> list[_Entry]:
         if self._entries is None:
             self._entries = []
-            for source in self._sources:
-                files = sorted(p for p in source.iterdir() if p.is_file()) if source.is_dir() else [source]
-                for path in files:
-                    for name, line, node in (
-                        _pairs(_compose(path)) if path.suffix in _YAML_NAMES and not os.access(path, os.X_OK) else ()
-                    ):
+            for path in self._files():
+                if path.suffix in _YAML_NAMES and not os.access(path, os.X_OK):
+                    for name, line, node in _pairs(_compose(path)):
                         self._entries += _group(path, name, line, node)
             # Later entries win, as in Ansible: files beside the inventory override its inline variables.
             for folder in self.folders():
@@ -129,14 +131,10 @@ class InventoryFiles:
     def _in_text(self, key: str) -> Place | None:
         """Return where a source in INI format sets `key`, searched as text."""
         assignment = re.compile(rf"(^|\s){re.escape(key)}\s*=")
-        for source in self._sources:
-            for path in sorted(p for p in source.iterdir() if p.is_file()) if source.is_dir() else [source]:
-                if path.suffix not in _YAML_NAMES - {""}:
-                    try:
-                        lines = path.read_text(encoding="utf-8").splitlines()
-                    except (OSError, UnicodeDecodeError):
-                        continue
-                    for number, line in enumerate(lines, 1):
+        for path in self._files():
+            if path.suffix not in _YAML_NAMES - {""}:
+                with contextlib.suppress(OSError, UnicodeDecodeError):
+                    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                         if assignment.search(line):
                             return Place(path, number)
         return None

@@ -56,23 +56,16 @@ def group_problems(inventory: Inventory) -> Iterator[Problem]:
     """Yield what is wrong with the groups."""
     nodes = inventory.members("nodes")
     if not nodes:
-        yield Problem(
-            "the group nodes has no hosts; run `picluster inventory`, which writes them",
-            group="nodes",
-            file=NODES_FILE,
-        )
+        text = "the group nodes has no hosts; run `picluster inventory`, which writes them"
+        yield Problem(text, group="nodes", file=NODES_FILE)
     for name in nodes:
         if not is_hostname(name):
             yield Problem(f"{name!r} is not a host name; expected {HOSTNAME_RULE}", node=name, group="nodes")
     known = set(nodes)
     for group in LAYER_GROUPS:
-        for name in inventory.members(group):
-            if name not in known:
-                yield Problem(
-                    f"{name} is in {group}, but not in nodes; add it to {NODES_FILE}, or remove it from {group}",
-                    node=name,
-                    group=group,
-                )
+        for name in (name for name in inventory.members(group) if name not in known):
+            text = f"{name} is in {group}, but not in nodes; add it to {NODES_FILE}, or remove it from {group}"
+            yield Problem(text, node=name, group=group)
 
 
 def variable_problems(
@@ -91,9 +84,7 @@ def variable_problems(
     verdicts: dict[tuple[str, str], list[str]] = {}
     for node, variables in inventory.variables.items():
         for name, value in variables.items():
-            for prefixes, owner, options in owners:
-                if not name.startswith(prefixes):
-                    continue
+            for owner, options in (entry[1:] for entry in owners if name.startswith(entry[0])):
                 key = (name, repr(value))
                 if key not in verdicts:
                     if name in fixed:
@@ -113,90 +104,68 @@ def missing_problems(inventory: Inventory) -> Iterator[Problem]:
             if spec.get("required") and key not in variables:
                 own = key == "node_address"
                 text = f"{key} is missing; add it, for example {key}: {spec['example']}"
-                yield Problem(
-                    text, key=key, node=node, group="nodes" if own else "", file=NODES_FILE if own else CLUSTER_FILE
-                )
+                yield Problem(text, key, node, "nodes" if own else "", NODES_FILE if own else CLUSTER_FILE)
 
 
 def address_problems(inventory: Inventory) -> Iterator[Problem]:
     """Yield what is wrong with the nodes' addresses; variable_problems reports a wrong type."""
-    taken: dict[str, str] = {}
+    taken: dict[object, str] = {}
     for node, variables in inventory.variables.items():
-        text, gateway, prefix = (variables.get(key) for key in ("node_address", "node_gateway", "node_prefix"))
-        address = None
-        if isinstance(text, str) and not is_templated(text):
-            address = _ipv4(text)
-            if address is None:
-                yield Problem(
-                    f"node_address must be an IPv4 address such as 192.168.63.11, got {shown(text)}",
-                    key="node_address",
-                    node=node,
-                )
-            elif str(address) in taken:
-                yield Problem(
-                    f"node_address {address} is already used by {taken[str(address)]}; addresses must be unique",
-                    key="node_address",
-                    node=node,
-                )
-            else:
-                taken[str(address)] = node
-        yield from _net_problems(node, address, gateway, prefix)
-        yield from _name_problems(node, variables)
+        for key, text in (*_address_texts(node, variables, taken), *_name_texts(variables)):
+            yield Problem(text, key=key, node=node)
 
 
-def _name_problems(node: str, variables: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with the name servers and search domains of a node."""
-    rules: tuple[tuple[str, Callable[[str], bool], str], ...] = (
-        ("node_dns", lambda value: _ip(value) is not None, "IP addresses of name servers"),
-        ("node_search", is_domain, "domains such as home.arpa"),
-    )
-    for key, is_right, expected in rules:
-        values = variables.get(key)
-        for value in values if isinstance(values, list) else []:
-            if isinstance(value, str) and not is_templated(value) and not is_right(value):
-                yield Problem(f"{key} contains {shown(value)}; expected {expected}", key=key, node=node)
+def _address_texts(node: str, variables: Mapping[str, Any], taken: dict[object, str]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the address of a node and its network, each with its variable."""
+    text, gateway, prefix = (variables.get(key) for key in ("node_address", "node_gateway", "node_prefix"))
+    address = _ipv4(text)
+    if address is None and _is_text(text):
+        yield "node_address", f"node_address must be an IPv4 address such as 192.168.63.11, got {shown(text)}"
+    elif address and taken.setdefault(address, node) != node:
+        yield "node_address", f"node_address {address} is already used by {taken[address]}; addresses must be unique"
+    router, bits = _ipv4(gateway), prefix if isinstance(prefix, int) and not isinstance(prefix, bool) else None
+    if bits is not None and not SHORTEST_PREFIX <= bits <= LONGEST_PREFIX:
+        expected = f"expected {SHORTEST_PREFIX} to {LONGEST_PREFIX} bits, usually 24"
+        yield "node_prefix", f"node_prefix is out of range: {bits}; {expected}"
+    elif router is None and _is_text(gateway):
+        text = f"node_gateway must be the router's IPv4 address such as 192.168.63.1, got {shown(gateway)}"
+        yield "node_gateway", text
+    elif address and router and bits is not None:
+        yield from _net_texts(address, router, bits)
 
 
-def _net_problems(
-    node: str, address: ipaddress.IPv4Address | None, gateway: object, prefix: object
-) -> Iterator[Problem]:
-    if isinstance(prefix, int) and not isinstance(prefix, bool) and not SHORTEST_PREFIX <= prefix <= LONGEST_PREFIX:
-        yield Problem(
-            f"node_prefix is out of range: {prefix}; expected {SHORTEST_PREFIX} to {LONGEST_PREFIX} bits, usually 24",
-            key="node_prefix",
-            node=node,
-        )
-        return
-    if not isinstance(gateway, str) or is_templated(gateway):
-        return
-    router = _ipv4(gateway)
-    if router is None:
-        yield Problem(
-            f"node_gateway must be the router's IPv4 address such as 192.168.63.1, got {shown(gateway)}",
-            key="node_gateway",
-            node=node,
-        )
-        return
-    if address is None or not isinstance(prefix, int) or isinstance(prefix, bool):
-        return
+def _net_texts(address: ipaddress.IPv4Address, router: ipaddress.IPv4Address, bits: int) -> Iterator[tuple[str, str]]:
     # ipaddress caches the prefix that it is given: a plain number, not Ansible's with its tags.
-    net = ipaddress.IPv4Network((int(router), int(prefix)), strict=False)
+    net = ipaddress.IPv4Network((int(router), int(bits)), strict=False)
     first, last = net.network_address + 1, net.broadcast_address - 1
-    what = ""
     if address not in net:
-        what = f"is outside {net}, the network of node_gateway {router} and node_prefix {prefix}"
+        what = f"is outside {net}, the network of node_gateway {router} and node_prefix {bits}"
     elif address == net.network_address:
         what = f"is the network address of {net}"
     elif address == net.broadcast_address:
         what = f"is the broadcast address of {net}"
     elif address == router:
         what = "is the address of the router (node_gateway)"
-    if what:
-        yield Problem(
-            f"node_address {address} {what}; expected a free address from {first} to {last}",
-            key="node_address",
-            node=node,
-        )
+    else:
+        return
+    yield "node_address", f"node_address {address} {what}; expected a free address from {first} to {last}"
+
+
+def _name_texts(variables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the name servers and search domains of a node."""
+    rules: tuple[tuple[str, Callable[[str], object], str], ...] = (
+        ("node_dns", _ip, "IP addresses of name servers"),
+        ("node_search", is_domain, "domains such as home.arpa"),
+    )
+    for key, is_right, expected in rules:
+        values = variables.get(key)
+        for value in values if isinstance(values, list) else []:
+            if _is_text(value) and not is_right(value):
+                yield key, f"{key} contains {shown(value)}; expected {expected}"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not is_templated(value)
 
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -206,42 +175,33 @@ def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _ipv4(text: str) -> ipaddress.IPv4Address | None:
-    found = _ip(text)
+def _ipv4(value: object) -> ipaddress.IPv4Address | None:
+    found = _ip(value) if isinstance(value, str) else None
     return found if isinstance(found, ipaddress.IPv4Address) else None
 
 
 def board_problems(inventory: Inventory) -> Iterator[Problem]:
     """Yield what is wrong with the nodes' MAC addresses, and with the addresses that they were found at."""
-    macs: dict[str, str] = {}
-    places: dict[tuple[str, object], str] = {}
+    taken: dict[object, str] = {}
     for node, variables in inventory.variables.items():
         mac, host = variables.get("node_mac"), variables.get("ansible_host")
-        if isinstance(mac, str) and not is_templated(mac):
-            if not MAC.fullmatch(mac):
-                yield Problem(
-                    "node_mac must be the board's MAC address in lower case such as dc:a6:32:01:02:03, got "
-                    f"{shown(mac)}; run `picluster discover`, which reads it from the board, or remove it",
-                    key="node_mac",
-                    node=node,
-                )
-            elif macs.setdefault(mac, node) != node:
-                yield Problem(
-                    f"node_mac {mac} is already used by {macs[mac]}; MAC addresses must be unique",
-                    key="node_mac",
-                    node=node,
-                )
-        if not isinstance(host, str) or is_templated(host):
-            continue
         # Behind one router's address there may be several nodes, each at a port of its own.
         place = (host, variables.get("ansible_port"))
-        if places.setdefault(place, node) != node:
-            yield Problem(
-                f"ansible_host {host} is already used by {places[place]}; set it to the node's own address, which "
-                "`picluster discover` finds",
-                key="ansible_host",
-                node=node,
+        if _is_text(mac) and not MAC.fullmatch(str(mac)):
+            text = (
+                f"node_mac must be the board's MAC address in lower case such as dc:a6:32:01:02:03, got {shown(mac)}; "
+                "run `picluster discover`, which reads it from the board, or remove it"
             )
+            yield Problem(text, key="node_mac", node=node)
+        elif _is_text(mac) and taken.setdefault(mac, node) != node:
+            text = f"node_mac {mac} is already used by {taken[mac]}; MAC addresses must be unique"
+            yield Problem(text, key="node_mac", node=node)
+        if _is_text(host) and taken.setdefault(place, node) != node:
+            text = (
+                f"ansible_host {host} is already used by {taken[place]}; set it to the node's own address, which "
+                "`picluster discover` finds"
+            )
+            yield Problem(text, key="ansible_host", node=node)
 
 
 def secret_problems(inventory: Inventory) -> Iterator[Problem]:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import Spec, value_problems
-from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.subjects import name_checks, value_checks
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.subjects import declared
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.inventory import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.templated import is_templated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    Check = Callable[[Any], object]
 
 
 def _is_known(value: object) -> bool:
@@ -33,31 +35,6 @@ def _known(value: object) -> object:
     return [entry for entry in value if _is_known(entry)] if isinstance(value, list) else value
 
 
-class _Checks:
-    """The checks of one role."""
-
-    def __init__(self, role: str, specs: Mapping[str, Spec]) -> None:
-        self._specs = specs
-        self._names, self._values = name_checks(role), value_checks(role)
-        self.variables = [name for name in specs if name in self._names or name in self._values]
-
-    def verdict(self, variable: str, value: Any) -> str:  # noqa: ANN401 - what the inventory has
-        """Return one sentence about a value, empty if it can work; specs.py reports a wrong type."""
-        spec = self._specs[variable]
-        if is_templated(value) or next(value_problems(variable, spec, value), ""):
-            return ""
-        try:
-            if variable in self._names:
-                # YAML allows other types of names, too.
-                self._names[variable]([str(name) for name in value])
-            # In a mapping with fixed keys, one value can make the others right.
-            if variable in self._values and (_is_known(value) or not spec.get("options")):
-                self._values[variable](_known(value))
-        except UserError as error:
-            return _with_prefix(variable, str(error))
-        return ""
-
-
 def _with_prefix(variable: str, text: str) -> str:
     """Return a sentence that names a variable, from one that names the module's option, if it names any."""
     option = variable.partition("_")[2]
@@ -68,19 +45,35 @@ def _with_prefix(variable: str, text: str) -> str:
 
 def setting_problems(inventory: Inventory, roles: Mapping[str, Mapping[str, Spec]]) -> Iterator[Problem]:
     """Yield the values, right in type, that a module would refuse in the middle of the run."""
-    checks = [_Checks(role, specs) for role, specs in roles.items()]
+    names, values = declared("NAMES", roles), declared("CHECKS", roles)
+    specs = {name: spec for options in roles.values() for name, spec in options.items() if name in {*names, *values}}
     # Most values are shared by all nodes: each is checked once.
     verdicts: dict[tuple[str, str], str] = {}
     for node, variables in inventory.variables.items():
-        for subject in checks:
-            for name in subject.variables:
-                if name not in variables:
-                    continue
-                key = (name, repr(variables[name]))
-                if key not in verdicts:
-                    verdicts[key] = subject.verdict(name, variables[name])
-                if verdicts[key]:
-                    yield Problem(verdicts[key], key=name, node=node)
+        for name, spec in specs.items():
+            if name not in variables:
+                continue
+            key = (name, repr(variables[name]))
+            if key not in verdicts:
+                verdicts[key] = _verdict(name, spec, variables[name], names.get(name), values.get(name))
+            if verdicts[key]:
+                yield Problem(verdicts[key], key=name, node=node)
+
+
+def _verdict(variable: str, spec: Spec, value: Any, check_names: Check | None, check: Check | None) -> str:  # noqa: ANN401 - what the inventory has
+    """Return one sentence about a value, empty if it can work; specs.py reports a wrong type."""
+    if is_templated(value) or next(value_problems(variable, spec, value), ""):
+        return ""
+    try:
+        if check_names:
+            # YAML allows other types of names, too.
+            check_names([str(name) for name in value])
+        # In a mapping with fixed keys, one value can make the others right.
+        if check and (_is_known(value) or not spec.get("options")):
+            check(_known(value))
+    except UserError as error:
+        return _with_prefix(variable, str(error))
+    return ""
 
 
 def fetch_problems(

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 Spec = dict[str, Any]
 _LONGEST = 60
-_KINDS = {
-    "str": "a string",
-    "path": "a path",
-    "int": "an integer",
-    "float": "a number",
-    "bool": "true or false",
-    "list": "a list",
-    "dict": "a mapping",
+_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "str": (str, "a string"),
+    "path": (str, "a path"),
+    "int": (int, "an integer"),
+    "float": ((int, float), "a number"),
+    "bool": (bool, "true or false"),
+    "list": (list, "a list"),
+    "dict": (dict, "a mapping"),
 }
 # YAML's booleans; Ansible reads the same texts as such in a variable of the command line.
 _BOOLEANS = {"true", "false", "yes", "no", "on", "off"}
@@ -56,17 +56,9 @@ def wrong_name(name: str, names: Iterable[str], kind: str) -> str:
 
 
 def _fits(kind: str, value: object) -> bool:
-    if kind in {"str", "path"}:
-        return isinstance(value, str)
-    if kind == "bool":
-        return isinstance(value, bool)
-    if kind == "int":
-        return isinstance(value, int) and not isinstance(value, bool)
-    if kind == "float":
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind in {"list", "dict"}:
-        return isinstance(value, list if kind == "list" else dict)
-    return True
+    expected = _KINDS.get(kind, (object,))[0]
+    # To Python, but not to YAML, true is a number.
+    return isinstance(value, expected) and (expected in (bool, object) or not isinstance(value, bool))
 
 
 def _hint(kind: str, value: object) -> str:
@@ -100,7 +92,7 @@ def value_problems(name: str, spec: Mapping[str, Any], value: object) -> Iterato
     secret = spec.get("no_log")
     found = "a value that is not shown" if secret else shown(value)
     if not _fits(kind, value):
-        yield f"{name} must be {_KINDS.get(kind, kind)}, got {found}{'' if secret else _hint(kind, value)}"
+        yield f"{name} must be {_KINDS[kind][1]}, got {found}{'' if secret else _hint(kind, value)}"
         return
     choices = spec.get("choices")
     for one in value if isinstance(value, list) else [value]:
@@ -111,11 +103,7 @@ def value_problems(name: str, spec: Mapping[str, Any], value: object) -> Iterato
             )
             return
     if isinstance(value, list):
-        element: Spec = {
-            "type": spec.get("elements", "raw"),
-            "options": spec.get("options"),
-            "no_log": spec.get("no_log"),
-        }
+        element: Spec = {"type": spec.get("elements", "raw"), "options": spec.get("options"), "no_log": secret}
         for i, one in enumerate(value):
             yield from value_problems(f"{name}[{i}]", element, one)
     elif isinstance(value, dict) and spec.get("options"):
@@ -130,4 +118,4 @@ def _mapping_problems(name: str, options: Mapping[str, Spec], value: Mapping[str
             yield wrong_name(f"{name}.{key}", [f"{name}.{option}" for option in options], f"a key of {name}")
     for key, option in options.items():
         if option.get("required") and key not in value:
-            yield f"{name}.{key} is missing; expected {_KINDS.get(str(option.get('type', 'str')), 'a value')}"
+            yield f"{name}.{key} is missing; expected {_KINDS.get(str(option.get('type', 'str')), ('', 'a value'))[1]}"

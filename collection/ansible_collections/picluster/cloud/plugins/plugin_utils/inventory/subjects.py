@@ -38,14 +38,10 @@ def read_specs() -> dict[str, dict[str, dict[str, Spec]]]:
     }
 
 
-def value_checks(role: str) -> dict[str, Callable[[Any], object]]:
-    """Return by variable the check of its values."""
-    return _declared(role, "CHECKS")
-
-
-def name_checks(role: str) -> dict[str, Callable[[Any], object]]:
-    """Return by variable, a mapping, the check of the names in it."""
-    return _declared(role, "NAMES")
+def declared(kind: str, roles: Iterable[str]) -> dict[str, Callable[[Any], object]]:
+    """Return by variable the checks of this kind, `CHECKS` or `NAMES`, that the roles declare."""
+    found = ((role, _load("module_utils", role, kind) or {}) for role in roles)
+    return {f"{role}_{option}": check for role, checks in found for option, check in checks.items()}
 
 
 def cluster_problems(inventory: Inventory, roles: Iterable[str]) -> Iterator[Problem]:
@@ -54,10 +50,6 @@ def cluster_problems(inventory: Inventory, roles: Iterable[str]) -> Iterator[Pro
         check = _load("plugin_utils", role, "cluster_problems")
         if check:
             yield from check(inventory)
-
-
-def _declared(role: str, name: str) -> dict[str, Callable[[Any], object]]:
-    return {f"{role}_{option}": check for option, check in (_load("module_utils", role, name) or {}).items()}
 
 
 def _load(library: str, role: str, name: str) -> Any:  # noqa: ANN401 - what the subject declares
