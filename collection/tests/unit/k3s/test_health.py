@@ -38,7 +38,7 @@ def test_what_kubernetes_heard_before_the_restart_does_not_count() -> None:
 
 def test_a_node_that_is_not_ready_says_why() -> None:
     assert ready_problem(item("False", "2025-11-23T15:59:00Z"), STARTED) == "NotReady: container runtime is down"
-    assert ready_problem({}, STARTED) == "the node has joined, but has not reported its state yet"
+    assert ready_problem({}, STARTED) == "has joined, but has not reported its state yet"
 
 
 def test_a_units_start_is_read_as_systemd_shows_it() -> None:

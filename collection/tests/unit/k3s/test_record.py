@@ -77,11 +77,9 @@ class Action:
 
         kind = plugin.ActionModule
         self.monkeypatch.setattr(kind.__bases__[0], "run", lambda *_: {})
-        self.monkeypatch.setattr(kind, "_remove_tmp_path", lambda *_: None)
         self.monkeypatch.setattr(kind, "_execute_module", execute)
         action = kind.__new__(kind)
         action._task = SimpleNamespace(args={"node_name": node}, check_mode=check)
-        action._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
         result: dict[str, Any] = action.run(task_vars={"inventory_dir": str(self.folder), "inventory_hostname": node})
         return result
 

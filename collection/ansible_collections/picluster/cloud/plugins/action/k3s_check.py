@@ -10,8 +10,6 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.picluster.cloud.plugins.plugin_utils.k3s.record import note_holder
 
-MODULE = "picluster.cloud.k3s_check"
-
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no types
     """The action behind picluster.cloud.k3s_check."""
@@ -21,8 +19,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the module's answer."""
         super().run(tmp, task_vars)
-        try:
-            answer = self._execute_module(module_name=MODULE, module_args=self._task.args, task_vars=task_vars)
-            return note_holder(answer, task_vars or {}, check_mode=self._task.check_mode)
-        finally:
-            self._remove_tmp_path(self._connection._shell.tmpdir)  # noqa: SLF001 - as ansible's own actions clean up
+        answer = self._execute_module(module_args=self._task.args, task_vars=task_vars)
+        return note_holder(answer, task_vars or {}, check_mode=self._task.check_mode)

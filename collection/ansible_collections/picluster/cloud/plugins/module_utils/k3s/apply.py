@@ -101,7 +101,15 @@ class K3s:
         """Make the node a server or an agent."""
         capabilities = read_capabilities(self._node.root)
         binary = f"k3s-{settings.version}"
-        self._check_node(binary, capabilities)
+        if not capabilities.memory_cgroup:
+            self._report_memory_cgroup()
+        if foreign := foreign_k3s(self._node):
+            raise UserError(
+                f"{foreign} was installed by other means: it would run beside picluster's k3s; remove it "
+                "(k3s-uninstall.sh or k3s-agent-uninstall.sh), or take the node out of the k3s groups"
+            )
+        if not self._node.check_mode and not self._node.path(f"{BIN_DIR}/{binary}").is_file():
+            raise UserError(f"{BIN_DIR}/{binary} is missing; install it with picluster.cloud.artifact first")
         image = probe.build() if settings.probe else None
         service = SERVICES[settings.role]
         for other in SERVICES.values():
@@ -121,18 +129,6 @@ class K3s:
         self._keep_images(desired=settings.images)
         self._remove_old_releases(binary, before)
         self._run_service(f"{service}.service", fingerprint(settings, capabilities))
-
-    def _check_node(self, binary: str, capabilities: Capabilities) -> None:
-        """Check that the node can run the release `binary`."""
-        if not capabilities.memory_cgroup:
-            self._report_memory_cgroup()
-        if foreign := foreign_k3s(self._node):
-            raise UserError(
-                f"{foreign} was installed by other means: it would run beside picluster's k3s; remove it "
-                "(k3s-uninstall.sh or k3s-agent-uninstall.sh), or take the node out of the k3s groups"
-            )
-        if not self._node.check_mode and not self._node.path(f"{BIN_DIR}/{binary}").is_file():
-            raise UserError(f"{BIN_DIR}/{binary} is missing; install it with picluster.cloud.artifact first")
 
     def _write_files(self, settings: K3sSettings, capabilities: Capabilities) -> None:
         desired = files(settings, capabilities)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.existing import our_unit
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.kubectl import KUBELET, Kubectl
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import SERVICES
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.verdict import ready_condition
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.units import parse_show
 
@@ -48,14 +49,10 @@ def ready_problem(item: dict[str, Any], started: float) -> str:
     What Kubernetes heard before the node's service was `started` (seconds since 1970 by the node's clock) says nothing
     about now: it reports a node as Ready for 40 s after its last sign of life.
     """
-    for condition in item.get("status", {}).get("conditions", []):
-        if condition.get("type") == "Ready":
-            if condition.get("status") != "True":
-                return f"NotReady: {condition.get('message') or condition.get('reason') or 'no reason given'}"
-            if _seconds(condition.get("lastHeartbeatTime", ""), "%Y-%m-%dT%H:%M:%SZ") < started:
-                return "Kubernetes has not heard from it since its service was started"
-            return ""
-    return "the node has joined, but has not reported its state yet"
+    problem, condition = ready_condition(item)
+    if not problem and _seconds(condition.get("lastHeartbeatTime", ""), "%Y-%m-%dT%H:%M:%SZ") < started:
+        return "Kubernetes has not heard from it since its service was started"
+    return problem
 
 
 def _seconds(stamp: str, form: str) -> float:

@@ -58,15 +58,18 @@ def strays(listing: dict[str, Any], inventory: list[str]) -> list[str]:
 def _judge(node: dict[str, Any] | None) -> Verdict:
     if node is None:
         return Verdict(ready=False, detail="has not joined")
-    status = node.get("status", {})
-    version = status.get("nodeInfo", {}).get("kubeletVersion", "")
-    for condition in status.get("conditions", []):
+    version = node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "")
+    problem, _condition = ready_condition(node)
+    return Verdict(ready=not problem, detail=problem or version, version=version)
+
+
+def ready_condition(node: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return why Kubernetes does not report a node Ready, empty if it does, and that condition."""
+    for condition in node.get("status", {}).get("conditions", []):
         if condition.get("type") == "Ready":
-            if condition.get("status") == "True":
-                return Verdict(ready=True, detail=version, version=version)
             text = condition.get("message") or condition.get("reason") or "no reason given"
-            return Verdict(ready=False, detail=f"NotReady: {text}", version=version)
-    return Verdict(ready=False, detail="has joined, but has not reported its state yet", version=version)
+            return "" if condition.get("status") == "True" else f"NotReady: {text}", condition
+    return "has joined, but has not reported its state yet", {}
 
 
 def fatal_cause(journal: str) -> str:
@@ -142,12 +145,11 @@ def pod_trouble(node: str, pods: dict[str, Any], events: dict[str, Any]) -> str:
     ]
     for container in pod.get("status", {}).get("containerStatuses", []):
         waiting = container.get("state", {}).get("waiting", {})
-        if waiting.get("reason") in ("ErrImageNeverPull", "ImageInspectError"):
-            return f"{waiting['reason']}: {waiting.get('message', '')} (was busybox on the node when k3s started?)"[
-                :300
-            ]
-        if waiting.get("reason") and waiting["reason"] != "ContainerCreating":
-            return f"{waiting['reason']}: {waiting.get('message', '')}"[:300]
+        why = waiting.get("reason") or "ContainerCreating"
+        if why != "ContainerCreating":
+            no_image = why in ("ErrImageNeverPull", "ImageInspectError")
+            hint = " (was busybox on the node when k3s started?)" if no_image else ""
+            return f"{why}: {waiting.get('message', '')}{hint}"[:300]
     reason = reasons[-1] if reasons else "no event says why"
     return f"pod is {pod.get('status', {}).get('phase', 'unknown')}: {reason}"[:300]
 

@@ -13,6 +13,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.existing import (
@@ -140,22 +141,19 @@ def await_nodes(server: K3sServer, expected: list[str], inventory: list[str]) ->
     while True:
         listing = server.get("nodes")
         verdicts = judge_nodes(listing, expected)
-        if all(verdict.ready for verdict in verdicts.values()):
-            return verdicts, strays(listing, [*expected, *inventory])
-        if server.expired():
+        if all(verdict.ready for verdict in verdicts.values()) or server.expired():
             return explain(server, verdicts), strays(listing, [*expected, *inventory])
         time.sleep(POLL_SECONDS)
 
 
 def explain(server: K3sServer, verdicts: Mapping[str, Verdict]) -> dict[str, Verdict]:
     """Return the verdicts, each on a node that is not Ready with the cause from the server's journal."""
-    journal = server.journal()
-    result = dict(verdicts)
-    for name, verdict in verdicts.items():
-        if not verdict.ready:
-            cause = journal_cause(journal, name, address_of(name)) or "see 'journalctl -u k3s-agent' on it"
-            result[name] = Verdict(ready=False, detail=f"{verdict.detail}; {cause}", version=verdict.version)
-    return result
+    failed = {name: verdict for name, verdict in verdicts.items() if not verdict.ready}
+    journal = server.journal() if failed else ""
+    for name, verdict in failed.items():
+        cause = journal_cause(journal, name, address_of(name)) or "see 'journalctl -u k3s-agent' on it"
+        failed[name] = replace(verdict, detail=f"{verdict.detail}; {cause}")
+    return {**verdicts, **failed}
 
 
 def address_of(name: str) -> str:

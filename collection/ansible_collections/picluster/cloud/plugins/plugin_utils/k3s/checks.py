@@ -29,12 +29,7 @@ def cluster_problems(inventory: Inventory) -> Iterator[Problem]:
             yield Problem(
                 f"{name} is in both k3s_server and k3s_agent; remove it from one of them", node=name, group="k3s_agent"
             )
-    yield from _moved_server_problems(inventory)
-
-
-def _moved_server_problems(inventory: Inventory) -> Iterator[Problem]:
     folders = {str(raw["inventory_dir"]) for raw in inventory.variables.values() if raw.get("inventory_dir")}
-    servers = inventory.members("k3s_server")
     first = next(iter(servers), "")
     text = describe_moved_server(servers, inventory.variables.get(first, {}), folders)
     if text:
