@@ -52,7 +52,7 @@ class Engine:
     def install(self, daemon: dict[str, Any], users: list[str]) -> None:
         """Install, configure and start the engine with the whole desired daemon.json, for `users` to talk to."""
         known = {entry.pw_name for entry in pwd.getpwall()}
-        rules.missing_users(users, known, set())
+        new_members = rules.missing_users(users, known, _members())
         before = self._node.files.read(CONFIG)
         text = rules.render(daemon)
         self._hide(secrets_in(before) | secrets_in(text))
@@ -65,7 +65,6 @@ class Engine:
         packages = [name for name in ([BUSYBOX] if foreign else [ENGINE, BUSYBOX]) if name not in found]
         # Where the client is missing, only apt's lists can tell whether it is a package of its own.
         packages += [] if self._node.path(DOCKER).exists() else [CLIENT]
-        new_members = rules.missing_users(users, known, _members())
         # Before anything else: what a killed run installed must be known to be ours.
         self._node.files.put(rules.MARK, rules.joined(mark, packages, new_members).text(), 0o600)
         pending = self._node.path(PENDING)
@@ -124,9 +123,8 @@ class Engine:
 
     def _restore(self, before: str | None, error: UserError | OSError, *, was_pending: bool) -> None:
         """Give an engine that ran its previous configuration back after `error`."""
-        files = self._node.files
         try:
-            if files.remove(CONFIG) if before is None else files.put(CONFIG, before, mode_of(before)):
+            if self._node.files.put(CONFIG, before, mode_of(before)):
                 self._node.run("systemctl", "restart", UNIT)
             elif was_pending:
                 return
@@ -143,8 +141,7 @@ class Engine:
         if ENGINE in found or (not others and (not loaded or ENGINE in mark.packages)):
             return False
         lacks = [] if loaded else [UNIT]
-        if not self._node.path(DOCKER).exists():
-            lacks.append(DOCKER)
+        lacks += [] if self._node.path(DOCKER).exists() else [DOCKER]
         if lacks:
             raise UserError(
                 f"the Docker installation is incomplete: found {', '.join(others) or UNIT} instead of Debian's "
@@ -208,10 +205,7 @@ class Engine:
         """Restore the daemon.json that was there before picluster, and have a foreign engine that runs read it."""
         if running and config != now and not self._node.check_mode:
             self._node.path(PENDING).touch()
-        if config is None:
-            self._node.files.remove(CONFIG)
-        else:
-            self._node.files.put(CONFIG, config, mode_of(config))
+        self._node.files.put(CONFIG, config, mode_of(config))
         if running and (self._node.path(PENDING).exists() or (self._node.check_mode and config != now)):
             self._restart()
 

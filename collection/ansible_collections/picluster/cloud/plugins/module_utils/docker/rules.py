@@ -113,6 +113,6 @@ def secrets_in(text: str | None) -> set[str]:
     return set(secrets(loaded))
 
 
-def mode_of(text: str) -> int:
+def mode_of(text: str | None) -> int:
     """Return the mode of a daemon.json: only root may read one with a secret."""
     return 0o600 if secrets_in(text) else 0o644

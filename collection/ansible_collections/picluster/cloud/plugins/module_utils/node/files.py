@@ -96,7 +96,7 @@ class Files:
     def put(  # noqa: PLR0913 - each is a property of the file, by name
         self,
         path: str,
-        text: str,
+        text: str | None,
         mode: int = 0o644,
         *,
         owner: tuple[int, int] | None = None,
@@ -108,7 +108,7 @@ class Files:
 
         Args:
             path: Absolute path on the node.
-            text: The whole desired text.
+            text: The whole desired text; None for no file.
             mode: The desired permission bits.
             owner: Desired user and group id; None leaves an existing file's owner alone.
             may_be_mount: The file can be a mount point (a container's /etc/hosts), which cannot be renamed over and is
@@ -116,6 +116,8 @@ class Files:
             show: Turns the old and the new text into what the diff may show, for files with secrets.
             parents: Mode of parent directories that are created.
         """
+        if text is None:
+            return self.remove(path, show=show)
         place = self._node.path(path)
         before = self.read(path)
         status = None if before is None else place.stat()

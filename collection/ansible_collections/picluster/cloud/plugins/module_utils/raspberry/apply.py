@@ -141,7 +141,7 @@ class Board:
         if self._node.files.read(path) != text and not self._node.check_mode:
             unread.parent.mkdir(parents=True, exist_ok=True)
             unread.touch()
-        changed = self._node.files.remove(path) if text is None else self._node.files.put(path, text)
+        changed = self._node.files.put(path, text)
         if unread.exists():
             if not changed:
                 self._node.note(path, "not loaded", "loaded")

@@ -62,10 +62,7 @@ class BoardRecord:
     def keep(self, **changes: Any) -> None:  # noqa: ANN401 - the attributes of a mark
         """Change the mark, before the change that it names."""
         self.mark = replace(self.mark, **changes)
-        if self.mark == BoardMark():
-            self._node.files.remove(MARK)
-        else:
-            self._node.files.put(MARK, self.mark.text(), 0o600)
+        self._node.files.put(MARK, None if self.mark == BoardMark() else self.mark.text(), 0o600)
 
     def _requesters(self) -> list[str]:
         return (self._node.files.read(REQUESTERS) or "").splitlines()
@@ -85,8 +82,6 @@ class BoardRecord:
     def forget_restart(self) -> None:
         """Take the mark of a restart back, unless others require one."""
         requesters = [name for name in self._requesters() if name != NAME]
-        if requesters:
-            self._node.files.put(REQUESTERS, "".join(f"{name}\n" for name in requesters))
-        else:
-            self._node.files.remove(REQUESTERS)
+        self._node.files.put(REQUESTERS, "".join(f"{name}\n" for name in requesters) or None)
+        if not requesters:
             self._node.files.remove(REQUIRED)

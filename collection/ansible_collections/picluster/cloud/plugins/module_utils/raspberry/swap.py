@@ -65,10 +65,7 @@ class Swap:
         text = None if desired == "image" else rpi_swap_text(desired)
         if self._node.files.read(RPI_CONF) != text:
             self._record.require_restart()
-        if text is None:
-            self._node.files.remove(RPI_CONF)
-        else:
-            self._node.files.put(RPI_CONF, text)
+        self._node.files.put(RPI_CONF, text)
 
     def _add_zram(self) -> None:
         if self._node.files.read(ZRAM_CONF) is None and any("/zram" in name for name in self._in_use()):
