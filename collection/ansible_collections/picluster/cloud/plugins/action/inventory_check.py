@@ -25,7 +25,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.node.inventory imp
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.templated import is_templated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
 # Layers with a download, and their groups.
 LAYERS = {"k3s": ("k3s_server", "k3s_agent"), "hadoop": ("hadoop_master", "hadoop_worker")}
@@ -103,7 +103,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             *all_problems(inventory, roles, self._decided(arguments["layers"])),
             *setting_problems(inventory, roles),
             *fetch_problems(inventory, fetched, {**hostvars.raw_get("localhost"), **extra}),
-            *_mode_problems(files),
+            *mode_problem(files.file(SECRETS_FILE).path),
         ]
         found = sentences(problems, inventory, files)
         if found:
@@ -131,9 +131,3 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
 def _final(hostvars: Mapping[str, Mapping[str, Any]], node: str, raw: Mapping[str, Any], key: str) -> str:
     """Return a node's value, templated or decrypted only where necessary."""
     return str(hostvars[node][key] if is_templated(raw[key]) else raw[key])
-
-
-def _mode_problems(files: InventoryFiles) -> Iterator[Problem]:
-    path = files.file(SECRETS_FILE).path
-    if path.exists() and not path.read_bytes().startswith(b"$ANSIBLE_VAULT"):
-        yield from mode_problem(path)

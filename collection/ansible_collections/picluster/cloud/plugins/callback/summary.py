@@ -29,16 +29,15 @@ author: [The picluster authors]
 """
 
 import json
-import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 from ansible.utils.color import stringc
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import write_atomically
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.summary import (
     NodeSummary,
     Style,
@@ -145,10 +144,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
         path = Path(target)
         text = json.dumps(self._summary.as_json(), indent=2, ensure_ascii=False) + "\n"
         try:
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
-                stream.write(text)
-            Path(stream.name).chmod(0o644)
-            os.replace(stream.name, path)  # noqa: PTH105  # a rename that may replace, on every system
+            write_atomically(path, text)
         except OSError as error:
             self._display.warning(f"the summary cannot be written to {path}: {error.strerror}")
 

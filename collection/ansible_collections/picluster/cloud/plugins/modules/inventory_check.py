@@ -22,16 +22,8 @@ options:
         them, as its values would be ignored. Searched in the C(vars) directory beside the playbook; may be missing.
     type: path
     default: layers.yml
+extends_documentation_fragment: [picluster.cloud.attributes.query]
 attributes:
-  check_mode:
-    support: full
-    description: Changes nothing.
-  diff_mode:
-    support: none
-    description: Changes nothing.
-  idempotent:
-    support: full
-    description: Changes nothing.
   action:
     support: full
     description: Runs on the controller.

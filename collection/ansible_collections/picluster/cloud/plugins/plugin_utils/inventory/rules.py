@@ -221,7 +221,9 @@ def secret_problems(inventory: Inventory) -> Iterator[Problem]:
 
 
 def mode_problem(path: Path) -> Iterator[Problem]:
-    """Yield that other users can read or write the secrets file."""
+    """Yield that other users can read or write the secrets file, unless ansible-vault has encrypted it."""
+    if not path.exists() or path.read_bytes().startswith(b"$ANSIBLE_VAULT"):
+        return
     mode = path.stat().st_mode & 0o7777
     if mode & 0o077:
         access = "readable" if mode & 0o044 else "accessible"

@@ -85,10 +85,8 @@ def _scan_type(kind: str) -> str:
 
 def parse_scan(output: str) -> Iterator[tuple[str, str]]:
     """Yield address and key of each line of ssh-keyscan, which puts an address with another port in brackets."""
-    for line in output.splitlines():
-        words = line.split()
-        if len(words) >= 3 and not line.startswith("#"):  # noqa: PLR2004 - address, type, key
-            yield words[0].partition("]")[0].lstrip("["), f"{words[1]} {words[2]}"
+    for address, key in entries(output):
+        yield address.partition("]")[0].lstrip("["), key
 
 
 def _output(command: list[str], text: str, seconds: int) -> str:
