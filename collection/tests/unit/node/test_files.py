@@ -68,6 +68,13 @@ def test_a_removal_is_shown_and_a_missing_file_is_no_change(node: FakeNode) -> N
     assert [entry["after_header"] for entry in node.diff] == [f"{CONF} (absent)"]
 
 
+def test_a_text_of_none_is_a_removal(node: FakeNode) -> None:
+    node.write("/etc/x", "old\n")
+    assert node.files.put("/etc/x", None, show=lambda _: "(hidden)\n")
+    assert (node.path("/etc/x").exists(), node.diff[0]["before"]) == (False, "(hidden)\n")
+    assert not node.files.put("/etc/x", None)
+
+
 def test_a_binary_file_is_removed_without_being_read(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     node.write("/etc/image", "1 GB")
     monkeypatch.setattr(node.files, "read", lambda _: pytest.fail("read it"))

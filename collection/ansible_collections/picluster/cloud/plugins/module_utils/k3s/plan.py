@@ -50,16 +50,14 @@ class K3sFile:
 def config(settings: K3sSettings, capabilities: Capabilities) -> dict[str, Any]:
     """Return config.yaml as a dictionary: the role's keys, then the user's; lists of both are joined."""
     own: dict[str, Any] = {"node-name": settings.node_name, "node-ip": settings.node_address}
+    own["token-file"] = f"{CONFIG_DIR}/{settings.role}-token"
     if settings.role == "server":
-        own["token-file"] = f"{CONFIG_DIR}/server-token"
         own["agent-token-file"] = f"{CONFIG_DIR}/agent-token"
         own["advertise-address"] = settings.node_address
         own["tls-san"] = [settings.node_address, settings.node_name]
-        if settings.server_address != settings.node_address:
-            own["server"] = f"https://{_bracketed(settings.server_address)}:6443"
-    else:
-        own["token-file"] = f"{CONFIG_DIR}/agent-token"
-        own["server"] = f"https://{_bracketed(settings.server_address)}:6443"
+    if settings.role == "agent" or settings.server_address != settings.node_address:
+        address = settings.server_address
+        own["server"] = f"https://{f'[{address}]' if ':' in address else address}:6443"
     if capabilities.cgroup_version == 1 and kubernetes_version(settings.version) >= _REFUSES_CGROUP_V1:
         own["kubelet-arg"] = ["fail-cgroupv1=false"]
     merged = dict(own)
@@ -70,10 +68,6 @@ def config(settings: K3sSettings, capabilities: Capabilities) -> dict[str, Any]:
 
 def _listed(value: Any, without: list[Any]) -> list[Any]:  # noqa: ANN401 - a user's YAML value
     return [item for item in (value if isinstance(value, list) else [value]) if item not in without]
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
 
 
 def to_yaml(value: Any, depth: int = 0) -> str:  # noqa: ANN401 - any plain data
@@ -97,14 +91,9 @@ def limits(capabilities: Capabilities, nofile: int) -> dict[str, str]:
     systemd refuses to start a unit whose limit it cannot set.
     """
     stock: dict[str, int | None] = {"LimitNOFILE": nofile, "LimitNPROC": None, "LimitCORE": None}
-    result = {}
-    for name, value in stock.items():
-        hard = capabilities.hard_limits.get(name)
-        given = value
-        if not capabilities.may_raise_limits and hard is not None:
-            given = hard if value is None else min(value, hard)
-        result[name] = "infinity" if given is None else str(given)
-    return result
+    hard = {} if capabilities.may_raise_limits else capabilities.hard_limits
+    both = {name: [limit for limit in (value, hard.get(name)) if limit is not None] for name, value in stock.items()}
+    return {name: str(min(found)) if found else "infinity" for name, found in both.items()}
 
 
 def unit(settings: K3sSettings, capabilities: Capabilities) -> str:

@@ -122,13 +122,9 @@ def probe_manifest(instance: str) -> dict[str, Any]:
 
 def pod_addresses(pods: dict[str, Any]) -> dict[str, str]:
     """Return the address of each node's running probe pod: node -> address."""
-    return {
-        pod["spec"]["nodeName"]: pod["status"]["podIP"]
-        for pod in pods.get("items", [])
-        if pod.get("status", {}).get("phase") == "Running"
-        and pod["status"].get("podIP")
-        and pod["spec"].get("nodeName")
-    }
+    running = [pod for pod in pods.get("items", []) if pod.get("status", {}).get("phase") == "Running"]
+    placed = [pod for pod in running if pod["status"].get("podIP") and pod["spec"].get("nodeName")]
+    return {pod["spec"]["nodeName"]: pod["status"]["podIP"] for pod in placed}
 
 
 def pod_trouble(node: str, pods: dict[str, Any], events: dict[str, Any]) -> str:
