@@ -15,22 +15,6 @@ def load(name: str) -> Any:
     return yaml.safe_load((ROLE / name).read_text(encoding="utf-8"))
 
 
-def test_every_default_is_specified_and_every_specified_default_is_the_same() -> None:
-    defaults, specified = load("defaults/main.yml"), {}
-    for entry in load("meta/argument_specs.yml")["argument_specs"].values():
-        for name, option in entry["options"].items():
-            assert name in defaults, name
-            specified[name] = option
-            if "default" in option:
-                assert option["default"] == defaults[name], name
-    assert set(defaults) == set(specified)
-
-
-def test_every_default_is_in_the_readme() -> None:
-    readme = (ROLE / "README.md").read_text(encoding="utf-8")
-    assert [name for name in load("defaults/main.yml") if f"`{name}`" not in readme] == []
-
-
 @pytest.mark.parametrize(
     ("arch", "binary", "sums"),
     [
