@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fakehttp import answering
 from fakenode import RUNNING, FakeNode
 
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s import verify
@@ -33,7 +31,6 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import
 from ansible_collections.picluster.cloud.plugins.modules import k3s_check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from fakenode import Answer
@@ -214,29 +211,6 @@ def test_wait_ends_with_the_time(monkeypatch: pytest.MonkeyPatch, clock: Clock, 
     with pytest.raises(UserError, match=r"not answer in time \(HTTP 503\)"):
         K3sServer(master, "t", 30).wait()
     assert clock.now == 30.0
-
-
-@contextlib.contextmanager
-def answering(code: int) -> Iterator[str]:
-    """Be a server that answers everything with one status code."""
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(code)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.mark.parametrize(
