@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
-from unittest.mock import MagicMock
 
 import pytest
+from fakenode import FakeNode
 
 from ansible_collections.picluster.cloud.plugins.module_utils.identity import clock as identity_clock
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,23 +19,23 @@ NOW = 1_800_000_000.0
 TWO_YEARS = 2 * 365.25 * 86400
 
 
-class Node:
-    """A node with a clock of its own, `off` seconds off, on which time passes only where it is said."""
+class Machine(FakeNode):
+    """A node with a clock of its own, `off` seconds off, on which time passes only where the test says so."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, off: float) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path, off: float) -> None:
+        missing = Outcome(127)
+        super().__init__(root, {"fake-hwclock": missing, "hwclock": missing, "systemd-detect-virt": Outcome(1)})
         self.now = NOW + off
         self.passed = 0.0
-        self.container = self.synchronized = self.forbidden = self.check_mode = False
+        self.forbidden = False
         self.set: list[float] = []
-        self.did: list[list[str]] = []
-        self.programs: set[str] = set()
-        self.warnings: list[str] = []
-        self.diff: list[dict[str, str]] = []
-        self.saved = tmp_path / "clock"
+        self.synchronized("no")
         monkeypatch.setattr(identity_clock.time, "time", lambda: self.now)
         monkeypatch.setattr(identity_clock.time, "monotonic", lambda: self.passed)
         monkeypatch.setattr(identity_clock.time, "clock_settime", self._settime)
-        monkeypatch.setattr(identity_clock, "SAVED", str(self.saved))
+
+    def synchronized(self, answer: str) -> None:
+        self.answers["timedatectl show --property=NTPSynchronized"] = f"{answer}\n"
 
     def _settime(self, _clock_id: int, when: float) -> None:
         if self.forbidden:
@@ -41,44 +43,33 @@ class Node:
         self.set.append(when)
         self.now = when
 
-    def run_command(self, command: list[str]) -> tuple[int, str, str]:
-        if command[0] == "systemd-detect-virt":
-            return (0 if self.container else 1), "", ""
-        if command[0] in self.programs:
-            self.did.append(command)
-            return 1, "", "no such clock"
-        assert command[0] == "timedatectl"
-        return 0, "yes\n" if self.synchronized else "no\n", ""
-
     def clock(self) -> identity_clock.Clock:
-        module = MagicMock(run_command=self.run_command, warn=self.warnings.append, check_mode=self.check_mode)
-        module.get_bin_path = lambda name: name if name in self.programs else None
-        return identity_clock.Clock(module, self)  # type: ignore[arg-type]  # a stand-in
+        return identity_clock.Clock(self)
 
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    return lambda off: Node(monkeypatch, tmp_path, off)
+    return lambda off: Machine(monkeypatch, tmp_path, off)
 
 
 @pytest.mark.parametrize("off", [0, 59, -59])
 def test_a_clock_that_is_right_is_left_alone_and_nobody_is_asked(node: Any, off: float) -> None:
     right = node(off)
-    right.run_command = None
+    right.answers.clear()
     clock = right.clock()
-    clock.set_right(NOW, 0.0)
-    assert (right.set, right.diff, clock.off, clock.was_set) == ([], [], 0, False)
+    clock.correct(NOW, 0.0)
+    assert (right.set, right.diff, clock.offset, clock.was_set) == ([], [], 0, False)
 
 
 @pytest.mark.parametrize("off", [-TWO_YEARS, 61, -61, TWO_YEARS])
 def test_a_clock_that_is_far_off_is_set_and_the_run_says_by_how_much(node: Any, off: float) -> None:
     wrong = node(off)
     clock = wrong.clock()
-    clock.set_right(NOW, 0.0)
+    clock.correct(NOW, 0.0)
     assert wrong.set == [NOW]
-    assert clock.off == round(off)
+    assert clock.offset == round(off)
     assert clock.was_set
-    assert identity_clock.spoken(off) in wrong.warnings[0]
+    assert identity_clock.describe_offset(off) in wrong.module.warnings[0]
     assert wrong.diff[0]["after"] == "2027-01-15 08:00 UTC\n"
 
 
@@ -88,7 +79,7 @@ def test_the_time_that_went_by_since_the_clock_was_read_is_added(node: Any) -> N
     reading = wrong.clock().doubt(NOW)
     assert reading == {"clock": NOW - TWO_YEARS, "uptime": 100.0}
     wrong.passed = 105.0
-    wrong.clock().set_right(NOW, reading["uptime"])
+    wrong.clock().correct(NOW, reading["uptime"])
     assert wrong.set == [NOW + 5]
 
 
@@ -99,8 +90,8 @@ def test_a_clock_that_is_not_far_off_is_not_doubted(node: Any) -> None:
 def test_a_node_that_started_anew_since_its_clock_was_read_is_not_set(node: Any) -> None:
     wrong = node(-TWO_YEARS)
     wrong.passed = 10.0
-    with pytest.raises(ValueError, match="restarted while its clock was asked for: run again"):
-        wrong.clock().set_right(NOW, 3600.0)
+    with pytest.raises(UserError, match="the node restarted in the meantime; run the playbook again"):
+        wrong.clock().correct(NOW, 3600.0)
     assert wrong.set == []
 
 
@@ -123,16 +114,15 @@ def test_a_long_way_makes_no_clock_wrong(clock: float, certainly: bool) -> None:
 
 def test_what_a_restart_takes_the_time_from_gets_the_right_one_too(node: Any) -> None:
     wrong = node(TWO_YEARS)
-    wrong.programs = {"fake-hwclock", "hwclock"}
-    wrong.clock().set_right(NOW, 0.0)
-    assert wrong.did == [["fake-hwclock", "save", "force"], ["hwclock", "--systohc"]]
+    wrong.clock().correct(NOW, 0.0)
+    assert wrong.commands[-2:] == ["fake-hwclock save force", "hwclock --systohc"]
 
 
 def test_check_mode_says_so_and_sets_nothing(node: Any) -> None:
     wrong = node(-TWO_YEARS)
     wrong.check_mode = True
     clock = wrong.clock()
-    clock.set_right(NOW, 0.0)
+    clock.correct(NOW, 0.0)
     assert wrong.set == []
     assert clock.was_set
     assert len(wrong.diff) == 1
@@ -140,34 +130,34 @@ def test_check_mode_says_so_and_sets_nothing(node: Any) -> None:
 
 def test_a_container_is_never_set_and_fails_only_because_it_is_off(node: Any) -> None:
     wrong = node(-TWO_YEARS)
-    wrong.container = True
-    with pytest.raises(ValueError, match=r"2 years behind the controller's, and as a container"):
-        wrong.clock().set_right(NOW, 0.0)
+    wrong.answers["systemd-detect-virt"] = ""
+    with pytest.raises(UserError, match="2 years behind the controller's, and a container uses the clock of its host"):
+        wrong.clock().correct(NOW, 0.0)
     assert wrong.set == []
 
 
 def test_who_may_not_set_the_clock_is_told_in_one_sentence(node: Any) -> None:
     wrong = node(TWO_YEARS)
     wrong.forbidden = True
-    with pytest.raises(ValueError, match=r"2 years ahead of the controller's .*\(no CAP_SYS_TIME"):
-        wrong.clock().set_right(NOW, 0.0)
+    with pytest.raises(UserError, match=r"2 years ahead of the controller's .*\(no CAP_SYS_TIME"):
+        wrong.clock().correct(NOW, 0.0)
 
 
 def test_time_servers_are_believed_more_than_the_controller(node: Any) -> None:
     kept = node(TWO_YEARS)
-    kept.synchronized = True
+    kept.synchronized("yes")
     clock = kept.clock()
-    clock.set_right(NOW, 0.0)
+    clock.correct(NOW, 0.0)
     assert (kept.set, clock.was_set) == ([], False)
-    assert "look at the controller's clock" in kept.warnings[0]
+    assert "check the controller's clock" in kept.module.warnings[0]
 
 
 def test_a_saved_date_from_the_future_does_not_bring_the_wrong_time_back(node: Any) -> None:
     wrong = node(TWO_YEARS)
-    wrong.saved.touch()
-    os.utime(wrong.saved, (NOW + TWO_YEARS, NOW + TWO_YEARS))
-    wrong.clock().set_right(NOW, 0.0)
-    assert wrong.saved.stat().st_mtime < NOW + TWO_YEARS - 1
+    saved = wrong.write(identity_clock.SAVED, "")
+    os.utime(saved, (NOW + TWO_YEARS, NOW + TWO_YEARS))
+    wrong.clock().correct(NOW, 0.0)
+    assert saved.stat().st_mtime < NOW + TWO_YEARS - 1
 
 
 @pytest.mark.parametrize(
@@ -182,4 +172,4 @@ def test_a_saved_date_from_the_future_does_not_bring_the_wrong_time_back(node: A
     ],
 )
 def test_how_far_it_is_off_is_said_in_words(off: float, words: str) -> None:
-    assert identity_clock.spoken(off) == words
+    assert identity_clock.describe_offset(off) == words

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.plugin_utils.identity import clones
 from ansible_collections.picluster.cloud.plugins.plugin_utils.identity.clones import (
     KnownHosts,
@@ -52,7 +53,7 @@ def test_a_node_that_left_the_inventory_does_not_count() -> None:
 
 def test_one_board_under_two_names_is_named_and_not_taken_for_a_copy() -> None:
     seen = {"red2": {"machine_id": ID, "mac": "02::2"}}
-    with pytest.raises(ValueError, match=r"red1 and red2 are one board \(MAC 02::2"):
+    with pytest.raises(UserError, match="red1 and red2 are the same board: both have MAC 02::2"):
         claim(seen, "red1", PEERS, ID, "02::2")
     # Where no MAC is known, it cannot be told: a new id does no harm.
     seen["red2"]["mac"] = ""

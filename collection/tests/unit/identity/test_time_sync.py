@@ -3,146 +3,140 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from unittest.mock import MagicMock
 
 import pytest
+from fakenode import MASKED, RUNNING, STOPPED, FakeNode
 
 from ansible_collections.picluster.cloud.plugins.module_utils.identity import time_sync
-from ansible_collections.picluster.cloud.plugins.module_utils.identity.time_sync import TIMESYNCD
-from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.rules import check_servers
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.time_sync import DROPIN, TIMESYNCD
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Outcome
+from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Packages
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Node:
-    """A node with units; a unit that is started or enabled is that from then on."""
+class Machine(FakeNode):
+    """A node whose timesyncd reads its servers when it starts."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        self.units = {TIMESYNCD: {"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "active"}}
+    def __init__(self, root: Path, *, check_mode: bool = False) -> None:
+        super().__init__(root, check_mode=check_mode, units={TIMESYNCD: RUNNING})
         self.servers = ""
-        self.container = False
-        self.changes: list[list[str]] = []
-        self.installed: list[str] = []
-        self.dropin = tmp_path / "picluster.conf"
-        self.module = MagicMock(check_mode=False, run_command=self.run)
-        monkeypatch.setattr(time_sync, "DROPIN", str(self.dropin))
-        monkeypatch.setattr(time_sync, "Apt", lambda *_: MagicMock(install=self._install))
-        monkeypatch.setattr(time_sync, "in_container", lambda _: self.container)
+        self.dropin = self.path(DROPIN)
+        self.answers = {
+            "systemd-detect-virt": Outcome(1),
+            "timedatectl show-timesync": lambda *_: f"{self.servers}\n",
+            "systemctl restart": self._read,
+            "systemctl start": self._read,
+            "apt-cache policy": "systemd-timesyncd:\n  Candidate: 1\n",
+            "apt-get": self._install,
+        }
 
-    def _install(self, names: list[str], *, optional: set[str]) -> None:
-        assert not optional
-        self.installed += names
-        self.units[TIMESYNCD] = {"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "active"}
+    def _read(self, *_: str) -> None:
+        lines = self.dropin.read_text().splitlines() if self.dropin.exists() else ["NTP="]
+        self.servers = lines[-1].partition("=")[2]
 
-    def run(self, command: list[str]) -> tuple[int, str, str]:
-        if command[:2] == ["systemctl", "show"]:
-            blocks = [
-                "".join(f"{key}={value}\n" for key, value in {"Id": name, **self.unit(name)}.items())
-                for name in command[3:]
-            ]
-            return 0, "\n".join(blocks), ""
-        if command[0] == "timedatectl":
-            return 0, f"{self.servers}\n", ""
-        self.changes.append(command)
-        verb, unit = command[1:]
-        if verb == "enable":
-            self.units[unit]["UnitFileState"] = "enabled"
-        else:
-            self.units[unit]["ActiveState"] = "active"
-            lines = self.dropin.read_text().splitlines() if self.dropin.exists() else ["NTP="]
-            self.servers = lines[-1].partition("=")[2]
-        return 0, "", ""
+    def _install(self, *command: str) -> str:
+        assert command[-1] == "systemd-timesyncd"
+        self.unit_states[TIMESYNCD] = dict(RUNNING)
+        return ""
 
-    def unit(self, name: str) -> dict[str, str]:
-        return self.units.get(name, {"LoadState": "not-found", "UnitFileState": "", "ActiveState": "inactive"})
+    def converge(self, *servers: str) -> tuple[str, bool]:
+        self.diff.clear()
+        return time_sync.TimeSync(self, Packages(self, 1)).converge(servers), self.changed
 
-    def converge(self, *servers: str) -> tuple[str, TextFiles]:
-        files = TextFiles(self.module)
-        return time_sync.TimeSync(self.module, files, 1).converge(servers), files
+    @property
+    def changes(self) -> list[str]:
+        return [command for command in self.actions if command.startswith("systemctl")]
 
 
 @pytest.fixture
-def node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Node:
-    return Node(monkeypatch, tmp_path)
+def node(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
 
 
-def test_what_is_on_already_stays_as_it_is(node: Node) -> None:
-    keeper, files = node.converge()
-    assert keeper == TIMESYNCD
-    assert (files.changed, node.changes) == (False, [])
+def test_what_is_on_already_stays_as_it_is(node: Machine) -> None:
+    assert node.converge() == (TIMESYNCD, False)
+    assert node.changes == []
 
 
 @pytest.mark.parametrize("keeper", ["chrony.service", "ntpsec.service"])
-def test_another_program_that_is_there_is_the_one_and_is_switched_on(node: Node, keeper: str) -> None:
-    node.units[keeper] = {"LoadState": "loaded", "UnitFileState": "disabled", "ActiveState": "inactive"}
+def test_another_program_that_is_there_is_the_one_and_is_switched_on(node: Machine, keeper: str) -> None:
+    node.unit_states[keeper] = dict(STOPPED)
     assert node.converge()[0] == keeper
-    assert node.changes == [["systemctl", "enable", keeper], ["systemctl", "restart", keeper]]
-    assert not node.converge()[1].changed
+    assert node.changes == [f"systemctl enable {keeper}", f"systemctl start {keeper}"]
+    assert node.converge() == (keeper, False)
 
 
-def test_where_there_is_none_timesyncd_is_installed(node: Node) -> None:
-    node.units.clear()
-    keeper, files = node.converge()
-    assert (keeper, node.installed) == (TIMESYNCD, ["systemd-timesyncd"])
-    assert files.changed
-    assert not node.converge()[1].changed
+def test_where_there_is_none_timesyncd_is_installed(node: Machine) -> None:
+    node.unit_states.clear()
+    assert node.converge() == (TIMESYNCD, True)
+    assert node.converge() == (TIMESYNCD, False)
 
 
-def test_servers_are_a_drop_in_that_is_read_at_once_and_goes_again(node: Node) -> None:
-    assert node.converge("10.0.0.1", "ntp.example.org")[1].changed
+def test_servers_are_a_drop_in_that_is_read_at_once_and_goes_again(node: Machine) -> None:
+    assert node.converge("10.0.0.1", "ntp.example.org")[1]
     assert node.dropin.read_text().endswith("[Time]\nNTP=\nNTP=10.0.0.1 ntp.example.org\n")
     assert node.servers == "10.0.0.1 ntp.example.org"
-    assert not node.converge("10.0.0.1", "ntp.example.org")[1].changed
-    assert node.converge()[1].changed
+    assert not node.converge("10.0.0.1", "ntp.example.org")[1]
+    assert node.converge()[1]
     assert not node.dropin.exists()
     assert len(node.changes) == 2
 
 
-def test_a_run_killed_before_timesyncd_read_its_servers_is_mended(node: Node) -> None:
-    node.dropin.write_text(time_sync.dropin_text(["10.0.0.1"]))
-    assert node.converge("10.0.0.1")[1].changed
-    assert node.changes == [["systemctl", "restart", TIMESYNCD]]
-    assert not node.converge("10.0.0.1")[1].changed
+def test_a_run_killed_before_timesyncd_read_its_servers_is_repaired(node: Machine) -> None:
+    node.write(DROPIN, time_sync.dropin_text(["10.0.0.1"]))
+    assert node.converge("10.0.0.1")[1]
+    assert node.changes == [f"systemctl restart {TIMESYNCD}"]
+    assert not node.converge("10.0.0.1")[1]
 
 
-def test_in_a_container_nothing_is_started_and_nothing_fails(node: Node) -> None:
-    node.container = True
-    node.units[TIMESYNCD] |= {"ActiveState": "inactive"}
-    assert not node.converge()[1].changed
-    assert node.converge("10.0.0.1")[1].changed
-    assert not node.converge("10.0.0.1")[1].changed
+def test_in_a_container_nothing_is_started_and_nothing_fails(node: Machine) -> None:
+    node.answers["systemd-detect-virt"] = ""
+    node.unit_states[TIMESYNCD]["ActiveState"] = "inactive"
+    assert not node.converge()[1]
+    assert node.converge("10.0.0.1")[1]
+    assert not node.converge("10.0.0.1")[1]
     assert node.changes == []
 
 
-def test_check_mode_says_so_and_changes_nothing(node: Node) -> None:
-    node.module.check_mode = True
-    node.units[TIMESYNCD] |= {"UnitFileState": "disabled", "ActiveState": "inactive"}
-    assert len(node.converge("10.0.0.1")[1].diff) == 3
-    node.units.clear()
-    assert node.converge()[1].changed
-    assert (node.changes, node.installed, node.dropin.exists()) == ([], [], False)
+def test_a_unit_that_has_no_state_of_its_own_is_not_enabled_again_and_again(node: Machine) -> None:
+    node.unit_states["ntp.service"] = {**RUNNING, "UnitFileState": "generated"}
+    assert node.converge() == ("ntp.service", False)
 
 
-def test_a_masked_unit_is_one_sentence(node: Node) -> None:
-    node.units[TIMESYNCD] = {"LoadState": "masked", "UnitFileState": "masked", "ActiveState": "inactive"}
-    with pytest.raises(ValueError, match=r"masked, so that nothing keeps .*: systemctl unmask systemd-timesyncd"):
+def test_check_mode_says_so_and_changes_nothing(tmp_path: Path) -> None:
+    node = Machine(tmp_path, check_mode=True)
+    node.unit_states[TIMESYNCD] = dict(STOPPED)
+    assert node.converge("10.0.0.1") == (TIMESYNCD, True)
+    assert len(node.diff) == 3
+    node.unit_states.clear()
+    assert node.converge() == (TIMESYNCD, True)
+    assert not any(command.startswith("apt-get") for command in node.commands)
+    assert (node.changes, node.dropin.exists()) == ([], False)
+
+
+def test_a_masked_unit_is_one_sentence(node: Machine) -> None:
+    node.unit_states[TIMESYNCD] = dict(MASKED)
+    with pytest.raises(UserError, match="is masked; run: systemctl unmask systemd-timesyncd"):
         node.converge()
 
 
-def test_servers_for_another_program_are_refused_by_its_name(node: Node) -> None:
-    node.units["chrony.service"] = node.units[TIMESYNCD]
-    with pytest.raises(ValueError, match=r"is kept by chrony\.service"):
+def test_servers_for_another_program_are_refused_by_its_name(node: Machine) -> None:
+    node.unit_states["chrony.service"] = dict(RUNNING)
+    with pytest.raises(UserError, match=r"ntp_servers has no effect: chrony\.service keeps"):
         node.converge("10.0.0.1")
     assert not node.dropin.exists()
 
 
 @pytest.mark.parametrize("server", ["ntp.example.org", "10.0.0.1", "fd00::1", "router", "0.debian.pool.ntp.org"])
 def test_names_and_addresses_are_servers(server: str) -> None:
-    time_sync.check_servers([server])
+    check_servers([server])
 
 
 @pytest.mark.parametrize("server", ["", "10.0.0", "a b", "http://x", "-x", "x\ny", 7])
 def test_what_is_no_server_is_named(server: Any) -> None:
-    with pytest.raises(ValueError, match="wanted are host names or addresses"):
-        time_sync.check_servers(["10.0.0.1", server])
+    with pytest.raises(UserError, match="expected host names or addresses"):
+        check_servers(["10.0.0.1", server])

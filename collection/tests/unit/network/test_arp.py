@@ -1,16 +1,20 @@
-"""What a node asks on its wire before it takes an address: the frames, and what an answer means."""
+"""ARP before a node takes an address: the frames, and what an answer means."""
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import socket
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.network import arp
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 OWN, OTHER = bytes.fromhex("dca632010203"), bytes.fromhex("dca632aabbcc")
 ADDRESS = ipaddress.IPv4Address("10.0.0.12")
@@ -96,9 +100,7 @@ def test_a_free_address_is_asked_for_more_than_once(monkeypatch: pytest.MonkeyPa
 )
 def test_another_s_address_is_refused_with_its_mac(monkeypatch: pytest.MonkeyPatch, frame: bytes) -> None:
     wire = FakeWire(monkeypatch, lambda *_: [frame])
-    with pytest.raises(
-        ValueError, match=r"node_address 10\.0\.0\.12 is taken: dc:a6:32:aa:bb:cc answers for it on eth0"
-    ):
+    with pytest.raises(UserError, match=r"address 10\.0\.0\.12 is taken: dc:a6:32:aa:bb:cc answers for it on eth0"):
         arp.wait_until_free(wire, "eth0", ADDRESS, 0)
 
 
@@ -110,7 +112,7 @@ def test_a_machine_that_is_just_leaving_is_waited_for(monkeypatch: pytest.Monkey
 
 def test_a_machine_that_stays_is_not_waited_for_longer_than_said(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = FakeWire(monkeypatch, lambda *_: [reply(OTHER, ADDRESS)])
-    with pytest.raises(ValueError, match="is taken"):
+    with pytest.raises(UserError, match="is taken"):
         arp.wait_until_free(wire, "eth0", ADDRESS, 15)
     assert 15 <= wire.now < 17
 
@@ -124,7 +126,7 @@ def test_the_router_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("heard", [[], [reply(OTHER, ADDRESS)], [b"x"]])
 def test_a_router_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, heard: list[bytes]) -> None:
     wire = FakeWire(monkeypatch, lambda *_: heard)
-    with pytest.raises(ValueError, match=r"node_gateway 10\.0\.0\.1 does not answer on eth0: correct node_gateway"):
+    with pytest.raises(UserError, match=r"gateway 10\.0\.0\.1 does not answer on eth0; correct gateway"):
         arp.find_router(wire, "eth0", ROUTER, ADDRESS)
 
 
@@ -132,3 +134,40 @@ def test_everybody_is_told_of_the_new_owner(monkeypatch: pytest.MonkeyPatch) -> 
     wire = FakeWire(monkeypatch, lambda *_: [])
     arp.announce(wire, ADDRESS)
     assert wire.sent == [arp.request(OWN, ADDRESS, ADDRESS)]
+
+
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[arp.Socket, socket.socket]]:
+    """Return the wire behind an interface, and its other end; a raw socket would need root."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    monkeypatch.setattr(arp.Socket, "__init__", lambda *_: None)
+    wire = arp.Socket("eth0")
+    wire._socket, wire._interface = near, "eth0"
+    with near, far:
+        yield wire, far
+
+
+def test_a_silent_wire_is_no_error(ends: tuple[arp.Socket, socket.socket]) -> None:
+    wire, far = ends
+    assert wire.receive(0.01) is None
+    far.send(b"frame")
+    assert wire.receive(5) == b"frame"
+    # A recv() with a time limit raises another exception on Python 3.9 than on later ones.
+    assert wire._socket.gettimeout() is None
+
+
+def test_an_interface_that_is_down_is_named(
+    ends: tuple[arp.Socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire, _far = ends
+    down = SimpleNamespace(send=lambda _frame: (_ for _ in ()).throw(OSError(errno.ENETDOWN, "Network is down")))
+    monkeypatch.setattr(wire, "_socket", down)
+    with pytest.raises(UserError, match="interface eth0 is down"):
+        wire.send(b"frame")
+
+
+def test_any_other_refusal_of_the_socket_is_a_bug(ends: tuple[arp.Socket, socket.socket]) -> None:
+    wire, far = ends
+    far.close()
+    with pytest.raises(ConnectionRefusedError):
+        wire.send(b"frame")

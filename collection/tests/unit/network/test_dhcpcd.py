@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from fakenode import FakeNode
 
 from ansible_collections.picluster.cloud.plugins.module_utils.network import dhcpcd
-from ansible_collections.picluster.cloud.plugins.module_utils.network.address import Wanted, make_wanted
+from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import AddressSettings, read_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
 STOCK = "hostname\nclientid\npersistent\n"
 
 
-def wanted(**change: object) -> Wanted:
-    options: dict[str, object] = {"interface": "eth0", "address": "10.0.0.11", "prefix": 24, "gateway": "10.0.0.1"}
-    return make_wanted(**(options | {"dns": ["10.0.0.1", "9.9.9.9"], "search": ["home.arpa"]} | change))  # type: ignore[arg-type]  # options of many types
+def settings(**change: Any) -> AddressSettings:
+    options = {"interface": "eth0", "address": "10.0.0.11", "prefix": 24, "gateway": "10.0.0.1"}
+    return read_settings(**(options | {"dns": ["10.0.0.1", "9.9.9.9"], "search": ["home.arpa"]} | change))
 
 
 def test_the_address_comes_last_and_what_concerns_all_interfaces_first() -> None:
-    lines = dhcpcd.conf_text(STOCK, wanted()).splitlines()
+    lines = dhcpcd.conf_text(STOCK, settings()).splitlines()
     assert lines[1].startswith("denyinterfaces veth* docker* ")
     assert lines[3:6] == STOCK.splitlines()
     assert lines[7:-1] == [
@@ -33,16 +34,16 @@ def test_the_address_comes_last_and_what_concerns_all_interfaces_first() -> None
     ]
 
 
-def test_what_is_not_wanted_is_not_said() -> None:
-    text = dhcpcd.conf_text(STOCK, wanted(dns=[], search=[]))
+def test_an_empty_value_is_left_out() -> None:
+    text = dhcpcd.conf_text(STOCK, settings(dns=[], search=[]))
     assert "domain_name_servers" not in text
     assert "domain_search" not in text
 
 
 def test_a_second_call_changes_nothing_and_another_address_replaces_ours() -> None:
-    once = dhcpcd.conf_text(STOCK, wanted())
-    assert dhcpcd.conf_text(once, wanted()) == once
-    moved = dhcpcd.conf_text(once, wanted(address="10.0.0.12"))
+    once = dhcpcd.conf_text(STOCK, settings())
+    assert dhcpcd.conf_text(once, settings()) == once
+    moved = dhcpcd.conf_text(once, settings(address="10.0.0.12"))
     assert moved == once.replace("10.0.0.11/24", "10.0.0.12/24")
 
 
@@ -55,35 +56,27 @@ def test_a_second_call_changes_nothing_and_another_address_replaces_ours() -> No
     ],
 )
 def test_the_user_s_own_lines_stay(own: str) -> None:
-    text = dhcpcd.conf_text(dhcpcd.conf_text(own, wanted()), wanted())
+    text = dhcpcd.conf_text(dhcpcd.conf_text(own, settings()), settings())
     assert own.rstrip("\n") in text
     assert text.index("denyinterfaces veth") < text.index(own) < text.index("static ip_address=10.0.0.11/24")
 
 
-def test_the_file_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    conf = tmp_path / "dhcpcd.conf"
-    conf.write_text(STOCK)
-    conf.chmod(0o664)
-    monkeypatch.setattr(dhcpcd, "CONF", str(conf))
-    manager = dhcpcd.Dhcpcd(wanted(), lambda *_: "")
+def test_the_file_keeps_its_mode(tmp_path: Path) -> None:
+    node = FakeNode(tmp_path)
+    node.write(dhcpcd.CONF, STOCK, 0o664)
+    manager = dhcpcd.Dhcpcd(settings(), node)
     assert manager.mode == 0o664
     assert STOCK in manager.text
 
 
-def test_dhcpcd_starts_anew_for_a_change_and_for_its_way_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "dhcpcd.conf").touch()
-    monkeypatch.setattr(dhcpcd, "CONF", str(tmp_path / "dhcpcd.conf"))
-    asked: list[tuple[str, ...]] = []
-
-    def run(*command: str) -> str:
-        asked.append(command)
-        return ""
-
-    manager = dhcpcd.Dhcpcd(wanted(), run)
+def test_dhcpcd_is_restarted_for_a_change_and_for_its_way_back(tmp_path: Path) -> None:
+    node = FakeNode(tmp_path, {"ip -4 address flush": ""})
+    node.write(dhcpcd.CONF, "")
+    manager = dhcpcd.Dhcpcd(settings(), node)
     manager.apply(moving=True)
-    assert [" ".join(command) for command in asked] == [
+    assert node.commands == [
         "systemctl stop dhcpcd.service",
         "ip -4 address flush dev eth0",
         "systemctl start dhcpcd.service",
     ]
-    assert manager.back(manager.active(), manager.checkpoint()) == [list(command) for command in asked]
+    assert [" ".join(command) for command in manager.back(manager.active(), manager.checkpoint())] == node.commands

@@ -10,9 +10,9 @@ import pytest
 
 from ansible_collections.picluster.cloud.plugins.plugin_utils.network.locate import (
     REMEMBERED,
-    Node,
+    KnownNode,
+    describe_missing,
     find,
-    missing_sentence,
     places,
     taken_problems,
 )
@@ -21,8 +21,8 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.node.known_hosts i
 A, B, C = ("ssh-ed25519 AAAA", "ssh-ed25519 BBBB", "ssh-ed25519 CCCC")
 
 
-def node(name: str, wanted: str, *seen: str, key: str = "", own: str = "") -> Node:
-    return Node(name, wanted, own=own, seen=seen, keys=frozenset([key] if key else []))
+def node(name: str, desired: str, *seen: str, key: str = "", own: str = "") -> KnownNode:
+    return KnownNode(name, desired, own=own, seen=seen, keys=frozenset([key] if key else []))
 
 
 def answers(**keys: str) -> dict[tuple[str, int], frozenset[str]]:
@@ -35,7 +35,7 @@ class TestCandidates:
         assert not node("red1", "10.0.0.1").is_doubtful
         assert not node("red1", "10.0.0.1", "10.0.0.1").is_doubtful
 
-    def test_the_wanted_address_comes_first_then_the_inventorys_own_then_where_it_was_seen(self) -> None:
+    def test_the_desired_address_comes_first_then_the_inventorys_own_then_where_it_was_seen(self) -> None:
         one = node("red1", "10.0.0.1", "10.0.0.9", "10.0.0.1", own="10.0.0.7")
         assert one.candidates == ("10.0.0.1", "10.0.0.7", "10.0.0.9")
         assert one.is_doubtful
@@ -58,12 +58,12 @@ class TestFind:
         pair = [node("red1", "10.0.0.1", "10.0.0.2", key=A), node("red2", "10.0.0.2", "10.0.0.1", key=B)]
         assert find(pair, answers(a10_0_0_1=B, a10_0_0_2=A)) == {"red1": "10.0.0.2", "red2": "10.0.0.1"}
 
-    def test_another_machine_at_the_wanted_address_is_not_the_node(self) -> None:
+    def test_another_machine_at_the_desired_address_is_not_the_node(self) -> None:
         one = node("red1", "10.0.0.1", "10.0.0.9", key=A)
         said = answers(a10_0_0_1=C)
         assert find([one], said) == {}
-        assert missing_sentence(one, said) == (
-            "red1 does not answer at 10.0.0.1 or 10.0.0.9 (10.0.0.1: another machine, by its host key)"
+        assert describe_missing(one, said) == (
+            "red1 does not answer at 10.0.0.1 or 10.0.0.9 (by its host key, another machine answers at 10.0.0.1)"
         )
 
     def test_without_a_known_key_the_first_that_answers_is_taken(self) -> None:
@@ -76,7 +76,7 @@ class TestFind:
         assert find(pair, answers(a10_0_0_1=B, a10_0_0_2=A)) == {"red1": "10.0.0.2", "red2": "10.0.0.1"}
 
     def test_the_port_counts(self) -> None:
-        one = Node("red1", "10.0.0.1", port=2222, seen=("10.0.0.9",), keys=frozenset([A]))
+        one = KnownNode("red1", "10.0.0.1", port=2222, seen=("10.0.0.9",), keys=frozenset([A]))
         assert find([one], answers(a10_0_0_9=A)) == {}
         assert find([one], {("10.0.0.9", 2222): frozenset([A])}) == {"red1": "10.0.0.9"}
 
@@ -96,7 +96,7 @@ class TestTaken:
         pair = [node("red1", "10.0.0.2", "10.0.0.1", key=A), node("red2", "10.0.0.1", "10.0.0.2", key=B)]
         problems = taken_problems(pair, {"red1": "10.0.0.1"})
         assert list(problems) == ["red2"]
-        assert problems["red2"].startswith("red2 does not answer and was last at 10.0.0.2, which is red1's from now on")
+        assert problems["red2"].startswith("red2 does not answer: its last address 10.0.0.2 is red1's from now on")
 
     def test_a_silent_node_in_nobodys_way_is_no_problem(self) -> None:
         pair = [node("red1", "10.0.0.3", "10.0.0.1", key=A), node("red2", "10.0.0.4", "10.0.0.2", key=B)]

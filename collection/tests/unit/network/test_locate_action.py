@@ -264,7 +264,7 @@ def test_the_address_of_a_silent_node_is_refused_to_others(folder: Path, network
     run(folder)
     write(folder, "10.0.0.12", "10.0.0.11")
     network.answers = {"10.0.0.11": KEYS["red1"]}
-    with pytest.raises(AnsibleActionFail, match=r"red2 does not answer and was last at 10.0.0.12"):
+    with pytest.raises(AnsibleActionFail, match=r"red2 does not answer: its last address 10.0.0.12"):
         run(folder)
     assert run(folder, ansible_limit="localhost,red1")["hosts"]["red1"] == "10.0.0.11"
 
@@ -274,7 +274,8 @@ def test_no_place_to_park_is_refused_before_any_node_is_touched(folder: Path, ne
     write(folder, "10.0.0.12", "10.0.0.11, network_parking: 10.0.0.1-10.0.0.1")
     network.answers = {"10.0.0.11": KEYS["red1"], "10.0.0.12": KEYS["red2"]}
     with pytest.raises(
-        AnsibleActionFail, match=r"red1 must leave 10.0.0.11 .* network_parking .*; no node was touched"
+        AnsibleActionFail,
+        match=r"red1 cannot be parked: it must leave 10.0.0.11 .* network_parking .*; no node was touched",
     ):
         run(folder)
 
@@ -310,7 +311,7 @@ def test_an_own_address_that_is_out_of_date_is_told(
     write(folder, "10.0.0.11, ansible_host: 10.0.0.77", "10.0.0.12")
     network.answers = {"10.0.0.11": KEYS["red1"]}
     assert run(folder)["hosts"]["red1"] == "10.0.0.11"
-    assert told == ["red1 is at its node_address now: take its ansible_host 10.0.0.77 out"]
+    assert told == ["red1 is at its node_address now; remove its ansible_host 10.0.0.77 from the inventory"]
 
 
 def test_a_record_that_cannot_be_written_stops_only_moves(
@@ -326,7 +327,7 @@ def test_a_record_that_cannot_be_written_stops_only_moves(
     assert run(folder)["hosts"]["red1"] == "10.0.0.11"
     write(folder, "10.0.0.12", "10.0.0.11")
     with pytest.raises(
-        AnsibleActionFail, match=r"cannot be kept in .*seen.json: Permission denied; without it no node"
+        AnsibleActionFail, match=r"cannot be recorded: .*seen.json: Permission denied; without the record no node"
     ):
         run(folder)
 
@@ -337,7 +338,7 @@ def test_a_controller_without_keyscan_is_told(folder: Path, monkeypatch: pytest.
 
     seen(folder, red1=["10.0.0.19"])
     monkeypatch.setattr(subprocess, "run", missing)
-    with pytest.raises(AnsibleActionFail, match="ssh-keyscan, which finds the nodes, cannot be run"):
+    with pytest.raises(AnsibleActionFail, match="ssh-keyscan cannot be run"):
         run(folder)
 
 

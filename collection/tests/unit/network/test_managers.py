@@ -1,42 +1,44 @@
-"""NetworkManager and netplan: what is asked of them, and what brings the former state back."""
+"""Which manager an interface has, and what NetworkManager and netplan are made to do and to undo."""
 
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from fakenode import RUNNING, STOPPED, FakeNode
 
 from ansible_collections.picluster.cloud.plugins.module_utils.network import managers
-from ansible_collections.picluster.cloud.plugins.module_utils.network.address import make_wanted
+from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import read_settings
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Outcome
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-WANTED = make_wanted("eth0", "10.0.0.11", 24, "10.0.0.1", [])
+SETTINGS = read_settings(interface="eth0", address="10.0.0.11", prefix=24, gateway="10.0.0.1")
 RELOAD = "nmcli connection reload"
 REAPPLY = "nmcli device reapply eth0"
 PATH = "/org/freedesktop/NetworkManager/Checkpoint/7"
 
 
-class Node:
-    """Answers what is asked by a part of it; `broken` fails."""
+class Machine(FakeNode):
+    """A node whose NetworkManager has a device with a profile, and makes checkpoints."""
 
-    def __init__(self, active: str = "picluster-eth0", broken: str = "nothing") -> None:
-        self.asked: list[str] = []
-        self.broken = broken
-        self.answers = {
-            "GENERAL.CONNECTION": active + "\n",
-            "GENERAL.DBUS-PATH": "/org/freedesktop/NetworkManager/Devices/2\n",
-            "CheckpointCreate": f'o "{PATH}"\n',
+    def __init__(self, root: Path, active: str = "picluster-eth0") -> None:
+        answers = {
+            **dict.fromkeys([RELOAD, REAPPLY, "nmcli --wait", "netplan generate", "networkctl"], ""),
+            "nmcli -g GENERAL.CONNECTION": active + "\n",
+            "nmcli -g GENERAL.DBUS-PATH": "/org/freedesktop/NetworkManager/Devices/2\n",
+            "busctl call": f'o "{PATH}"\n',
         }
+        super().__init__(root, answers)
 
-    def run(self, *command: str) -> str:
-        said = " ".join(command)
-        self.asked.append(said)
-        if self.broken in said:
-            raise ValueError(f"{said} failed")
-        return next((answer for part, answer in self.answers.items() if part in said), "")
+    def breaks(self, command: str) -> Machine:
+        self.answers[command] = Outcome(1, "", "broken")
+        return self
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
 
 
 def up(profile: str = "picluster-eth0") -> str:
@@ -44,32 +46,34 @@ def up(profile: str = "picluster-eth0") -> str:
 
 
 @pytest.mark.parametrize(
-    ("node", "moving", "last"),
+    ("active", "broken", "moving", "last"),
     [
-        (Node(), False, [REAPPLY]),
-        (Node(broken="reapply"), False, [REAPPLY, up()]),
+        ("picluster-eth0", "", False, [REAPPLY]),
+        ("picluster-eth0", REAPPLY, False, [REAPPLY, up()]),
         # A reapply may take the former address off the interface after it has returned.
-        (Node(), True, [up()]),
-        (Node(active="Wired connection 1"), False, [up()]),
+        ("picluster-eth0", "", True, [up()]),
+        ("Wired connection 1", "", False, [up()]),
     ],
 )
-def test_a_profile_is_reapplied_only_where_the_address_stays(node: Node, *, moving: bool, last: list[str]) -> None:
-    managers.NetworkManager(WANTED, node.run).apply(moving=moving)
-    assert node.asked[0] == RELOAD
-    assert [said for said in node.asked[1:] if "GENERAL" not in said] == last
+def test_a_profile_is_reapplied_only_where_the_address_stays(
+    tmp_path: Path, active: str, broken: str, *, moving: bool, last: list[str]
+) -> None:
+    node = Machine(tmp_path, active)
+    managers.NetworkManager(SETTINGS, node.breaks(broken) if broken else node).apply(moving=moving)
+    assert node.commands[0] == RELOAD
+    assert [command for command in node.commands[1:] if "GENERAL" not in command] == last
 
 
-def test_networkmanager_remembers_the_device_and_forgets_it_when_confirmed() -> None:
-    node = Node()
-    manager = managers.NetworkManager(WANTED, node.run)
+def test_networkmanager_remembers_the_device_and_forgets_it_when_confirmed(node: Machine) -> None:
+    manager = managers.NetworkManager(SETTINGS, node)
     assert manager.checkpoint() == PATH
     # One device, no time-out, may overlap.
-    assert node.asked[-1].endswith("CheckpointCreate aouu 1 /org/freedesktop/NetworkManager/Devices/2 0 8")
+    assert node.commands[-1].endswith("CheckpointCreate aouu 1 /org/freedesktop/NetworkManager/Devices/2 0 8")
     assert " ".join(manager.at_confirm(PATH)[0]).endswith(f"CheckpointDestroy o {PATH}")
 
 
-def test_without_a_checkpoint_the_profile_must_do() -> None:
-    manager = managers.NetworkManager(WANTED, Node(broken="busctl").run)
+def test_without_a_checkpoint_the_profile_must_do(node: Machine) -> None:
+    manager = managers.NetworkManager(SETTINGS, node.breaks("busctl call"))
     assert manager.checkpoint() == ""
     assert [" ".join(command) for command in manager.back("picluster-eth0", "")] == [RELOAD, up()]
     assert manager.at_confirm("") == []
@@ -80,12 +84,12 @@ def test_without_a_checkpoint_the_profile_must_do() -> None:
     [('echo "a{su} 1 /Devices/2 0"', False), ('echo "a{su} 1 /Devices/2 3"', True), ("exit 1", True)],
 )
 def test_a_checkpoint_that_does_not_work_is_followed_by_the_profile(
-    tmp_path: Path, answer: str, *, profile_too: bool
+    node: Machine, tmp_path: Path, answer: str, *, profile_too: bool
 ) -> None:
     for name, text in (("busctl", answer), ("nmcli", f'echo "$*" >{tmp_path}/log')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
-    command = managers.NetworkManager(WANTED, Node().run).back("Wired connection 1", PATH)[1]
+    command = managers.NetworkManager(SETTINGS, node).back("Wired connection 1", PATH)[1]
     subprocess.run(command, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True)
     assert (tmp_path / "log").exists() == profile_too
     if profile_too:
@@ -94,27 +98,112 @@ def test_a_checkpoint_that_does_not_work_is_followed_by_the_profile(
 
 @pytest.mark.parametrize("kind", [managers.NetplanNM, managers.NetplanNetworkd])
 def test_netplan_makes_the_former_profile_anew_before_it_is_used(
-    kind: type[managers.NetplanNM | managers.NetplanNetworkd],
+    node: Machine, kind: type[managers.NetplanNM | managers.NetplanNetworkd]
 ) -> None:
-    node = Node()
-    manager = kind(WANTED, node.run)
+    manager = kind(SETTINGS, node)
     assert manager.checkpoint() == ""
     assert manager.back("netplan-eth0", "")[0] == ["netplan", "generate"]
     manager.apply(moving=True)
-    assert node.asked[0] == "netplan generate"
+    assert node.commands[0] == "netplan generate"
 
 
-def test_netplan_s_generator_is_asked_itself_because_netplan_has_systemd_read_all_its_units_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node = Node()
-    manager = managers.NetplanNM(WANTED, node.run)
-    generator = tmp_path / "generate"
-    monkeypatch.setattr(managers, "_GENERATORS", (str(tmp_path / "none"), str(generator)))
-    assert manager.at_boot() == [["netplan", "generate"]]
-    generator.touch()
-    assert manager.at_boot() == [[str(generator)]]
-    # Nothing comes out of this generator.
-    with pytest.raises(ValueError, match="netplan would not give eth0 its address"):
+GENERATOR = "/lib/netplan/generate"
+RENDERED = "run/NetworkManager/system-connections/netplan-eth0.nmconnection"
+
+
+def generator(node: Machine, text: str) -> managers.NetplanNM:
+    """Return a manager whose generator, not to be called by way of netplan, makes this of its files."""
+
+    def generate(*command: str) -> Outcome:
+        root = Path(command[-1])
+        assert (root / "etc/netplan/60-picluster.yaml").stat().st_mode & 0o777 == 0o600
+        if not (root / "etc/netplan/50-cloud-init.yaml").exists():
+            return Outcome(1, "", f"{root}/etc/netplan/50-cloud-init.yaml: Invalid YAML")
+        (root / RENDERED).parent.mkdir(parents=True)
+        (root / RENDERED).write_text(text)
+        return Outcome(0)
+
+    node.write(GENERATOR, "")
+    node.answers[f"{GENERATOR} --root-dir"] = generate
+    node.write("/etc/netplan/50-cloud-init.yaml", "network: {}\n")
+    return managers.NetplanNM(SETTINGS, node)
+
+
+def test_the_drop_in_is_tried_out_beside_all_other_files_without_a_reload_of_systemd(node: Machine) -> None:
+    manager = generator(node, "address1=10.0.0.11/24,10.0.0.1\n")
+    manager.try_out()
+    assert not any(command.startswith("netplan") for command in node.commands)
+    assert manager.at_boot() == [[GENERATOR]]
+    assert not node.path("/etc/netplan/60-picluster.yaml").exists()
+
+
+def test_an_address_that_another_file_overrides_is_refused(node: Machine) -> None:
+    with pytest.raises(UserError, match="netplan would not configure the address of eth0 through NetworkManager"):
+        generator(node, "address1=10.0.0.99/24\n").try_out()
+
+
+def test_what_netplan_rejects_is_named_by_its_real_path(node: Machine) -> None:
+    manager = generator(node, "")
+    node.path("/etc/netplan/50-cloud-init.yaml").unlink()
+    with pytest.raises(UserError, match=r"other files: /etc/netplan/50-cloud-init\.yaml: Invalid YAML; correct"):
         manager.try_out()
-    assert node.asked[-1].startswith(f"{generator} --root-dir ")
+
+
+def test_a_release_without_the_generator_uses_the_command(node: Machine) -> None:
+    assert managers.NetplanNM(SETTINGS, node).at_boot() == [["netplan", "generate"]]
+
+
+def test_what_a_node_has_is_found(node: Machine) -> None:
+    node.unit_states = {"dhcpcd.service": RUNNING, "systemd-networkd.service": STOPPED}
+    node.answers["nmcli -t"] = Outcome(127)
+    node.write("/etc/netplan/50-cloud-init.yaml", "")
+    # netplan itself is missing, and a dhcpcd without a configuration manages nothing.
+    nothing = managers.Found(netplan=False, nm_state="", networkd=False, dhcpcd=False)
+    assert managers.known_managers(node, "eth0") == nothing
+    node.write("/etc/dhcpcd.conf", "")
+    node.write("/usr/sbin/netplan", "")
+    node.answers["nmcli -t"] = "eth0:unmanaged\n"
+    there = managers.Found(netplan=True, nm_state="unmanaged", networkd=False, dhcpcd=True)
+    assert managers.known_managers(node, "eth0") == there
+
+
+@pytest.mark.parametrize(
+    ("found", "kind"),
+    [
+        (managers.Found(netplan=True, nm_state="connected", networkd=False, dhcpcd=False), "netplan-nm"),
+        (managers.Found(netplan=False, nm_state="connected", networkd=False, dhcpcd=True), "nm"),
+        (managers.Found(netplan=True, nm_state="unmanaged", networkd=True, dhcpcd=False), "netplan-networkd"),
+        (managers.Found(netplan=True, nm_state="", networkd=True, dhcpcd=False), "netplan-networkd"),
+        (managers.Found(netplan=False, nm_state="", networkd=False, dhcpcd=True), "dhcpcd"),
+        (managers.Found(netplan=True, nm_state="unmanaged", networkd=False, dhcpcd=True), "dhcpcd"),
+    ],
+)
+def test_whoever_has_the_interface_is_found(found: managers.Found, kind: str) -> None:
+    assert managers.kind(found, "eth0") == kind
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (managers.Found(netplan=False, nm_state="", networkd=True, dhcpcd=True), "dhcpcd runs too"),
+        (
+            managers.Found(netplan=False, nm_state="connected (externally)", networkd=False, dhcpcd=False),
+            "connected (externally)",
+        ),
+        (
+            managers.Found(netplan=False, nm_state="", networkd=True, dhcpcd=False),
+            "systemd-networkd runs without netplan",
+        ),
+        (managers.Found(netplan=True, nm_state="", networkd=False, dhcpcd=False), "no known manager runs"),
+    ],
+)
+def test_an_unknown_manager_is_refused_with_what_was_found(found: managers.Found, words: str) -> None:
+    with pytest.raises(UserError, match="eth0 is not managed by NetworkManager, netplan or dhcpcd") as caught:
+        managers.kind(found, "eth0")
+    assert words in str(caught.value)
+
+
+def test_nmcli_s_state_is_that_of_the_interface() -> None:
+    output = "lo:connected (externally)\neth0:connected\neth01:unmanaged\n"
+    assert managers.parse_nm_state(output, "eth0") == "connected"
+    assert managers.parse_nm_state(output, "wlan0") == ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.plugin_utils.network.vacate import (
     Move,
     Net,
-    ParkingError,
     first_moves,
     parse_parking,
 )
@@ -16,9 +16,9 @@ NET = Net(24, "10.0.0.1", dns=("10.0.0.253",))
 
 
 def moves(
-    wanted: dict[str, str], found: dict[str, str], *avoid: str, net: Net = NET, nets: dict[str, Net] | None = None
+    desired: dict[str, str], found: dict[str, str], *avoid: str, net: Net = NET, nets: dict[str, Net] | None = None
 ) -> dict[str, Move]:
-    full = {name: f"10.0.0.{last}" for name, last in wanted.items()}
+    full = {name: f"10.0.0.{last}" for name, last in desired.items()}
     return first_moves(
         full, {name: f"10.0.0.{last}" for name, last in found.items()}, avoid, lambda name: (nets or {}).get(name, net)
     )
@@ -101,13 +101,13 @@ def test_the_users_range_is_used() -> None:
     ],
 )
 def test_no_room_to_park_is_one_sentence(net: Net, where: str) -> None:
-    with pytest.raises(ParkingError) as caught:
+    with pytest.raises(UserError) as caught:
         moves({"red1": "3", "red2": "2"}, {"red1": "2", "red2": "3"}, net=net)
-    assert f"no address of {where} is free to park it on" in str(caught.value)
+    assert f"no address of {where} is free" in str(caught.value)
     assert "set network_parking" in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "top", "10.0.0.9-", "10.0.0.9-x", "10.0.0.9-10.0.0.8", "10.0.0.0/24"])
 def test_what_is_no_range_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="wanted is"):
+    with pytest.raises(UserError, match="parking is invalid"):
         parse_parking(text)

@@ -9,28 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import Rollback
-from ansible_collections.picluster.cloud.plugins.modules import (
-    docker_engine,
-    identity,
-    raspberry,
-    sshd_policy,
-    static_address,
-)
+from ansible_collections.picluster.cloud.plugins.modules import docker_engine, raspberry, sshd_policy
 
 if TYPE_CHECKING:
     from types import ModuleType
-
-ADDRESS = {"interface": "eth0", "address": "10.0.0.2", "prefix": 24, "gateway": "10.0.0.1", "dns": [], "search": []}
-
-IDENTITY = {
-    "controller_time": None,
-    "hostname": "red1",
-    "hosts": {"red1": "10.0.0.2"},
-    "arch": "arm64",
-    "timezone": "Etc/UTC",
-    "locale": "C.UTF-8",
-    "ntp_servers": [],
-}
 
 
 class FailedError(Exception):
@@ -45,20 +27,15 @@ class Full:
     def __init__(self, *_arguments: object) -> None:
         pass
 
-    def userland(self) -> str:
-        return "arm64"
-
     def write(self, *_arguments: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system", "/etc/x")
 
-    set_hostname = set_hosts = converge = present = absent = write
+    converge = present = absent = write
 
 
 @pytest.mark.parametrize(
     ("module", "node", "params"),
     [
-        (identity, "Node", IDENTITY),
-        (static_address, "Node", ADDRESS),
         (sshd_policy, "Node", {"user": "pi", "settings": {}}),
         (raspberry, "Board", {}),
         (docker_engine, "Engine", {"state": "present", "daemon": {}, "users": []}),

@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's half of picluster.cloud.identity: its own time, and whether two nodes say they are the same."""
+"""The controller's half of picluster.cloud.identity: its own time, and nodes that are copies of each other."""
 
 from __future__ import annotations
 
@@ -12,33 +12,37 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.clock import certainly_off
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.plugin_utils.identity.clones import KnownHosts, claim, foreign_keys
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
 
 MODULE = "picluster.cloud.identity"
 HOST_KEYS = "picluster.cloud.host_keys"
-# 2026-11-01: this collection is not older than that, so no clock is right that says so.
+# 2026-11-01: this collection is not older, so an earlier clock is wrong.
 NOT_BEFORE = 1793491200.0
 
 
-def own_time_problem(now: float) -> str:
-    """Return one sentence if the controller's clock cannot be right, else an empty text."""
-    if now >= NOT_BEFORE:
-        return ""
-    said, least = (time.strftime("%Y-%m-%d", time.gmtime(when)) for when in (now, NOT_BEFORE))
-    return (
-        f"the clock of this controller says {said}, before picluster was made ({least}), and is not spread to the "
-        "nodes: set the controller's clock right first"
-    )
+def check_own_time(now: float) -> None:
+    """Check the controller's clock, before it is passed to the nodes.
+
+    Raises:
+        UserError: it cannot be right.
+    """
+    if now < NOT_BEFORE:
+        shown, least = (time.strftime("%Y-%m-%d", time.gmtime(when)) for when in (now, NOT_BEFORE))
+        raise UserError(
+            f"the controller's clock is wrong: it shows {shown}, and picluster was released after {least}; set it "
+            "before running the playbook"
+        )
 
 
 def right_time(asked: float, answered: float, reading: dict[str, float]) -> dict[str, float]:
-    """Return the module's options by which it sets a node's clock; none if the clock may well be right.
+    """Return the module's options that set a node's clock; none if the clock may well be right.
 
     Args:
-        asked: the controller's time before the node read its clock.
-        answered: the controller's time when it had the answer.
-        reading: the node's clock, and its uptime at that moment.
+        asked: The controller's time before the node read its clock.
+        answered: The controller's time when the answer arrived.
+        reading: The node's clock, and its uptime at that moment.
     """
     if not certainly_off(reading["clock"], asked, answered):
         return {}
@@ -46,7 +50,7 @@ def right_time(asked: float, answered: float, reading: dict[str, float]) -> dict
 
 
 def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Return the result of two calls: what the second says, with what the first has changed."""
+    """Return the result of two calls: the second's answer, with the changes of both."""
     return {
         **first,
         **second,
@@ -62,26 +66,23 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module says, after what it takes to make a copied node one of its own."""
+        """Return the module's answer, after a copied node got a machine-id and host keys of its own."""
         super().run(tmp, task_vars)
-        variables = task_vars or {}
-        problem = own_time_problem(time.time())
-        if problem:
-            raise AnsibleActionFail(problem)
         try:
-            return self._converge(variables)
-        except ValueError as error:
+            check_own_time(time.time())
+            return self._converge(task_vars or {})
+        except UserError as error:
             raise AnsibleActionFail(str(error)) from error
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)  # noqa: SLF001 - as ansible's own actions clean up
 
     def _converge(self, variables: dict[str, Any]) -> dict[str, Any]:
         asked = time.time()
-        result = self._ask(MODULE, variables, {**self._task.args, "controller_time": asked})
+        result = self._call(MODULE, variables, {**self._task.args, "controller_time": asked})
         reading = result.get("clock_reading")
         if reading and not result.get("failed"):
             settled = {**self._task.args, **right_time(asked, time.time(), reading)}
-            result = self._ask(MODULE, variables, settled)
+            result = self._call(MODULE, variables, settled)
         folder = variables.get("inventory_dir")
         if result.get("failed") or not folder:
             return result
@@ -89,51 +90,51 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
         owner = self._claim(Path(folder), node, peers, result)
         if owner:
             again = {**self._task.args, "taken_machine_id": result["machine_id"]}
-            # The clock was looked at by the first call.
+            # Only the first call checked the clock.
             clock = {name: result[name] for name in ("clock_off", "clock_set")}
-            result = joined(result, self._ask(MODULE, variables, again)) | clock
+            result = joined(result, self._call(MODULE, variables, again)) | clock
             if result.get("failed"):
                 return result
             self._claim(Path(folder), node, peers, result)
         return self._host_keys(KnownHosts(Path(folder)), node, peers, result, variables)
 
-    def _ask(self, module: str, variables: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    def _call(self, module: str, variables: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = self._execute_module(module_name=module, module_args=arguments, task_vars=variables)
         return answer
 
     def _claim(self, folder: Path, node: str, peers: list[str], result: dict[str, Any]) -> str:
-        """Record the node's machine-id; return who else has it, empty if nobody has."""
+        """Record the node's machine-id; return which other node has it, empty if none has."""
         machine_id, mac = result["machine_id"], result["mac"]
         record = Seen(folder)
         known = record.nodes()
         before = dict(known.get(node, {}))
         owner = claim(known, node, peers, machine_id, mac)
-        # In an ordinary run it is recorded, and two hundred nodes need not wait for each other's lock.
+        # Usually it is recorded, and two hundred nodes need not wait for each other's lock.
         if owner or self._task.check_mode or known[node] == before:
             return owner
         try:
             with record.edit() as nodes:
                 return claim(nodes, node, peers, machine_id, mac)
         except OSError as error:
-            words = f"what was seen of {node} cannot be kept beside the inventory: {error}"
-            result["warnings"] = [*result.get("warnings", []), words]
+            warning = f"the record of {node} cannot be written: {error}; a copy of its card may not be recognized"
+            result["warnings"] = [*result.get("warnings", []), warning]
             return ""
 
     def _host_keys(
         self, known: KnownHosts, node: str, peers: list[str], result: dict[str, Any], variables: dict[str, Any]
     ) -> dict[str, Any]:
-        """Have host keys of the node's own in force, so that at no moment the controller knows none of them."""
+        """Activate host keys of the node's own, so that the controller knows one of its keys at every moment."""
         foreign = foreign_keys(known.text(), node, peers)
         if not foreign:
             return result
-        answer = self._ask(HOST_KEYS, variables, {"state": "prepared", "foreign": list(foreign)})
+        answer = self._call(HOST_KEYS, variables, {"state": "prepared", "foreign": list(foreign)})
         result = joined(result, answer)
         new = result.pop("keys", [])
         if answer.get("failed") or self._task.check_mode:
             return result
         try:
             known.add(node, new)
-            answer = self._ask(HOST_KEYS, variables, {"state": "in_force"})
+            answer = self._call(HOST_KEYS, variables, {"state": "active"})
             result = joined(result, answer)
             if not answer.get("failed"):
                 known.forget(node, [key for key in foreign if key not in new])

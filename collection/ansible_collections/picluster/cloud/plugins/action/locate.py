@@ -14,29 +14,30 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS
-from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import is_decided_later
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.plugin_utils.network.locate import (
     SSH_PORT,
-    Node,
+    KnownNode,
+    describe_missing,
     find,
-    missing_sentence,
     places,
     taken_problems,
 )
 from ansible_collections.picluster.cloud.plugins.plugin_utils.network.settled import settled_answers
-from ansible_collections.picluster.cloud.plugins.plugin_utils.network.vacate import Move, Net, ParkingError, first_moves
+from ansible_collections.picluster.cloud.plugins.plugin_utils.network.vacate import Move, Net, first_moves
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node import known_hosts
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.masters import close_masters
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.templated import is_templated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# What connection.yml says: no opinion of its own.
-_AS_WANTED = re.compile(r"\{\{\s*node_address\s*\}\}")
-# Through another machine only ssh itself could ask.
+# The default in connection.yml, which is no setting of the user's.
+_DEFAULT_HOST = re.compile(r"\{\{\s*node_address\s*\}\}")
+# Only ssh itself can reach a node through another machine.
 _THROUGH = re.compile(r"Proxy(Jump|Command)|(^|\s)-J")
-# Seconds beyond the time that a move has to be confirmed, in which the node is back for certain.
+# Seconds beyond the window for the confirmation of a move, after which the node has certainly gone back.
 _BACK = 15
 _SSH = (None, "ssh", "smart", "ansible.builtin.ssh")
 
@@ -48,21 +49,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return where the nodes are that were in doubt, and which must leave their addresses first."""
+        """Return where the doubtful nodes are, and which nodes must leave their addresses first."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(
             {"nodes": {"type": "dict", "required": True}, "timeout": {"type": "int", "default": 5}}
         )
         variables = task_vars or {}
-        book = _Book(variables["hostvars"], arguments["nodes"])
-        doubtful = [node for node in book.nodes if node.is_doubtful]
+        known = _KnownNodes(variables["hostvars"], arguments["nodes"])
+        doubtful = [node for node in known.nodes if node.is_doubtful]
         found: dict[str, str] = {}
         if doubtful:
             answers = settled_answers(
                 doubtful,
-                ask=lambda nodes: _ask(nodes, arguments["timeout"]),
-                window=lambda nodes: max(book.window(node.name) for node in nodes) + _BACK,
-                in_the_way=lambda heard: taken_problems(book.nodes, find(doubtful, heard)),
+                ask=lambda nodes: _scan(nodes, arguments["timeout"]),
+                window=lambda nodes: max(known.window(node.name) for node in nodes) + _BACK,
+                in_the_way=lambda heard: taken_problems(known.nodes, find(doubtful, heard)),
                 say=Display().display,
             )
             found = find(doubtful, answers)
@@ -74,21 +75,23 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
                     node.candidates,
                 )
                 if node.name not in found:
-                    self._warn(missing_sentence(node, answers))
-                elif node.own and found[node.name] == node.wanted:
-                    self._warn(f"{node.name} is at its node_address now: take its ansible_host {node.own} out")
-            self._refuse_taken(taken_problems(book.nodes, found), limited=bool(variables.get("ansible_limit")))
+                    self._warn(describe_missing(node, answers))
+                elif node.own and found[node.name] == node.desired:
+                    self._warn(
+                        f"{node.name} is at its node_address now; remove its ansible_host {node.own} from the inventory"
+                    )
+            self._refuse_taken(taken_problems(known.nodes, found), limited=bool(variables.get("ansible_limit")))
         try:
             moves = first_moves(
-                {node.name: node.wanted for node in book.nodes},
+                {node.name: node.desired for node in known.nodes},
                 found,
-                {address for node in book.nodes for address in node.seen},
-                book.net,
+                {address for node in known.nodes for address in node.seen},
+                known.net,
             )
-        except (ParkingError, ValueError) as error:
+        except UserError as error:
             raise AnsibleActionFail(f"{error}; no node was touched") from error
         if not self._task.check_mode:
-            self._remember(book, found, moves)
+            self._remember(known, found, moves)
         return {
             **result,
             "changed": False,
@@ -101,49 +104,49 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
 
     def _refuse_taken(self, problems: Mapping[str, str], *, limited: bool) -> None:
         if problems and not limited:
-            raise AnsibleActionFail("\n".join(["No node was touched.", *problems.values()]))
-        # Whether the two are within --limit is not known here.
+            raise AnsibleActionFail("\n".join([*problems.values(), "no node was touched"]))
+        # Whether both nodes are within --limit is not known here.
         for problem in problems.values():
             self._warn(problem)
 
-    def _remember(self, book: _Book, found: Mapping[str, str], moves: Mapping[str, Move]) -> None:
-        """Write down where a next run must ask, before any node goes there."""
-        for folder, nodes in book.by_folder().items():
+    def _remember(self, known: _KnownNodes, found: Mapping[str, str], moves: Mapping[str, Move]) -> None:
+        """Record where a next run must look, before any node moves there."""
+        for folder, nodes in known.by_folder().items():
             try:
                 with Seen(folder).edit() as record:
                     for node in nodes:
-                        place = found.get(node.name, "" if node.is_doubtful else node.wanted)
+                        place = found.get(node.name, "" if node.is_doubtful else node.desired)
                         move = [moves[node.name].address] if node.name in moves else []
                         if place:
-                            addresses = list(node.recorded(place, *move, node.wanted))
+                            addresses = list(node.recorded(place, *move, node.desired))
                             record.setdefault(node.name, {})["addresses"] = addresses
             except OSError as error:
-                text = f"what is known of the nodes cannot be kept in {Seen(folder).path}: {error.strerror}"
+                text = f"the addresses of the nodes cannot be recorded: {Seen(folder).path}: {error.strerror}"
                 if moves:
-                    raise AnsibleActionFail(f"{text}; without it no node is moved out of another's way") from error
+                    raise AnsibleActionFail(f"{text}; without the record no node is moved") from error
                 self._warn(f"{text}; a node whose address changes may not be found again")
 
 
-class _Book:
-    """The nodes, read from inventory, record and known_hosts."""
+class _KnownNodes:
+    """All nodes, read from inventory, record and known_hosts."""
 
-    def __init__(self, hostvars: Any, wanted: Mapping[str, str]) -> None:  # noqa: ANN401 - ansible's HostVars
+    def __init__(self, hostvars: Any, desired: Mapping[str, str]) -> None:  # noqa: ANN401 - ansible's HostVars
         self._hostvars = hostvars
-        self._raw = {name: hostvars.raw_get(name) for name in wanted}
-        self._seen = {folder: Seen(folder).nodes() for folder in {self._folder(name) for name in wanted}}
+        self._raw = {name: hostvars.raw_get(name) for name in desired}
+        self._seen = {folder: Seen(folder).nodes() for folder in {self._folder(name) for name in desired}}
         self._keys = {folder: self._known(folder) for folder in self._seen}
-        self.nodes = [self._node(str(name), str(address)) for name, address in wanted.items()]
+        self.nodes = [self._node(str(name), str(address)) for name, address in desired.items()]
 
-    def by_folder(self) -> dict[str, list[Node]]:
+    def by_folder(self) -> dict[str, list[KnownNode]]:
         """Return the nodes of each inventory that have a record there."""
-        found: dict[str, list[Node]] = {}
+        found: dict[str, list[KnownNode]] = {}
         for node in self.nodes:
-            if node.wanted in node.candidates:
+            if node.desired in node.candidates:
                 found.setdefault(self._folder(node.name), []).append(node)
         return {folder: nodes for folder, nodes in found.items() if folder}
 
     def net(self, name: str) -> Net:
-        """Return what belongs to a node's address."""
+        """Return the network of a node's address."""
         return Net(
             prefix=int(self._value(name, "node_prefix")),
             gateway=str(self._value(name, "node_gateway")),
@@ -153,7 +156,7 @@ class _Book:
         )
 
     def window(self, name: str) -> int:
-        """Return the seconds that a move of this node has to be confirmed."""
+        """Return the seconds within which a move of this node must be confirmed."""
         return int(self._value(name, "network_confirm_within") or ARGUMENTS["confirm_within"]["default"])
 
     def _folder(self, name: str) -> str:
@@ -166,39 +169,43 @@ class _Book:
         return known_hosts.host_keys(text, names)
 
     def _value(self, name: str, key: str) -> Any:  # noqa: ANN401 - a user's YAML value
-        """Return a node's variable, templated only where it has to be."""
+        """Return a node's variable, templated only if necessary."""
         raw = self._raw[name].get(key)
-        return self._hostvars[name][key] if is_decided_later(raw) else raw
+        return self._hostvars[name][key] if is_templated(raw) else raw
 
-    def _node(self, name: str, wanted: str) -> Node:
+    def _node(self, name: str, desired: str) -> KnownNode:
         folder, raw = self._folder(name), self._raw[name]
         host = raw.get("ansible_host")
-        own = "" if host is None or _AS_WANTED.fullmatch(str(host).strip()) else str(self._value(name, "ansible_host"))
-        ways = " ".join(str(raw.get(key, "")) for key in ("ansible_ssh_common_args", "ansible_ssh_extra_args"))
-        direct = raw.get("ansible_connection") in _SSH and not _THROUGH.search(ways)
+        own = (
+            "" if host is None or _DEFAULT_HOST.fullmatch(str(host).strip()) else str(self._value(name, "ansible_host"))
+        )
+        arguments = " ".join(str(raw.get(key, "")) for key in ("ansible_ssh_common_args", "ansible_ssh_extra_args"))
+        direct = raw.get("ansible_connection") in _SSH and not _THROUGH.search(arguments)
         addresses = self._seen[folder].get(name, {}).get("addresses")
-        return Node(
+        return KnownNode(
             name=name,
-            wanted=wanted,
-            own=own if direct and own != wanted else "",
+            desired=desired,
+            own=own if direct and own != desired else "",
             port=int(self._value(name, "ansible_port") or SSH_PORT),
             seen=tuple(map(str, addresses)) if direct and isinstance(addresses, list) else (),
             keys=self._keys[folder][name],
         )
 
 
-def _ask(nodes: Sequence[Node], seconds: int) -> dict[known_hosts.Place, frozenset[str]]:
+def _scan(nodes: Sequence[KnownNode], seconds: int) -> dict[known_hosts.Place, frozenset[str]]:
     types = {key.partition(" ")[0] for node in nodes for key in node.keys}
     if not all(node.keys for node in nodes):
         types.update(known_hosts.USUAL_TYPES)
     try:
         return known_hosts.scan(places(nodes), types, seconds)
     except OSError as error:
-        raise AnsibleActionFail(f"ssh-keyscan, which finds the nodes, cannot be run: {error.strerror}") from error
+        raise AnsibleActionFail(
+            f"ssh-keyscan cannot be run: {error.strerror}; install the OpenSSH client on the controller"
+        ) from error
 
 
 def _as_variables(move: Move) -> dict[str, Any]:
-    """Return the variables of the role that makes a move."""
+    """Return the variables of the role that performs a move."""
     net = asdict(move.net)
     return {"address": move.address, "parked": move.parked} | {
         key: list(net[key]) if key in {"dns", "search"} else net[key] for key in ("prefix", "gateway", "dns", "search")

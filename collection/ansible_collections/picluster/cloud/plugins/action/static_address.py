@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's half of picluster.cloud.static_address: an address stays only if a new login at it succeeds."""
+"""The controller's half of picluster.cloud.static_address: an address stays only after a new login at it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class ActionModule(ConfirmedAction):
     """The action behind picluster.cloud.static_address."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module says; keep beside the inventory where the node has proven to be."""
+        """Return the module's answer; record beside the inventory the address at which the node was reached."""
         result = super().run(tmp, task_vars)
         if not result.get("failed"):
             address = str(self._task.args["address"])
-            # The module's own answer may have been lost on the way to the new address.
+            # The module's own answer may have been lost during the move.
             result = {"address": address, "moved": True, **result}
             if not self._task.check_mode:
                 self._remember(address, task_vars or {})
@@ -34,10 +34,10 @@ class ActionModule(ConfirmedAction):
         try:
             seen.settle(str(variables["inventory_hostname"]), address)
         except OSError as error:
-            Display().warning(f"where the node is cannot be kept in {seen.path}: {error.strerror}")
+            Display().warning(f"the node's address cannot be recorded: {seen.path}: {error.strerror}")
 
     def lost_answer(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
-        """Return where to look for a node whose move cut the connection; None where it was to stay where it is."""
+        """Return where to find a node whose move cut the connection; None for one that was not to move."""
         address = str(arguments.get("address", ""))
         if not address or address in {self._play_context.remote_addr, self._connection.get_option("host")}:
             return None

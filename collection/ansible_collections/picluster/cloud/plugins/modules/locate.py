@@ -7,18 +7,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: locate
-short_description: Find the nodes that may not be at their node_address
+short_description: Locate the nodes that may not be at their node_address
 description:
-  - Asks, in one task on the controller and for all nodes at once, where the nodes are whose address in the
-    inventory was changed since they were last seen, or whose C(ansible_host) is another address.
-    Nodes without a doubt cost nothing.
-  - The host key in the inventory's C(known_hosts) under the node's name tells which machine is the node, so that
-    two nodes that are to swap their addresses are not mistaken for each other. Of a node without a known key the
-    first address that answers is taken.
-  - Tells as well which nodes hold an address that another node is to get, and where they can go meanwhile.
-  - Closes the connections that ssh kept open to all these addresses, as they may lead to whoever had them before.
-  - Keeps in C(seen.json) beside the inventory where each node may be, before it goes there.
-  - Nodes whose C(ansible_host) is a name, and those behind a jump host, are left to ssh.
+  - Finds, in one task on the controller and for all nodes at once, the nodes whose address in the inventory was changed
+    since they were last seen, or whose C(ansible_host) is another address. Other nodes are not scanned.
+  - The host key that C(known_hosts) beside the inventory lists under the node's name identifies the node, so that two
+    nodes that swap their addresses are not confused. A node without a known key is taken to be at the first address
+    that answers.
+  - Reports which nodes hold an address that another node gets, and where they can go in the meantime.
+  - Closes the connections that ssh kept open to these addresses, as they may lead to the former owner.
+  - Records in C(seen.json) beside the inventory where each node may be, before it moves there.
+  - Nodes whose C(ansible_host) is a name, and nodes behind a jump host, are left to ssh.
 version_added: 0.1.0
 options:
   nodes:
@@ -26,22 +25,10 @@ options:
     type: dict
     required: true
   timeout:
-    description: Seconds that an address may be silent.
+    description: Seconds to wait for an address to answer.
     type: int
     default: 5
-attributes:
-  check_mode:
-    support: full
-    description: Finds the nodes and writes nothing.
-  diff_mode:
-    support: none
-    description: Changes nothing on a node.
-  idempotent:
-    support: full
-    description: Changes nothing on a node.
-  action:
-    support: full
-    description: Runs on the controller.
+extends_documentation_fragment: [picluster.cloud.attributes.query]
 author: [The picluster authors]
 """
 
@@ -50,12 +37,12 @@ EXAMPLES = r"""
   picluster.cloud.inventory_check:
   register: inventory_checked
 
-- name: Find nodes that are not at their address yet
+- name: Locate nodes that are not at their address yet
   picluster.cloud.locate:
     nodes: "{{ inventory_checked.nodes }}"
   register: located
 
-- name: Go on where they are
+- name: Connect to nodes at their current address
   ansible.builtin.set_fact:
     ansible_host: "{{ item.value }}"
   delegate_to: "{{ item.key }}"
@@ -65,12 +52,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 hosts:
-  description: By node that was in doubt and was found, the address that it has.
+  description: The present address of each doubtful node that was found.
   returned: success
   type: dict
   sample: {red1: 192.168.63.40}
 vacate:
-  description: By node that has to leave its address before another can get it, where it goes first.
+  description: Where each node goes first that must leave its address before another node can get it.
   returned: success
   type: dict
   sample:

@@ -1,19 +1,23 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Questions that a node asks on its wire before it takes an address: who has it already, and is the router there.
+"""ARP on a node's wire, before it takes an address: whether the address is free and the router present.
 
-By ARP and not by ping: a router may ignore pings, no machine on an Ethernet can ignore ARP. Frames after RFC 826,
-probes after RFC 5227.
+ARP and not ping: a router may ignore pings, but no machine on an Ethernet can ignore ARP. Frames after RFC 826, probes
+after RFC 5227.
 """
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import select
 import socket
 import struct
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,12 +32,12 @@ _HEAD = (1, 0x0800, 6, 4)
 
 QUESTIONS = 3
 PATIENCE = 0.5  # seconds for each; on a wire an answer takes a millisecond
-PAUSE = 0.5  # seconds until a machine that has the address is asked again
+PAUSE = 0.5  # seconds until a machine that has the address is queried again
 
 
 @dataclass(frozen=True)
 class Arp:
-    """One ARP packet, as far as it matters here."""
+    """The fields of an ARP packet that are used here."""
 
     operation: int
     mac: str
@@ -42,13 +46,13 @@ class Arp:
 
 
 def request(mac: bytes, sender: ipaddress.IPv4Address, target: ipaddress.IPv4Address) -> bytes:
-    """Return the frame that asks everybody for `target`; from NOBODY it is a probe, for itself an announcement."""
+    """Return the broadcast that asks for `target`; from NOBODY it is a probe, for itself an announcement."""
     head = (_BROADCAST, mac, ETHERNET_ARP, *_HEAD, REQUEST)
     return _FRAME.pack(*head, mac, sender.packed, _UNKNOWN, target.packed)
 
 
 def parse(frame: bytes) -> Arp | None:
-    """Return what a frame says, None if it is no ARP for IPv4 over Ethernet."""
+    """Return the packet in a frame, None if it is not ARP for IPv4 over Ethernet."""
     if len(frame) < _FRAME.size:
         return None
     _to, _by, kind, *rest = _FRAME.unpack(frame[: _FRAME.size])
@@ -59,12 +63,12 @@ def parse(frame: bytes) -> Arp | None:
 
 
 def has_it(arp: Arp, address: ipaddress.IPv4Address) -> bool:
-    """Whether who sent this has `address`."""
+    """Return whether the sender has `address`."""
     return arp.sender == address
 
 
 def wants_it(arp: Arp, address: ipaddress.IPv4Address) -> bool:
-    """Whether who sent this has `address`, or is about to take it (RFC 5227, 2.1.1)."""
+    """Return whether the sender has `address`, or is about to take it (RFC 5227, 2.1.1)."""
     probes = arp.operation == REQUEST and arp.sender == NOBODY and arp.target == address
     return has_it(arp, address) or probes
 
@@ -85,21 +89,31 @@ class Socket:
     """The wire behind an interface; needs root."""
 
     def __init__(self, interface: str) -> None:
+        self._interface = interface
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERNET_ARP))
         self._socket.bind((interface, ETHERNET_ARP))
         self.mac: bytes = self._socket.getsockname()[4]
 
     def send(self, frame: bytes) -> None:
-        """Send a frame."""
-        self._socket.send(frame)
+        """Send a frame.
+
+        Raises:
+            UserError: the interface is down.
+        """
+        try:
+            self._socket.send(frame)
+        except OSError as error:
+            if error.errno != errno.ENETDOWN:
+                raise
+            raise UserError(
+                f"interface {self._interface} is down: nothing can be sent on it; connect it, or set another interface"
+            ) from error
 
     def receive(self, seconds: float) -> bytes | None:
         """Return the next ARP frame, None if there is none in time."""
-        self._socket.settimeout(max(seconds, 0.001))
-        try:
-            return self._socket.recv(2048)
-        except TimeoutError:
-            return None
+        # Not settimeout(): what that raises is a TimeoutError only from Python 3.10 on.
+        ready, _, _ = select.select([self._socket], [], [], max(seconds, 0.001))
+        return self._socket.recv(2048) if ready else None
 
 
 def ask(
@@ -119,45 +133,43 @@ def ask(
 
 
 def announce(wire: Wire, address: ipaddress.IPv4Address) -> None:
-    """Tell everybody who has `address` now, so that nobody sends to its former owner (RFC 5227, 2.3)."""
+    """Announce the new owner of `address`, so that no machine sends to the former one (RFC 5227, 2.3)."""
     wire.send(request(wire.mac, address, address))
 
 
 def wait_until_free(wire: Wire, interface: str, address: ipaddress.IPv4Address, seconds: float) -> None:
-    """Make sure that nobody else has `address`.
+    """Wait until no other machine has `address`.
 
     Args:
-        wire: behind the interface.
-        interface: its name.
-        address: what is about to be taken.
-        seconds: how long a machine may have it that is just leaving it.
+        wire: The wire behind the interface.
+        interface: Its name.
+        address: The address that this node is about to take.
+        seconds: How long a machine that is just leaving it may keep it.
 
     Raises:
-        ValueError: another machine has it; one sentence with its MAC.
+        UserError: another machine has it; the message has its MAC.
     """
     end = time.monotonic() + seconds
     while (mac := ask(wire, request(wire.mac, NOBODY, address), lambda arp: wants_it(arp, address))) is not None:
         if time.monotonic() >= end:
-            raise ValueError(
-                f"node_address {address} is taken: {mac} answers for it on {interface}; correct node_address, or take "
-                "the address from that machine"
+            raise UserError(
+                f"address {address} is taken: {mac} answers for it on {interface}; set another address, or release it "
+                "on that machine"
             )
         time.sleep(PAUSE)
 
 
 def find_router(wire: Wire, interface: str, router: ipaddress.IPv4Address, address: ipaddress.IPv4Address) -> None:
-    """Make sure that a router is on the wire.
+    """Check that a router is on the wire.
 
     Args:
-        wire: behind the interface.
-        interface: its name.
-        router: who must answer.
-        address: the node's, which is free or its own already: some routers answer nobody outside of their nets.
+        wire: The wire behind the interface.
+        interface: Its name.
+        router: The router's address.
+        address: The node's, which is free or its own: some routers do not answer addresses outside of their networks.
 
     Raises:
-        ValueError: it does not answer; one sentence.
+        UserError: it does not answer.
     """
     if ask(wire, request(wire.mac, address, router), lambda arp: has_it(arp, router)) is None:
-        raise ValueError(
-            f"node_gateway {router} does not answer on {interface}: correct node_gateway, or switch the router on"
-        )
+        raise UserError(f"gateway {router} does not answer on {interface}; correct gateway, or switch the router on")

@@ -5,17 +5,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import read_text
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ansible_collections.picluster.cloud.plugins.module_utils.network.address import Wanted
-
-    Run = Callable[..., str]
+    from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import AddressSettings
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
 CONF = "/etc/dhcpcd.conf"
 # k3s#2599: flannel.1 has incompatible addresses where dhcpcd touched it. Adds to a line that the user has.
@@ -25,25 +19,25 @@ _BEGIN, _END = "# BEGIN picluster (role network)", "# END picluster (role networ
 _BLOCK = re.compile(rf"^{re.escape(_BEGIN)}\n.*?^{re.escape(_END)}\n", re.MULTILINE | re.DOTALL)
 
 
-def conf_text(before: str, wanted: Wanted) -> str:
-    """Return dhcpcd's file with the wanted address, the user's lines as they are.
+def conf_text(before: str, settings: AddressSettings) -> str:
+    """Return dhcpcd's file with the desired address and the user's lines unchanged.
 
-    What concerns all interfaces comes first: behind any line `interface` it would be that interface's (dhcpcd.conf(5)).
-    The address comes last, where it wins over what another block for the same interface says.
+    Options for all interfaces come first: after any line `interface` they would be that interface's (dhcpcd.conf(5)).
+    The address comes last, where it wins over another block for the same interface.
     """
     rest = _BLOCK.sub("", before)
     if rest and not rest.endswith("\n"):
         rest += "\n"
     address = [
-        f"interface {wanted.interface}",
-        f"static ip_address={wanted.address.with_prefixlen}",
-        f"static routers={wanted.gateway}",
-        f"static domain_name_servers={' '.join(wanted.dns)}",
-        f"static domain_search={' '.join(wanted.search)}",
+        f"interface {settings.interface}",
+        f"static ip_address={settings.address.with_prefixlen}",
+        f"static routers={settings.gateway}",
+        f"static domain_name_servers={' '.join(settings.dns)}",
+        f"static domain_search={' '.join(settings.search)}",
     ]
-    # A value that is not wanted stays out: an empty one is a mistake to dhcpcd.
-    said = [line for line in address if not line.endswith("=")]
-    return f"{_block([CONTAINERS])}{rest}{_block(said)}"
+    # dhcpcd rejects an empty value.
+    lines = [line for line in address if not line.endswith("=")]
+    return f"{_block([CONTAINERS])}{rest}{_block(lines)}"
 
 
 def _block(lines: list[str]) -> str:
@@ -57,48 +51,48 @@ class Dhcpcd:
     path = CONF
     has_nm = False
 
-    def __init__(self, wanted: Wanted, run: Run) -> None:
-        self._run = run
-        self._interface = wanted.interface
-        self.text = conf_text(read_text(CONF) or "", wanted)
-        status = Path(CONF).stat()
+    def __init__(self, settings: AddressSettings, node: Node) -> None:
+        self._node = node
+        self._interface = settings.interface
+        self.text = conf_text(node.files.read(CONF) or "", settings)
+        status = node.path(CONF).stat()
         # Raspbian's group netdev may write it.
         self.mode = status.st_mode & 0o7777
         self.owner: tuple[int, int] | None = (status.st_uid, status.st_gid)
 
     def try_out(self) -> None:
-        """Let dhcpcd read nothing: it has no dry run, and says what it does not understand in its journal only."""
+        """Do nothing: dhcpcd has no dry run, and reports errors only in its journal."""
 
     def active(self) -> str:
-        """Nothing needs to be remembered: dhcpcd follows its file."""
+        """Return nothing to remember: dhcpcd follows its file."""
         return ""
 
-    def apply(self, *, moving: bool) -> None:  # noqa: ARG002  # the interface of a manager
-        """Let dhcpcd start anew.
+    def apply(self, *, moving: bool) -> None:  # noqa: ARG002 - the interface of a manager
+        """Restart dhcpcd.
 
-        `dhcpcd -n` would do it for this interface alone, but 9.4.1 takes that only once ("cannot handle another
+        `dhcpcd -n` would do it for this interface alone, but 9.4.1 accepts that only once ("cannot handle another
         client").
         """
         for command in self._commands():
-            self._run(*command)
+            self._node.change(*command)
 
     def checkpoint(self) -> str:
-        """None: dhcpcd has nothing but its file."""
+        """Return none: dhcpcd has nothing but its file."""
         return ""
 
-    def at_confirm(self, checkpoint: str) -> list[list[str]]:  # noqa: ARG002  # the interface of a manager
-        """Nothing."""
+    def at_confirm(self, checkpoint: str) -> list[list[str]]:  # noqa: ARG002 - the interface of a manager
+        """Return no command."""
         return []
 
-    def back(self, former: str, checkpoint: str) -> list[list[str]]:  # noqa: ARG002  # the interface of a manager
-        """Do the same with the former file."""
+    def back(self, former: str, checkpoint: str) -> list[list[str]]:  # noqa: ARG002 - the interface of a manager
+        """Return the commands that restart dhcpcd with the former file."""
         return self._commands()
 
     def at_boot(self) -> list[list[str]]:
-        """Nothing: dhcpcd reads its file when it starts."""
+        """Return no command: dhcpcd reads its file when it starts."""
         return []
 
     def _commands(self) -> list[list[str]]:
-        # The option `persistent`, which Raspbian sets, leaves the address of before on the interface.
+        # The option `persistent`, which Raspbian sets, leaves the former address on the interface.
         flush = ["ip", "-4", "address", "flush", "dev", self._interface]
         return [["systemctl", "stop", _UNIT], flush, ["systemctl", "start", _UNIT]]

@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Who can have a network interface, behind one interface: netplan with either renderer, NetworkManager, dhcpcd."""
+"""The managers of a network interface: netplan with either renderer, NetworkManager, dhcpcd."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ansible_collections.picluster.cloud.plugins.module_utils.network import dhcpcd as network_dhcpcd
-from ansible_collections.picluster.cloud.plugins.module_utils.network.address import (
+from ansible_collections.picluster.cloud.plugins.module_utils.network.dhcpcd import CONF, Dhcpcd
+from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import (
     NETPLAN_DROPIN,
-    Wanted,
     keyfile_path,
     keyfile_text,
     netplan_text,
     profile_name,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., str]
+    from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import AddressSettings
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
 _NM = "org.freedesktop.NetworkManager"
 _NM_BUS = ("busctl", "call", _NM, "/org/freedesktop/NetworkManager", _NM)
 _ALLOW_OVERLAPPING = "8"
-# The program behind `netplan generate`, newer place first; the command itself would talk to systemd.
+_NETPLAN = "/usr/sbin/netplan"
+# The program behind `netplan generate`, newer place first; the command itself would reload systemd.
 _GENERATORS = ("/usr/libexec/netplan/generate", "/lib/netplan/generate")
 # netplan reads these in this order (netplan-generate(8)).
 _NETPLAN_FOLDERS = ("lib/netplan", "etc/netplan", "run/netplan")
 
 
 class Manager(Protocol):
-    """Whoever has an interface: one file that makes an address permanent, and how to make it true now."""
+    """A manager of an interface: one file that makes an address permanent, and the commands that load it."""
 
     name: str
     path: str
@@ -47,25 +47,25 @@ class Manager(Protocol):
     has_nm: bool
 
     def try_out(self) -> None:
-        """Raise ValueError if the file would not do what it is meant to."""
+        """Raise UserError if the file would not have the desired effect."""
 
     def active(self) -> str:
-        """Return what is in force on the interface now, for `back`."""
+        """Return what is active on the interface now, for `back`."""
 
     def apply(self, *, moving: bool) -> None:
-        """Put the file as it is now in force; an address that stays the same (not `moving`) stays on the interface."""
+        """Load the file; an address that stays the same (not `moving`) stays on the interface."""
 
     def checkpoint(self) -> str:
-        """Let the manager itself remember the interface as it is; return the name of that, empty if it cannot."""
+        """Save the interface's state in the manager itself; return the name of that, empty if it cannot."""
 
     def back(self, former: str, checkpoint: str) -> list[list[str]]:
-        """Return the commands that put in force what was before, after the file was put back."""
+        """Return the commands that restore the former state, after the file was restored."""
 
     def at_confirm(self, checkpoint: str) -> list[list[str]]:
-        """Return the commands that let the manager forget the checkpoint."""
+        """Return the commands that delete the checkpoint."""
 
     def at_boot(self) -> list[list[str]]:
-        """Return the commands for the same at boot, when the manager has not started yet."""
+        """Return the commands that restore it at boot, when the manager has not started yet."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Found:
 
     Attributes:
         netplan: netplan is installed and has files of its own.
-        nm_state: NetworkManager's word for the interface's state, empty if it does not run.
+        nm_state: NetworkManager's term for the interface's state, empty if it does not run.
         networkd: systemd-networkd runs.
         dhcpcd: dhcpcd runs with a configuration.
     """
@@ -86,7 +86,7 @@ class Found:
 
 
 def parse_nm_state(output: str, interface: str) -> str:
-    """Return an interface's state out of what `nmcli -t -f DEVICE,STATE device` prints."""
+    """Return an interface's state from the output of `nmcli -t -f DEVICE,STATE device`."""
     for line in output.splitlines():
         device, _, state = line.partition(":")
         if device == interface:
@@ -94,32 +94,24 @@ def parse_nm_state(output: str, interface: str) -> str:
     return ""
 
 
-def known_managers(run: Run, interface: str) -> Found:
-    """Look at what the node has."""
-    try:
-        state = parse_nm_state(run("nmcli", "-t", "-f", "DEVICE,STATE", "device"), interface)
-    except ValueError:
-        state = ""
+def known_managers(node: Node, interface: str) -> Found:
+    """Return what the node has to manage an interface with."""
+    networkd, dhcpcd = "systemd-networkd.service", "dhcpcd.service"
+    units = node.units.show(networkd, dhcpcd)
     return Found(
-        netplan=shutil.which("netplan") is not None and any(Path("/etc/netplan").glob("*.yaml")),
-        nm_state=state,
-        networkd=_is_active(run, "systemd-networkd.service"),
-        dhcpcd=Path(network_dhcpcd.CONF).exists() and _is_active(run, "dhcpcd.service"),
+        netplan=node.path(_NETPLAN).exists() and any(node.path("/etc/netplan").glob("*.yaml")),
+        # Prints nothing where NetworkManager does not run.
+        nm_state=parse_nm_state(node.run("nmcli", "-t", "-f", "DEVICE,STATE", "device").out, interface),
+        networkd=units[networkd]["ActiveState"] == "active",
+        dhcpcd=node.path(CONF).exists() and units[dhcpcd]["ActiveState"] == "active",
     )
-
-
-def _is_active(run: Run, unit: str) -> bool:
-    try:
-        return run("systemctl", "is-active", unit).strip() == "active"
-    except ValueError:
-        return False
 
 
 def kind(found: Found, interface: str) -> str:
     """Return which manager has the interface: netplan-nm, netplan-networkd, nm or dhcpcd.
 
     Raises:
-        ValueError: none that is known; one sentence about what there is.
+        UserError: none of these has it.
     """
     if found.nm_state in {"connected", "connecting", "disconnected"} or found.nm_state.startswith("connecting"):
         return "netplan-nm" if found.netplan else "nm"
@@ -127,106 +119,101 @@ def kind(found: Found, interface: str) -> str:
         return "netplan-networkd"
     if found.dhcpcd and not found.networkd:
         return "dhcpcd"
-    there = [
-        f"NetworkManager calls it {found.nm_state}" if found.nm_state else "",
+    present = [
+        f"NetworkManager reports it as {found.nm_state}" if found.nm_state else "",
         "systemd-networkd runs without netplan" if found.networkd else "",
         "dhcpcd runs too" if found.dhcpcd else "",
     ]
-    words = ", ".join(word for word in there if word) or "nothing that is known runs"
-    raise ValueError(
-        f"{interface} is in the hands of neither NetworkManager nor netplan nor dhcpcd ({words}): use an image of "
-        "Raspberry Pi OS or Ubuntu, or let one of them manage the interface"
+    words = ", ".join(word for word in present if word) or "no known manager runs"
+    raise UserError(
+        f"{interface} is not managed by NetworkManager, netplan or dhcpcd: {words}; use an image of Raspberry Pi OS or "
+        "Ubuntu, or let one of them manage the interface"
     )
 
 
-def choose(wanted: Wanted, found: Found, run: Run) -> Manager:
-    """Return the manager that has the interface; raise ValueError where there is none that is known."""
-    which = kind(found, wanted.interface)
+def choose(settings: AddressSettings, found: Found, node: Node) -> Manager:
+    """Return the manager that has the interface.
+
+    Raises:
+        UserError: no known manager has it.
+    """
+    which = kind(found, settings.interface)
     if which == "dhcpcd":
-        return network_dhcpcd.Dhcpcd(wanted, run)
+        return Dhcpcd(settings, node)
     if which == "nm":
-        return NetworkManager(wanted, run)
-    return NetplanNM(wanted, run) if which == "netplan-nm" else NetplanNetworkd(wanted, run)
+        return NetworkManager(settings, node)
+    return NetplanNM(settings, node) if which == "netplan-nm" else NetplanNetworkd(settings, node)
 
 
 class NetworkManager:
-    """NetworkManager alone: a profile of ours, which outranks the automatic one."""
+    """NetworkManager alone: our profile, which outranks the automatic one."""
 
     name = "NetworkManager"
     mode = 0o600
     owner: tuple[int, int] | None = None
     has_nm = True
 
-    def __init__(self, wanted: Wanted, run: Run) -> None:
-        self._run = run
-        self._interface = wanted.interface
-        self.profile = profile_name(wanted.interface)
-        self.path = keyfile_path(wanted.interface)
-        self.text = keyfile_text(wanted)
+    def __init__(self, settings: AddressSettings, node: Node) -> None:
+        self._node = node
+        self._interface = settings.interface
+        self.profile = profile_name(settings.interface)
+        self.path = keyfile_path(settings.interface)
+        self.text = keyfile_text(settings)
 
     def try_out(self) -> None:
-        """NetworkManager has no dry run: it ignores a profile it cannot read, and then `apply` fails."""
+        """Do nothing: NetworkManager has no dry run, but ignores a profile it cannot read, and then `apply` fails."""
 
     def active(self) -> str:
         """Return the profile that is active on the interface."""
-        return self._run("nmcli", "-g", "GENERAL.CONNECTION", "device", "show", self._interface).strip()
+        return self._node.query("nmcli", "-g", "GENERAL.CONNECTION", "device", "show", self._interface).strip()
 
     def apply(self, *, moving: bool) -> None:
-        """Let NetworkManager read its profiles again and use ours.
+        """Reload NetworkManager's profiles and activate ours.
 
-        Not by a reapply where the node moves: that takes addresses which are not in the profile off the interface, and
-        may do so after it has returned (seen with 1.42 and a changed search domain).
+        Not by a reapply where the node moves: that removes addresses which are not in the profile, and may do so after
+        it has returned (seen with 1.42 and a changed search domain).
         """
-        self._run("nmcli", "connection", "reload")
-        if not moving and self.active() == self.profile:
-            try:
-                self._run("nmcli", "device", "reapply", self._interface)
-            except ValueError:
-                # Not every change of a profile can be applied to a device that is up.
-                self._up()
-        else:
-            self._up()
-
-    def _up(self) -> None:
-        self._run("nmcli", "--wait", "30", "connection", "up", self.profile, "ifname", self._interface)
+        self._node.change("nmcli", "connection", "reload")
+        # Not every change of a profile can be applied to a device that is up.
+        if (
+            moving
+            or self.active() != self.profile
+            or not self._node.run("nmcli", "device", "reapply", self._interface).ok
+        ):
+            self._node.change("nmcli", "--wait", "30", "connection", "up", self.profile, "ifname", self._interface)
 
     def checkpoint(self) -> str:
-        """Make a checkpoint of the device.
+        """Create a checkpoint of the device.
 
-        It knows what no file says, such as a profile in memory. Without a time-out: the rollback's timer is the one
-        that counts, and after a power cut its unit. May overlap with others', which are not ours to destroy.
+        It knows what no file has, such as a profile in memory. Without a time-out: the rollback's timer decides, and
+        after a power cut its unit. It may overlap with others, which are not ours to destroy.
         """
-        try:
-            device = self._run("nmcli", "-g", "GENERAL.DBUS-PATH", "device", "show", self._interface).strip()
-            said = self._run(*_NM_BUS, "CheckpointCreate", "aouu", "1", device, "0", _ALLOW_OVERLAPPING)
-        except ValueError:
+        device = self._node.run("nmcli", "-g", "GENERAL.DBUS-PATH", "device", "show", self._interface)
+        if not device.ok:
             return ""
-        return said.partition('"')[2].partition('"')[0]
+        created = self._node.run(*_NM_BUS, "CheckpointCreate", "aouu", "1", device.out.strip(), "0", _ALLOW_OVERLAPPING)
+        return created.out.partition('"')[2].partition('"')[0] if created.ok else ""
 
     def back(self, former: str, checkpoint: str) -> list[list[str]]:
-        """Go back to the checkpoint, or to the former profile."""
+        """Return the commands that restore the checkpoint, or else the former profile."""
         up = ["nmcli", "--wait", "30", "connection", "up", former, "ifname", self._interface]
         if checkpoint:
-            # It answers with a number for the device; 0 is success.
+            # It returns a number for the device; 0 is success.
             rolled = f"{shlex.join([*_NM_BUS, 'CheckpointRollback', 'o', checkpoint])} | grep -q ' 0$'"
             up = ["sh", "-c", f"{rolled} || {shlex.join(up)}"]
         return [["nmcli", "connection", "reload"], *([up] if former else [])]
 
     def at_confirm(self, checkpoint: str) -> list[list[str]]:
-        """Destroy the checkpoint."""
+        """Return the command that destroys the checkpoint."""
         return [[*_NM_BUS, "CheckpointDestroy", "o", checkpoint]] if checkpoint else []
 
     def at_boot(self) -> list[list[str]]:
-        """NetworkManager reads its profiles when it starts."""
+        """Return no command: NetworkManager reads its profiles when it starts."""
         return []
 
 
-def _generator() -> list[str]:
-    return next(([path] for path in _GENERATORS if Path(path).exists()), ["netplan", "generate"])
-
-
 class _Netplan:
-    """What both renderers share: the drop-in and its try-out."""
+    """What both renderers share: the drop-in and its dry run."""
 
     mode = 0o600
     owner: tuple[int, int] | None = None
@@ -234,54 +221,55 @@ class _Netplan:
     renderer = ""
     path = NETPLAN_DROPIN
 
-    def __init__(self, wanted: Wanted, run: Run) -> None:
-        self._run = run
-        self._wanted = wanted
-        self._interface = wanted.interface
-        self.text = netplan_text(wanted, self.renderer)
+    def __init__(self, settings: AddressSettings, node: Node) -> None:
+        self._node = node
+        self._settings = settings
+        self._interface = settings.interface
+        self.text = netplan_text(settings, self.renderer)
         self.name = f"netplan with {self.renderer}"
 
     def checkpoint(self) -> str:
-        """None: its profiles are netplan's, and a checkpoint would bring one back behind netplan's back."""
+        """Return none: the profiles are netplan's, and a checkpoint would restore one without netplan's knowledge."""
         return ""
 
-    def at_confirm(self, checkpoint: str) -> list[list[str]]:  # noqa: ARG002  # the interface of a manager
-        """Nothing."""
+    def at_confirm(self, checkpoint: str) -> list[list[str]]:  # noqa: ARG002 - the interface of a manager
+        """Return no command."""
         return []
 
     def at_boot(self) -> list[list[str]]:
-        """Generate anew: systemd's generators have run before, with the file that was not confirmed."""
-        return [_generator()]
+        """Return the generator: systemd's generators have run before, with the file that was not confirmed."""
+        return [self._generator()]
+
+    def _generator(self) -> list[str]:
+        return next(([path] for path in _GENERATORS if self._node.path(path).exists()), ["netplan", "generate"])
 
     def _rendered(self) -> str:
-        """Return the path below /run of what netplan makes for the interface."""
+        """Return the path, below the root, of netplan's file for the interface."""
         raise NotImplementedError
 
     def try_out(self) -> None:
-        """Let netplan generate from a copy of all its files and ours, and look whether the address comes out."""
+        """Generate from a copy of all files of netplan and ours, and check that the address is in the result."""
         with tempfile.TemporaryDirectory(prefix="picluster-netplan-") as folder:
             root = Path(folder)
             for below in _NETPLAN_FOLDERS:
-                if (Path("/") / below).is_dir():
-                    shutil.copytree(Path("/") / below, root / below)
+                if self._node.path(below).is_dir():
+                    shutil.copytree(self._node.path(below), root / below)
             target = root / self.path.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.touch(mode=0o600)
             target.write_text(self.text, encoding="utf-8")
-            try:
-                # `netplan generate` would have systemd read all its units again, at each run.
-                self._run(*_generator(), "--root-dir", folder)
-            except ValueError as error:
-                words = str(error).replace(folder, "").partition("failed: ")[2]
-                raise ValueError(f"netplan does not accept its files together with {self.path}: {words}") from error
+            # `netplan generate` would make systemd read all its units again, at each run.
+            outcome = self._node.run(*self._generator(), "--root-dir", folder)
+            if not outcome.ok:
+                raise UserError(
+                    f"netplan rejects {self.path} together with its other files: {outcome.reason.replace(folder, '')}; "
+                    "correct the file that it names"
+                )
             result = root / self._rendered()
-            if not result.exists() or str(self._wanted.address.with_prefixlen) not in result.read_text(
-                encoding="utf-8"
-            ):
-                raise ValueError(
-                    f"netplan would not give {self._interface} its address through {self.renderer}, because "
-                    "another file in /etc/netplan says otherwise: "
-                    f"take {self._interface} out of it"
+            if not result.exists() or self._settings.address.with_prefixlen not in result.read_text(encoding="utf-8"):
+                raise UserError(
+                    f"netplan would not configure the address of {self._interface} through {self.renderer}: another "
+                    f"file in /etc/netplan overrides it; remove {self._interface} from that file"
                 )
 
 
@@ -294,16 +282,16 @@ class NetplanNetworkd(_Netplan):
         return f"run/systemd/network/10-netplan-{self._interface}.network"
 
     def active(self) -> str:
-        """Nothing needs to be remembered: networkd follows its files."""
+        """Return nothing to remember: networkd follows its files."""
         return ""
 
-    def apply(self, *, moving: bool) -> None:  # noqa: ARG002  # the interface of a manager
-        """Let networkd read its files again for this interface alone."""
+    def apply(self, *, moving: bool) -> None:  # noqa: ARG002 - the interface of a manager
+        """Reload networkd's files for this interface alone."""
         for command in self._commands():
-            self._run(*command)
+            self._node.change(*command)
 
-    def back(self, former: str, checkpoint: str) -> list[list[str]]:  # noqa: ARG002  # the interface of a manager
-        """Do the same with the former files."""
+    def back(self, former: str, checkpoint: str) -> list[list[str]]:  # noqa: ARG002 - the interface of a manager
+        """Return the commands that do the same with the former files."""
         return self._commands()
 
     def _commands(self) -> list[list[str]]:
@@ -316,10 +304,10 @@ class NetplanNM(_Netplan):
     has_nm = True
     renderer = "NetworkManager"
 
-    def __init__(self, wanted: Wanted, run: Run) -> None:
-        super().__init__(wanted, run)
-        self._nm = NetworkManager(wanted, run)
-        self._nm.profile = f"netplan-{wanted.interface}"
+    def __init__(self, settings: AddressSettings, node: Node) -> None:
+        super().__init__(settings, node)
+        self._nm = NetworkManager(settings, node)
+        self._nm.profile = f"netplan-{settings.interface}"
 
     def _rendered(self) -> str:
         return f"run/NetworkManager/system-connections/netplan-{self._interface}.nmconnection"
@@ -329,10 +317,10 @@ class NetplanNM(_Netplan):
         return self._nm.active()
 
     def apply(self, *, moving: bool) -> None:
-        """Make NetworkManager's profile anew and use it; `netplan apply` would restart NetworkManager as a whole."""
-        self._run("netplan", "generate")
+        """Generate NetworkManager's profile and activate it; `netplan apply` would restart all of NetworkManager."""
+        self._node.change("netplan", "generate")
         self._nm.apply(moving=moving)
 
     def back(self, former: str, checkpoint: str) -> list[list[str]]:
-        """Make the former profile anew and use it."""
+        """Return the commands that generate the former profile and activate it."""
         return [["netplan", "generate"], *self._nm.back(former, checkpoint)]

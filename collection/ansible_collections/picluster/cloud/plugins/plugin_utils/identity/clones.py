@@ -9,6 +9,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import write_atomically
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.known_hosts import entries, host_keys, named
 
@@ -25,23 +26,23 @@ def claim(
     """Record a node's machine-id, if no other node has it; return the other's name, empty if there is none.
 
     Args:
-        seen: what was seen of each node (seen.json); changed in place.
-        node: whose id it is.
-        peers: the nodes of the inventory; what was seen of others does not count.
-        machine_id: the id.
-        mac: the MAC by which two boards can be told apart, empty if it is not known.
+        seen: The record of each node (seen.json); changed in place.
+        node: The node with this id.
+        peers: The nodes of the inventory; records of others do not count.
+        machine_id: The id.
+        mac: The MAC that distinguishes two boards, empty if it is not known.
 
     Raises:
-        ValueError: both are one board; the message is one sentence.
+        UserError: both names are one board.
     """
     for other in sorted(set(peers) - {node}):
         found = seen.get(other, {})
         if found.get("machine_id") != machine_id:
             continue
         if mac and found.get("mac") == mac:
-            raise ValueError(
-                f"{node} and {other} are one board (MAC {mac}, machine-id {machine_id}): the address of one of them "
-                "leads to the other; see node_address and ansible_host of both in the inventory"
+            raise UserError(
+                f"{node} and {other} are the same board: both have MAC {mac} and machine-id {machine_id}; correct "
+                "node_address or ansible_host of one of them in the inventory"
             )
         return other
     seen.setdefault(node, {}).update({"machine_id": machine_id, "mac": mac})
@@ -49,14 +50,14 @@ def claim(
 
 
 def foreign_keys(text: str, node: str, peers: Collection[str]) -> dict[str, str]:
-    """Return the keys that stand under a node's name and earlier under another's, with the other's name.
+    """Return the keys that are listed under a node's name and before that under another's, with the other's name.
 
-    ssh adds a key when it first meets a node, so that the first is who had it first.
+    ssh appends a key when it first connects to a node, so the first name is the original.
 
     Args:
-        text: the file known_hosts.
-        node: the node.
-        peers: the nodes of the inventory; other names (of a node that was renamed, say) do not count.
+        text: The text of known_hosts.
+        node: The node.
+        peers: The nodes of the inventory; other names (of a node that was renamed, say) do not count.
     """
     own = host_keys(text, [node])[node]
     first: dict[str, str] = {}
@@ -69,7 +70,7 @@ def foreign_keys(text: str, node: str, peers: Collection[str]) -> dict[str, str]
 
 
 def without(text: str, node: str, keys: Collection[str]) -> str:
-    """Return known_hosts without these keys under this node's name; all else stays."""
+    """Return known_hosts without these keys under this node's name; everything else stays."""
     kept = []
     for line in text.splitlines(keepends=True):
         for hosts, key in entries(line):
@@ -100,7 +101,7 @@ class KnownHosts:
         return ""
 
     def add(self, node: str, keys: Iterable[str]) -> None:
-        """Have these keys under a node's name too.
+        """List these keys under a node's name too.
 
         Raises:
             OSError: the file cannot be written.
@@ -118,7 +119,7 @@ class KnownHosts:
                     os.fsync(file.fileno())
 
     def forget(self, node: str, keys: Collection[str]) -> None:
-        """Have none of these keys under a node's name.
+        """Remove these keys from a node's name.
 
         Raises:
             OSError: the file cannot be written.
@@ -126,7 +127,7 @@ class KnownHosts:
         with self._locked(), self.path.open("rb") as former:
             text = former.read().decode(errors="surrogateescape")
             write_atomically(self.path, without(text, node, keys), self.path.stat().st_mode & 0o7777)
-            # ssh may have met another node meanwhile.
+            # ssh may have added another node in the meantime.
             late = former.read()
             if late:
                 with self.path.open("ab") as file:

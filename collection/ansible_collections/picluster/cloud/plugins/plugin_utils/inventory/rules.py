@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.network.address import DOMAIN
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import HOSTNAME_RULE, is_domain, is_hostname
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import (
     Spec,
     is_decided_later,
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 LAYER_GROUPS = ("docker", "k3s_server", "k3s_agent", "hadoop_master", "hadoop_worker")
-# RFC 1123 section 2.1, and RFC 1035 section 2.3.4 for the length. Kubernetes takes no capitals.
-NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # Two hex digits six times, as Linux shows it, of one board: not of a group (the lowest bit of the first pair).
 MAC = re.compile(r"(?!00:00:00:00:00:00)[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 SECRET = re.compile(r"[0-9a-fA-F]{64}")
@@ -97,13 +95,8 @@ def group_problems(inventory: Inventory) -> Iterator[Problem]:
             file=NODES_FILE,
         )
     for name in nodes:
-        if not NAME.fullmatch(name):
-            yield Problem(
-                f"{name!r} is not a host name, wanted is one RFC 1123 label: a-z, 0-9 and inner hyphens, at "
-                "most 63 characters",
-                node=name,
-                group="nodes",
-            )
+        if not is_hostname(name):
+            yield Problem(f"{name!r} is not a host name; expected {HOSTNAME_RULE}", node=name, group="nodes")
     known = set(nodes)
     for group in LAYER_GROUPS:
         for name in inventory.members(group):
@@ -225,14 +218,14 @@ def address_problems(inventory: Inventory) -> Iterator[Problem]:
 
 def _name_problems(node: str, variables: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong with how a node looks names up."""
-    rules: tuple[tuple[str, Callable[[str], object], str], ...] = (
-        ("node_dns", _ip, "IP addresses of name servers"),
-        ("node_search", DOMAIN.fullmatch, "domains such as home.arpa"),
+    rules: tuple[tuple[str, Callable[[str], bool], str], ...] = (
+        ("node_dns", lambda value: _ip(value) is not None, "IP addresses of name servers"),
+        ("node_search", is_domain, "domains such as home.arpa"),
     )
     for key, judge, wanted in rules:
         values = variables.get(key)
         for value in values if isinstance(values, list) else []:
-            if isinstance(value, str) and not is_decided_later(value) and judge(value) is None:
+            if isinstance(value, str) and not is_decided_later(value) and not judge(value):
                 yield Problem(f"{key} has {shown(value)}, wanted are {wanted}", key=key, node=node)
 
 

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall import rules
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import config
-from ansible_collections.picluster.cloud.plugins.module_utils.identity import region
-from ansible_collections.picluster.cloud.plugins.module_utils.identity.time_sync import check_servers
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.rules import (
+    check_locale,
+    check_servers,
+    check_timezone,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s import plan
-from ansible_collections.picluster.cloud.plugins.module_utils.network.address import check_patience
+from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import check_wait
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules as raspberry_rules
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import exempt_sources, merged_policy
@@ -102,8 +105,8 @@ def _leaves(value: object) -> Iterator[object]:
 
 _JUDGES: dict[str, Callable[[Any], object]] = {
     # A controller without the tz database leaves it to the nodes.
-    "identity_timezone": lambda value: region.check_timezone(value, zoneinfo.available_timezones()),
-    "identity_locale": region.check_locale,
+    "identity_timezone": lambda value: check_timezone(value, zoneinfo.available_timezones()),
+    "identity_locale": check_locale,
     "identity_ntp_servers": lambda value: check_servers(_known(value)),
     "k3s_version": plan.kubernetes_version,
     "k3s_config": lambda value: _k3s_wish(config=value),
@@ -125,7 +128,7 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     "reboot_timeout": reboot.check_wait,
     "reboot_health_within": reboot.check_wait,
     "network_confirm_within": check_window,
-    "network_wait_for_address": check_patience,
+    "network_wait_for_address": check_wait,
     "network_parking": lambda value: value and parse_parking(value),
     "ssh_exempt": _judge_exempt,
     "ssh_operators": _judge_operators,

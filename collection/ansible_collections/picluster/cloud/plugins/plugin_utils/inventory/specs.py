@@ -12,12 +12,15 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.templated import is_templated
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 Spec = dict[str, Any]
+# The name of the inventory's rules for it.
+is_decided_later = is_templated
 _LONGEST = 60
-_PLAIN = (str, int, float, list, dict, type(None))
 _WANTED = {
     "str": "a text",
     "path": "a path",
@@ -27,13 +30,6 @@ _WANTED = {
     "list": "a list",
     "dict": "a mapping of keys to values",
 }
-
-
-def is_decided_later(value: object) -> bool:
-    """Whether a value cannot be judged as it stands: a template, or something encrypted by ansible-vault."""
-    if isinstance(value, str):
-        return "{{" in value or "{%" in value
-    return not isinstance(value, _PLAIN)
 
 
 def shown(value: object) -> str:

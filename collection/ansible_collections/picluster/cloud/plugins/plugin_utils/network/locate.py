@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where a node is that may not be at its node_address: where to ask, and who is who among those that answer. Pure."""
+"""The present address of a node that may not be at its node_address: where to scan, and which answer is whose. Pure."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from ansible_collections.picluster.cloud.plugins.plugin_utils.node.known_hosts import Place
 
 SSH_PORT = 22
-# Of each node; more addresses than this no node can have been at since its last whole run.
+# Of each node; no node can have been at more addresses since its last complete run.
 REMEMBERED = 8
 
 
 @dataclass(frozen=True)
-class Node:
-    """A node as the inventory, the record and known_hosts have it.
+class KnownNode:
+    """A node as the inventory, the record and known_hosts describe it.
 
     Attributes:
-        name: its name.
-        wanted: its node_address.
-        own: its ansible_host, where that is another.
-        port: of its ssh server.
-        seen: where it was seen before, the newest first.
-        keys: its known host keys, as ``type base64``.
+        name: Its name.
+        desired: Its node_address.
+        own: Its ansible_host, where that is another.
+        port: The port of its ssh server.
+        seen: Where it was seen before, the newest first.
+        keys: Its known host keys, as ``type base64``.
     """
 
     name: str
-    wanted: str
+    desired: str
     own: str = ""
     port: int = SSH_PORT
     seen: tuple[str, ...] = ()
@@ -40,24 +40,24 @@ class Node:
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """Where it may be, the likeliest first; one address where there is no doubt."""
+        """Where it may be, the likeliest first; one address if there is no doubt."""
         if self.own and not _is_address(self.own):
-            # The user's own way to the node, which may lead through another machine.
+            # The user's own route to the node, which may lead through another machine.
             return (self.own,)
-        return tuple(dict.fromkeys([self.wanted, *([self.own] if self.own else []), *self.seen]))
+        return tuple(dict.fromkeys([self.desired, *([self.own] if self.own else []), *self.seen]))
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether it has to be asked for."""
+        """Whether it has to be located."""
         return len(self.candidates) > 1
 
     @property
     def was_moving(self) -> bool:
-        """Whether an earlier run began to move it and did not come to the end."""
+        """Whether an earlier run began to move it and did not finish."""
         return len(self.seen) > 1
 
     def recorded(self, *more: str) -> tuple[str, ...]:
-        """Return where a next run must ask, if this one ends now: `more` first."""
+        """Return where a next run must look if this one ends now: `more` first."""
         return tuple(dict.fromkeys([*more, *self.seen]))[:REMEMBERED]
 
 
@@ -69,69 +69,69 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def places(nodes: Iterable[Node]) -> list[Place]:
-    """Return everywhere that has to be asked for these nodes."""
+def places(nodes: Iterable[KnownNode]) -> list[Place]:
+    """Return all places to scan for these nodes."""
     return list(dict.fromkeys((address, node.port) for node in nodes for address in node.candidates))
 
 
-def find(nodes: Sequence[Node], answers: Mapping[Place, frozenset[str]]) -> dict[str, str]:
-    """Return where each of these nodes is; those that are nowhere are not in it.
+def find(nodes: Sequence[KnownNode], answers: Mapping[Place, frozenset[str]]) -> dict[str, str]:
+    """Return where each of these nodes is, without those that are nowhere.
 
-    The host key tells, not the address: two nodes that are to swap their addresses answer at both. Only a node whose
-    key is not known is taken to be the first that answers and is nobody else's.
+    The host key identifies a node, not the address: two nodes that swap their addresses answer at both. A node whose
+    key is not known is taken to be at the first place that answers and is no other node's.
     """
     claimed: dict[Place, str] = {}
     found: dict[str, str] = {}
     for node in nodes:
-        place = next((at for at in _asked(node) if node.keys & answers.get(at, frozenset())), None)
+        place = next((at for at in _places(node) if node.keys & answers.get(at, frozenset())), None)
         if place:
             claimed[place] = node.name
             found[node.name] = place[0]
     for node in nodes:
         if not node.keys:
-            place = next((at for at in _asked(node) if at in answers and at not in claimed), None)
+            place = next((at for at in _places(node) if at in answers and at not in claimed), None)
             if place:
                 claimed[place] = node.name
                 found[node.name] = place[0]
     return found
 
 
-def _asked(node: Node) -> Iterator[Place]:
+def _places(node: KnownNode) -> Iterator[Place]:
     return ((address, node.port) for address in node.candidates)
 
 
-def homes(node: Node, answers: Mapping[Place, frozenset[str]]) -> list[str]:
-    """Return where a node answers, by its known key, of all addresses that are its own business.
+def homes(node: KnownNode, answers: Mapping[Place, frozenset[str]]) -> list[str]:
+    """Return where a node answers, by its known key, of its node_address and the addresses where it was seen.
 
-    More than one while a move waits for its confirmation. A second address that the inventory itself names is none.
+    More than one while a move waits for its confirmation. Its ansible_host is not one of them.
     """
-    own = dict.fromkeys([node.wanted, *node.seen])
+    own = dict.fromkeys([node.desired, *node.seen])
     return [address for address in own if node.keys & answers.get((address, node.port), frozenset())]
 
 
-def missing_sentence(node: Node, answers: Mapping[Place, frozenset[str]]) -> str:
-    """Say where a node was looked for that is nowhere."""
-    others = [address for address, port in _asked(node) if (address, port) in answers]
+def describe_missing(node: KnownNode, answers: Mapping[Place, frozenset[str]]) -> str:
+    """Return in one sentence where a node that is nowhere was looked for."""
+    others = [address for address, port in _places(node) if (address, port) in answers]
     text = f"{node.name} does not answer at {' or '.join(node.candidates)}"
     if others:
-        text += f" ({' and '.join(others)}: another machine, by its host key)"
+        text += f" (by its host key, another machine answers at {' and '.join(others)})"
     return text
 
 
-def taken_problems(nodes: Sequence[Node], found: Mapping[str, str]) -> dict[str, str]:
-    """Return by silent node that another node would get the address that it has still, as far as is known.
+def taken_problems(nodes: Sequence[KnownNode], found: Mapping[str, str]) -> dict[str, str]:
+    """Return by name the silent nodes whose last known address another node gets.
 
-    Nobody answers for that address now; with its next start there would be two.
+    Nothing answers at that address now; after the node's next start two machines would have it.
     """
-    takers = {node.wanted: node.name for node in nodes if found.get(node.name, node.wanted) != node.wanted}
+    takers = {node.desired: node.name for node in nodes if found.get(node.name, node.desired) != node.desired}
     problems = {}
     for node in nodes:
         last = next(iter(node.seen), "")
         taker = takers.get(last, node.name)
         if node.is_doubtful and node.name not in found and taker != node.name:
             problems[node.name] = (
-                f"{node.name} does not answer and was last at {last}, which is {taker}'s from now on: with "
-                f"{node.name}'s next start two nodes would have it; switch {node.name} on, or take it out of the "
-                "inventory, and run the playbook again"
+                f"{node.name} does not answer: its last address {last} is {taker}'s from now on, so both would have it "
+                f"after {node.name}'s next start; switch {node.name} on, or remove it from the inventory, and run the "
+                "playbook again"
             )
     return problems

@@ -1,9 +1,9 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Answers that will still be true in a minute, also where a run was killed while it moved a node.
+"""Answers that are stable, even if a run was killed while it moved a node.
 
-Such a node may answer at two addresses, or for a moment at none: its move waits for a confirmation that nobody gives
-any more, and then it goes back. What is begun with it now would be cut.
+Such a node may answer at two addresses, or briefly at none: its move waits for a confirmation that never comes, and
+then it goes back. A connection that is opened before that would break.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.plugin_utils.network.locate import Node, homes, places
+from ansible_collections.picluster.cloud.plugins.plugin_utils.network.locate import KnownNode, homes, places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
     Answers = dict[Place, frozenset[str]]
 
-PAUSE = 2.0  # seconds between two questions
+PAUSE = 2.0  # seconds between two scans
 
 
 def settled_answers(
-    nodes: Sequence[Node],
-    ask: Callable[[Sequence[Node]], Answers],
-    window: Callable[[Sequence[Node]], float],
+    nodes: Sequence[KnownNode],
+    ask: Callable[[Sequence[KnownNode]], Answers],
+    window: Callable[[Sequence[KnownNode]], float],
     in_the_way: Callable[[Answers], Collection[str]],
     say: Callable[[str], None],
 ) -> Answers:
-    """Return what these nodes' addresses answer.
+    """Return the host keys at these nodes' addresses.
 
     Args:
-        nodes: the nodes in doubt.
-        ask: returns what some nodes' addresses answer now.
-        window: returns the seconds after which some nodes' moves are over for certain.
-        in_the_way: returns the names of silent nodes that others cannot do without.
-        say: tells the user why it takes time.
+        nodes: The nodes in doubt.
+        ask: Returns the host keys at some nodes' addresses now.
+        window: Returns the seconds after which some nodes' moves are certainly over.
+        in_the_way: Returns the names of silent nodes that block others.
+        say: Shows the user why it takes time.
     """
     answers = ask(nodes)
     restless = [node for node in nodes if node.was_moving]
@@ -58,6 +58,6 @@ def settled_answers(
         restless = [node for node in restless if node in changed or node.name in silent]
         if restless and not told:
             names = ", ".join(node.name for node in restless)
-            say(f"A former run was moving {names}; waiting until that is over, at most {seconds:.0f} s.")
+            say(f"An earlier run was moving {names}; waiting until that is over, at most {seconds:.0f} s.")
             told = True
     return answers

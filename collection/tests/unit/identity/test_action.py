@@ -26,7 +26,7 @@ class KilledError(BaseException):
 
 
 class Node:
-    """One node: its machine-id, the host key that its sshd shows, the one made aside; and the controller that asks."""
+    """One node: its machine-id, the host key that its sshd offers, the one made aside; and the controller."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, name: str = "red2") -> None:
         self.folder, self.name = folder, name
@@ -72,7 +72,7 @@ class Node:
             self.aside = NEW
         return {"changed": changed, "diff": [{}] * changed, "keys": [self.aside or self.shown]}
 
-    def _in_force(self, _args: dict[str, Any]) -> dict[str, Any]:
+    def _active(self, _args: dict[str, Any]) -> dict[str, Any]:
         self.shown, self.aside = self.aside or self.shown, ""
         return {"changed": False, "diff": []}
 
@@ -160,7 +160,7 @@ def test_the_node_that_was_first_keeps_what_it_has(monkeypatch: pytest.MonkeyPat
     assert (first.machine_id, first.shown) == (ID, COPIED)
 
 
-@pytest.mark.parametrize("point", ["before prepared", "after prepared", "before in_force", "after in_force"])
+@pytest.mark.parametrize("point", ["before prepared", "after prepared", "before active", "after active"])
 def test_a_controller_killed_at_any_point_can_log_in_and_the_same_command_mends_it(node: Node, point: str) -> None:
     node.kill_at = point
     with pytest.raises(KilledError):
@@ -185,8 +185,8 @@ def test_a_controller_killed_before_it_knew_mends_it_next_time(node: Node, point
 
 def test_a_node_that_does_not_take_its_keys_is_still_let_in_by_the_old_one(node: Node) -> None:
     node.machine_id = "b" * 32
-    failing = {"failed": True, "msg": "sshd still shows the former ones"}
-    node._in_force = lambda _args: failing  # type: ignore[method-assign]  # a stand-in
+    failing = {"failed": True, "msg": "sshd still offers the former host keys"}
+    node._active = lambda _args: failing  # type: ignore[method-assign]  # a stand-in
     result = node.run()
     assert result["failed"]
     assert result["msg"] == failing["msg"]
@@ -206,7 +206,7 @@ def test_check_mode_says_so_and_changes_nothing(node: Node) -> None:
 
 def test_one_board_under_two_names_is_refused_before_its_keys_are_touched(node: Node) -> None:
     node.mac = "02::1"
-    with pytest.raises(AnsibleActionFail, match="red2 and red1 are one board"):
+    with pytest.raises(AnsibleActionFail, match="red2 and red1 are the same board"):
         node.run()
     assert [what for what, _args in node.calls] == ["identity"]
 
@@ -220,7 +220,7 @@ def test_a_module_that_fails_is_the_end(node: Node) -> None:
 
 def test_a_controller_with_an_impossible_clock_does_not_spread_it(monkeypatch: pytest.MonkeyPatch, node: Node) -> None:
     monkeypatch.setattr(identity.time, "time", lambda: identity.NOT_BEFORE - 2 * 365 * 86400)
-    with pytest.raises(AnsibleActionFail, match=r"clock of this controller says 2024-11-01, before picluster was made"):
+    with pytest.raises(AnsibleActionFail, match="controller's clock is wrong: it shows 2024-11-01"):
         node.run()
     assert node.calls == []
 
@@ -231,7 +231,7 @@ def test_a_record_that_cannot_be_kept_is_a_warning(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen.write_atomically", full)
     result = alone(node).run()
-    assert "cannot be kept beside the inventory" in result["warnings"][0]
+    assert "the record of red2 cannot be written" in result["warnings"][0]
     assert "failed" not in result
 
 

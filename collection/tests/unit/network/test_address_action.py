@@ -72,4 +72,25 @@ def test_a_record_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatc
     told: list[str] = []
     monkeypatch.setattr(static_address.Display, "warning", lambda _self, text: told.append(text))
     assert run(monkeypatch, tmp_path / "gone", ANSWER) == ANSWER
-    assert told == [f"where the node is cannot be kept in {tmp_path}/gone/seen.json: No such file or directory"]
+    assert told == [f"the node's address cannot be recorded: {tmp_path}/gone/seen.json: No such file or directory"]
+
+
+def action(host: str) -> ActionModule:
+    made = ActionModule.__new__(ActionModule)
+    made._play_context = SimpleNamespace(remote_addr=host)
+    made._connection = SimpleNamespace(get_option=lambda _: host)
+    return made
+
+
+def test_an_answer_that_the_move_has_cut_off_is_asked_for_at_the_new_address() -> None:
+    arguments = {"address": "192.168.63.11", "confirm_token": "a" * 32, "confirm_within": "90"}
+    assert action("192.168.63.150").lost_answer(arguments) == {
+        "name": "address",
+        "token": "a" * 32,
+        "within": 90,
+        "host": "192.168.63.11",
+    }
+
+
+def test_a_node_that_was_to_stay_and_does_not_answer_is_unreachable() -> None:
+    assert action("192.168.63.11").lost_answer({"address": "192.168.63.11", "confirm_token": "a" * 32}) is None

@@ -1,0 +1,93 @@
+# Copyright: the picluster authors
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a static address, and the checks of them. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_domain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# /31 and /32 have neither a network nor a broadcast address.
+_LONGEST_PREFIX = 30
+_LONGEST_WAIT = 3600
+
+
+@dataclass(frozen=True)
+class AddressSettings:
+    """The desired address of a node.
+
+    Attributes:
+        interface: Name of the network interface.
+        address: The node's IPv4 address with the bits of its network.
+        gateway: The router.
+        dns: Name servers.
+        search: Domains in which short names are looked up.
+    """
+
+    interface: str
+    address: ipaddress.IPv4Interface
+    gateway: ipaddress.IPv4Address
+    dns: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.address.with_prefixlen} static via {self.gateway}"
+
+
+def read_settings(  # noqa: PLR0913 - one argument an option
+    *, interface: str, address: str, prefix: int, gateway: str, dns: Sequence[str] = (), search: Sequence[str] = ()
+) -> AddressSettings:
+    """Return the settings from the options of the module static_address.
+
+    Raises:
+        UserError: an option cannot work.
+    """
+    try:
+        own = ipaddress.IPv4Interface(f"{address}/{prefix}")
+    except ValueError as error:
+        raise UserError(
+            f"address or prefix is invalid: {address}/{prefix}; expected an IPv4 address and the bits of its network, "
+            "such as 192.168.1.11 and 24"
+        ) from error
+    network = own.network
+    if network.prefixlen <= _LONGEST_PREFIX and own.ip in {network.network_address, network.broadcast_address}:
+        raise UserError(
+            f"address is not usable: {address} is the network or broadcast address of {network}; correct address or "
+            "prefix"
+        )
+    try:
+        router = ipaddress.IPv4Address(gateway)
+    except ValueError as error:
+        raise UserError(f"gateway is invalid: {gateway}; expected the router's IPv4 address") from error
+    if router not in network or router == own.ip:
+        raise UserError(
+            f"gateway is not usable: {router} is not another address in {network}, the network of address {address}; "
+            "correct one of them"
+        )
+    for server in dns:
+        try:
+            ipaddress.ip_address(server)
+        except ValueError as error:
+            raise UserError(f"dns contains {server!r}; expected IP addresses of name servers") from error
+    for domain in search:
+        if not is_domain(domain):
+            raise UserError(f"search contains {domain!r}; expected domains such as home.arpa")
+    return AddressSettings(interface, own, router, tuple(dns), tuple(search))
+
+
+def check_wait(seconds: int) -> int:
+    """Return `seconds`.
+
+    Raises:
+        UserError: it is not a sensible time to wait for an address.
+    """
+    if not 0 <= seconds <= _LONGEST_WAIT:
+        raise UserError(f"wait_for_address is out of range: {seconds}; expected 0 to {_LONGEST_WAIT} seconds")
+    return seconds

@@ -1,0 +1,30 @@
+"""Names of nodes and domains."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_domain, is_hostname
+
+
+@pytest.mark.parametrize("name", ["a", "7", "red1", "red-1", "a" * 63])
+def test_a_label_is_a_host_name(name: str) -> None:
+    assert is_hostname(name)
+    assert is_domain(name)
+
+
+@pytest.mark.parametrize("name", ["", "-red", "red-", "red_1", "red 1", "red1\n", "réd", "a" * 64])
+def test_other_text_is_neither_host_name_nor_domain(name: str) -> None:
+    assert not is_hostname(name)
+    assert not is_domain(name)
+
+
+@pytest.mark.parametrize("name", ["home.arpa", "Red1", "0.debian.pool.ntp.org"])
+def test_a_domain_has_several_labels_and_capitals_and_a_host_name_has_not(name: str) -> None:
+    assert is_domain(name)
+    assert not is_hostname(name)
+
+
+@pytest.mark.parametrize("name", [".", "home.", ".arpa", "home..arpa", "home.-arpa"])
+def test_each_label_of_a_domain_is_checked(name: str) -> None:
+    assert not is_domain(name)
