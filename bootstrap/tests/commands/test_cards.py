@@ -74,7 +74,10 @@ def test_three_nodes_and_two_readers_are_two_rounds(
     machine.later = [[first, second], [gone, second], [gone, second], [third, second]]
     assert burn("--device", "/dev/sdb,/dev/sdc", "--yes") == 0
     said = capsys.readouterr()
-    assert "3 cards in 2 readers: 2 rounds; every card put in later is overwritten, too, whatever it holds" in said.out
+    assert (
+        "3 cards in 2 readers: 2 rounds; every card that is inserted later is overwritten too, whatever it holds"
+        in said.out
+    )
     assert "red3: put the next card in /dev/sdb" in said.out
     assert "burnt and verified 3 of 3 cards" in said.out
     cards = [machine.bytes_of(device) for device in (first, second, third)]
@@ -269,7 +272,7 @@ def test_after_an_interrupt_the_line_to_go_on_with_is_told(
     monkeypatch.setattr(machine, "devices", interrupt)
     assert burn("--device", "/dev/sdb", "--yes", names="red[1-2]", ips="192.168.63.[11-12]") == 130
     # The reader still holds the card of red1, which is good.
-    again = "all readers hold good cards, so put blank ones in, again with: picluster burn --name red2 --replace"
+    again = "all readers hold good cards: insert empty ones, then run: picluster burn --name red2 --replace"
     said = f"picluster burn: interrupted; not burnt: red2; {again} --device auto\n"
     assert capsys.readouterr().err.endswith(said)
 

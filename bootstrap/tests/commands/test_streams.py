@@ -74,7 +74,7 @@ def test_nobody_is_asked_at_a_closed_input(
 ) -> None:
     monkeypatch.setattr("sys.stdin", None)
     assert burn("--device", "/dev/sdb") == 2
-    assert "nobody is there to ask: give --yes" in capsys.readouterr().err
+    assert "there is no terminal to confirm on; pass --yes" in capsys.readouterr().err
 
 
 def test_letters_that_the_terminal_lacks_are_escaped(here: Path) -> None:
@@ -108,10 +108,10 @@ def test_the_file_that_finds_no_room_is_named(
 FOLDERS: dict[str, tuple[Sequence[str], str]] = {
     "no folder can be made": (["-o", "/proc/none"], "image files cannot be written to /proc/none"),
     "no file can be made": (["-o", "/proc"], "image files cannot be written to /proc"),
-    "a link to nothing": (["-o", "dangling"], "dangling is a link to nothing"),
-    "an unset variable": (["-o", ""], "an empty name was given"),
-    "no inventories": (["-o", "out", "--inventories", ""], "an empty name was given"),
-    "an inventory that is a link to nothing": (["-o", "out", "--inventories", "inv"], "inv/red is a link to nothing"),
+    "a dangling symlink": (["-o", "dangling"], "dangling is a dangling symlink"),
+    "an unset variable": (["-o", ""], "the name is empty"),
+    "no inventories": (["-o", "out", "--inventories", ""], "the name is empty"),
+    "an inventory that is a dangling symlink": (["-o", "out", "--inventories", "inv"], "inv/red is a dangling symlink"),
 }
 
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from picluster.commands.burn import _Watcher
+from picluster.commands.burnjob import BurnDisplay
 from picluster.console import bars
 from picluster.console.report import Report
 
@@ -99,7 +99,7 @@ class Shown:
 @pytest.mark.parametrize("passes", [1, 2])
 def test_a_burn_is_counted_to_its_end_and_no_further(passes: int) -> None:
     shown = Shown()
-    watcher = _Watcher(shown, ["red1", "red2"], passes)  # type: ignore[arg-type]  # a stand-in
+    watcher = BurnDisplay(shown, ["red1", "red2"], passes)  # type: ignore[arg-type]  # a stand-in
     for name in ("red1", "red2"):
         watcher.card(name, "writing", 0, 100)
         watcher.card(name, "writing", 120, 100)

@@ -93,7 +93,7 @@ def test_a_board_without_the_interface_tells_of_its_default_route(
 
 def test_the_question_is_answered_by_this_very_machine_in_plain_sh() -> None:
     shell = shutil.which("dash") or "sh"
-    done = subprocess.run([shell, "-s", "--", "lo"], input=login._QUESTION, capture_output=True, text=True, check=True)
+    done = subprocess.run([shell, "-s", "--", "lo"], input=login._QUERY, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     answer = login.parse(done.stdout)
     assert answer is not None
@@ -102,7 +102,7 @@ def test_the_question_is_answered_by_this_very_machine_in_plain_sh() -> None:
 
 
 def test_the_question_is_sound_for_shellcheck(tmp_path: Path) -> None:
-    (tmp_path / "question.sh").write_text(f"#!/bin/sh\n{login._QUESTION}", encoding="utf-8")
+    (tmp_path / "question.sh").write_text(f"#!/bin/sh\n{login._QUERY}", encoding="utf-8")
     run("shellcheck", tmp_path / "question.sh")
 
 

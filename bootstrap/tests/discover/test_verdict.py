@@ -189,6 +189,6 @@ def test_a_swapped_board_is_noted_and_leaves_no_mac_behind(fleet: Fleet, capsys:
     code, said = search(capsys)
     assert (code, said["done"]["missing"]) == (1, ["red2"])
     assert "10-nodes.yml: red1 node_mac was dc:a6:32:00:00:01, is now dc:a6:32:00:00:02" in said["note"]
-    assert "the board dc:a6:32:00:00:02, which was red2's, is red1's now" in said["note"]
+    assert "the board dc:a6:32:00:00:02, recorded for red2, is red1 now" in said["note"]
     assert hosts()["red1"]["node_mac"] == "dc:a6:32:00:00:02"
     assert hosts()["red2"] == {"node_address": RED["red2"]}

@@ -15,14 +15,14 @@ import yaml
 
 from picluster.errors import PiclusterError
 from picluster.inventory import plan
-from picluster.inventory.plan import Request
+from picluster.inventory.plan import InventoryRequest
 
 
-def _request(folder: Path, first: int = 1, last: int = 3, **changes: Any) -> Request:
+def _request(folder: Path, first: int = 1, last: int = 3, **changes: Any) -> InventoryRequest:
     nodes = [f"red{number}" for number in range(first, last + 1)]
     addresses = {name: IPv4Address(f"192.168.63.{10 + int(name[3:])}") for name in nodes}
-    settings: dict[str, Any] = {"folder": folder, "cluster": "red", "names": nodes, "addresses": addresses}
-    return Request(**settings | changes)
+    settings: dict[str, Any] = {"folder": folder, "names": nodes, "addresses": addresses}
+    return InventoryRequest(**settings | changes)
 
 
 def _make(folder: Path, *args: int, **changes: Any) -> plan.Plan:
@@ -210,15 +210,19 @@ def test_a_node_burnt_again_needs_no_address(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "says"),
     [
-        ("10-nodes.yml", "all: [", "not YAML in line"),
+        ("10-nodes.yml", "all: [", "not valid YAML in line"),
         ("10-nodes.yml", "- a\n", "must be a mapping"),
         ("10-nodes.yml", "all: {children: {nodes: 5}}\n", "all.children.nodes"),
-        ("10-nodes.yml", "all: {children: {nodes: {hosts: {red8: {node_address: x}}}}}\n", "red8's node_address x"),
+        (
+            "10-nodes.yml",
+            "all: {children: {nodes: {hosts: {red8: {node_address: x}}}}}\n",
+            "node_address x of red8 is not",
+        ),
         ("10-nodes.yml", "all: {children: {nodes: {hosts: {red8: {node_address: 192.168.63.12}}}}}\n", "red2 and red8"),
         (
             "10-nodes.yml",
             "all: {children: {nodes: {hosts: {red8: {node_address: 10.0.0.1}}}}}\n",
-            "red8's address 10.0.0.1",
+            "the address of red8, 10.0.0.1,",
         ),
         ("group_vars/all/cluster.yml", "node_prefix: many\n", "node_prefix 'many'"),
         ("group_vars/all/cluster.yml", "node_gateway: 10.1.1.1\n", "10.1.1.1 is not in"),
