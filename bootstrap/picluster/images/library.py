@@ -248,7 +248,8 @@ class Library:
             download.drop(slot.part)
             raise PiclusterError(
                 f"the file from {entry.url} has the SHA-256 {digest}, not {wanted} as {source} said{hint}: "
-                "it was changed in transit or by its publisher, and was deleted; run the same command again"
+                "it was changed in transit or by its publisher, or damaged here; it was deleted, "
+                "run the same command again"
             )
         # The record first: a name without one would be a file that nobody verified.
         slot.write_record(slot.part, entry.url, digest, source)

@@ -261,7 +261,7 @@ def test_a_card_that_holds_something_is_refused_by_auto_and_taken_by_name() -> N
 def test_force_holds_for_the_reader_it_names_and_no_other_path() -> None:
     fixed = replace(B, removable=False)
     after = following(fixed)
-    assert "no card reader" in never(World([burnt(fixed)], [after]), swap(fixed))
+    assert "neither a card reader nor a USB stick" in never(World([burnt(fixed)], [after]), swap(fixed))
     assert second_round(World([burnt(fixed)], [after]), swap(fixed, forced=["/dev/sdb"])) == [("red6", after)]
     moved = replace(B, path="/dev/sdd", mounts=("/media/x",))
     assert "mounted on /media/x" in never(World([burnt(B)], [moved]), swap(B, forced=["/dev/sdb"]))

@@ -52,7 +52,7 @@ def test_the_system_disk_is_never_taken_even_by_force(forced: tuple[str, ...]) -
 
 LIFTABLE = {
     "mounted": ({"mounts": ("/mnt/card", "/mnt/card2")}, "mounted on /mnt/card, /mnt/card2; unmount it"),
-    "not removable": ({"removable": False}, "no card reader"),
+    "not removable": ({"removable": False}, "neither a card reader nor a USB stick"),
     "huge": ({"size": HUGE}, "300.0 GB, more than a card"),
 }
 
@@ -142,7 +142,7 @@ def test_auto_takes_all_empty_cards_and_says_why_not_the_others() -> None:
         SYSTEM: "running system",
         device("/dev/sdd", contents="vfat bootfs, ext4 rootfs"): "it holds vfat bootfs, ext4 rootfs",
         device("/dev/sde", mounts=("/media/x",), contents="vfat"): "mounted on /media/x",
-        device("/dev/sdf", removable=False): "no card reader",
+        device("/dev/sdf", removable=False): "neither a card reader nor a USB stick",
         device("/dev/sdg", size=HUGE): "more than a card",
         device("/dev/sdh", size=0): "no card in it",
         device("/dev/sdi", size=1000): "the image needs",
