@@ -1,4 +1,4 @@
-# The three commands of this project: make demo, make test, make demo-down. Everything they need they set up themselves.
+# The three commands of this project: make demo, make test, make demo-down. They install what they need.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -10,7 +10,7 @@ CLUSTER ?= red
 NET ?= 192.168.63.0/24
 SUITE ?= trixie
 LAB := PYTHONPATH=molecule $(BIN)/python -m lab
-# The virtual environment's programs come first, activated or not; the tests' judges are where a user's PATH ends.
+# The virtual environment's programs come first, activated or not; some tools of the tests are in the sbin directories.
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
 
 .PHONY: help
@@ -21,7 +21,7 @@ help: ## Show this list
 host:
 	@molecule/lab/host-setup
 
-# Rebuilt when what it is made from changes; an interrupted install leaves no stamp behind.
+# Rebuilt when one of its inputs changes; an interrupted install leaves no stamp file.
 $(VENV)/.installed: pyproject.toml constraints.txt | host
 	python3 -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
@@ -51,25 +51,27 @@ lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck
 
 .PHONY: unit
 unit: setup ## Unit tests of every module, filter and bootstrap function
-	pytest --durations=5
+	pytest --numprocesses=auto --dist=worksteal --durations=10
 
 .PHONY: boots
 boots: setup ## First boots: burnt cards of each generation, started by a real kernel
-	pytest --durations=5 molecule/boots/tests
+	pytest --durations=10 molecule/boots/tests
 
 .PHONY: scenarios
-scenarios: setup ## Molecule: base under judges and faults; three nodes with all layers
+scenarios: setup ## Molecule: base under external tools and faults; three nodes with all layers
 	molecule/run-scenarios base cluster
 
+# Unit tests and first boots keep all cores busy; scenarios wait most of their time.
 .PHONY: test
-test: lint unit boots scenarios ## Everything that a contributor must pass
+test: setup ## All checks for contributors
+	@PYTHONPATH=molecule $(BIN)/python -m lab.parts unit,boots then lint base cluster
 
 .PHONY: test-full
-test-full: test ## What takes longer: the demo twice, from nothing and again
+test-full: test ## All checks, and the demo twice: from scratch and again
 	$(MAKE) demo demo demo-down
 
 .PHONY: bench
-bench: setup ## Ratios of one run: cards against dd (as root), discovery against logins, then the running demo against a ping
+bench: setup ## Benchmarks as ratios: cards against dd (as root), discovery against logins, a rerun of the demo against a ping
 	benchmarks/burn
 	benchmarks/discover
 	benchmarks/rerun inventories/$(CLUSTER)

@@ -155,11 +155,9 @@ class Traveller:
         """Make the stock image, its system with the modules of the board's kernel."""
         recipe, rootfs = self.system
         files = self.generation.boot_files(recipe.disk_id)
-        root: list[tuple[Path, tuple[str, ...]]] = [(rootfs, ()), (self.kernel, ("./usr/lib/modules",))]
-        if self.generation.stand_ins:
-            extra = self.folder / "stand-ins.tar"
-            extra.write_bytes(stand_ins(self.generation.stand_ins))
-            root.append((extra, ()))
+        extra = self.folder / "stand-ins.tar"
+        extra.write_bytes(stand_ins(self.generation.stand_ins))
+        root: list[tuple[Path, tuple[str, ...]]] = [(rootfs, ()), (self.kernel, ("./usr/lib/modules",)), (extra, ())]
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             layout = Layout(recipe.disk_id, self.generation.label, files, root)
             write_card(self._image, layout, Path(scratch))

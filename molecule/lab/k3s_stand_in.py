@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """k3s stand-in: NOT Kubernetes. It speaks k3s's contract with an installer, and runs no containers.
 

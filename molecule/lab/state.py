@@ -101,7 +101,8 @@ class Folder:
 def clusters() -> list[str]:
     """Names of all clusters that the lab keeps something of."""
     folder = lab_folder()
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    # Names that start with a dot are no clusters', such as the logs of test runs.
+    return sorted(entry.name for entry in folder.glob("[!.]*") if entry.is_dir()) if folder.is_dir() else []
 
 
 def private_folder(path: Path) -> None:

@@ -33,6 +33,7 @@ ALL = parse(
     timezone="Etc/UTC",
     locale="de_DE.UTF-8",
 )
+SETTINGS = [parse(), ALL, parse(country="DE"), parse(timezone="Etc/UTC")]
 SCRIPTED = [*FIRSTRUN, STRETCH]
 CLOUD_INIT = ["Trixie", "Ubuntu"]
 
@@ -42,8 +43,16 @@ def _script(files: dict[str, bytes]) -> bytes:
     return files[name]
 
 
-@pytest.mark.parametrize("what", SCRIPTED)
-@pytest.mark.parametrize("settings", [parse(), ALL, parse(country="DE"), parse(timezone="Etc/UTC")])
+# The same for all generations that read it, so that one of them stands for all below.
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("comment", ["", *HARD_COMMENTS])
+def test_firstrun_is_one_script_for_all_its_generations(settings: object, comment: str) -> None:
+    keys = (f"{KEY} {comment}".strip(), KEY)
+    assert len({_script(render(stock(what), settings=settings, keys=keys)) for what in FIRSTRUN}) == 1
+
+
+@pytest.mark.parametrize("what", [BOOKWORM, STRETCH])
+@pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("comment", ["", *HARD_COMMENTS])
 def test_bash_and_dash_read_the_script_whatever_a_key_says(what: str, settings: object, comment: str) -> None:
     script = _script(render(stock(what), settings=settings, keys=(f"{KEY} {comment}".strip(), KEY)))

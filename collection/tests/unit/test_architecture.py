@@ -68,6 +68,36 @@ def test_what_runs_on_a_node_imports_nothing_of_the_controller() -> None:
     assert [title(path) for path in onto_nodes if any(name.startswith("plugin_utils") for name in imports(path))] == []
 
 
+def test_what_runs_on_a_node_checks_no_type_in_a_way_that_python_3_9_cannot() -> None:
+    # isinstance(x, a | b) is of 3.10; Bullseye has 3.9, and the tests run on a newer one.
+    onto_nodes = [path for path in FILES if path.parts[-3] == "module_utils" or path.parent.name == "modules"]
+    calls = [
+        (title(path), node.lineno)
+        for path in onto_nodes
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"isinstance", "issubclass"}
+        and isinstance(node.args[1], ast.BinOp)
+    ]
+    assert calls == []
+
+
+def test_what_runs_on_a_node_calls_nothing_that_python_3_9_lacks() -> None:
+    # hashlib, pathlib, itertools: each of 3.10 or later.
+    newer = {"file_digest", "hardlink_to", "pairwise", "batched"}
+    controller = {"module_utils/hadoop/bundle.py"}
+    onto_nodes = [path for path in FILES if path.parts[-3] == "module_utils" or path.parent.name == "modules"]
+    calls = [
+        (title(path), node.attr)
+        for path in onto_nodes
+        if title(path) not in controller
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in newer
+    ]
+    assert calls == []
+
+
 def test_a_room_has_no_import_circle() -> None:
     graph = {title(path).removesuffix(".py"): imports(path) for path in LIBRARY}
     while leaves := [name for name, needs in graph.items() if not needs & graph.keys() - {name}]:

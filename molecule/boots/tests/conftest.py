@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 # Two checkouts on one machine need two names and two nets.
 CLUSTER = os.environ.get("BOOTS_CLUSTER", "boots")
-# Beside the demo's and the scenario's.
-NET = os.environ.get("BOOTS_NET", "192.168.165.0/24")
+# Beside the demo's and the scenarios'.
+NET = os.environ.get("BOOTS_NET", "192.168.166.0/24")
 # One that YAML, a shell, sed, the kernel and a script made of strings would each read in their own way.
 COMMENT = """it's "me": #1 $(reboot) `id` $HOME \\n %s & | ; <a> {b} [c] * ? ! ~ é"""
 AT_ONCE = max(2, min(4, os.cpu_count() or 2))
@@ -43,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # What needs no story runs first, while the stories are on their way.
+    items.sort(key=lambda item: "story" in getattr(item, "fixturenames", ()))
     if platform.machine() != "x86_64":
         reason = "Debian has user-mode Linux, which plays the boards, for 64-bit PCs only"
         for item in items:
@@ -139,6 +141,13 @@ def stories(
             systems[name] = building.submit(build, name, workshop.builder, workshop.report)
         yield {found.name: boards.submit(go, number, found) for number, found in enumerate(chosen, 1)}
         boards.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _on_their_way(request: pytest.FixtureRequest) -> None:
+    """Send the cards off before the first test, not only when one asks what became of them."""
+    if wanted(request.session):
+        request.getfixturevalue("stories")
 
 
 @pytest.fixture(scope="session", params=[found.name for found in generations()])

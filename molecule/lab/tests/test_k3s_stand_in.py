@@ -1,4 +1,4 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
 """The stand-in as processes on loopback, each with its own directories, as k3s's own flags allow."""
 

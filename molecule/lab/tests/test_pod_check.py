@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.probe import IMAGE
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.verdict import PROBE_NAME, probe_manifest
-from ansible_collections.picluster.cloud.plugins.modules.k3s_check import ask_pod
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.verify import query_pod
 from lab import recipe
 from lab.engine import Container, Docker
 from lab.image import Builder
@@ -81,9 +81,9 @@ def pod(request: pytest.FixtureRequest) -> Iterator[Pod]:
 
 def test_the_pod_serves_its_nodes_name_and_ends_when_it_is_told_to(pod: Pod) -> None:
     deadline = time.monotonic() + SECONDS
-    while (answer := ask_pod(pod.address, "red1")) and pod.runs() and time.monotonic() < deadline:
+    while (answer := query_pod(pod.address, "red1")) and pod.runs() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert answer == "", pod.docker.logs(pod.name)
-    assert "answers as 'red1'" in ask_pod(pod.address, "red2")
+    assert "answers as 'red1'" in query_pod(pod.address, "red2")
     run(pod.docker, "kill", "--signal", "TERM", pod.name)
     assert run(pod.docker, "wait", pod.name, seconds=SECONDS) == "0"

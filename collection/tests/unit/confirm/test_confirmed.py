@@ -1,4 +1,4 @@
-"""The controller's half of commit-confirm, with connections that are only noted and a clock that jumps."""
+"""The controller's half of commit-confirm, with connections that are only recorded and a clock that jumps."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_a_refused_key_is_told_soon_and_the_node_goes_back_at_once(monkeypatch: 
         "failed": True,
         "changed": False,
         "msg": "no new login was possible after the change of sshd: pi@red1: Permission denied (publickey); "
-        "the node has gone back to what it was before",
+        "the node has been rolled back",
     }
     assert controller.path[-1] == ("confirm", "former", "undone")
     assert controller.now < 10
@@ -197,7 +197,7 @@ def test_with_the_old_connection_dead_it_waits_until_the_node_is_back(monkeypatc
     controller = Controller(monkeypatch, _changing(confirm))
     result = controller.run()
     assert result["failed"]
-    assert "Connection timed out; the node has gone back" in result["msg"]
+    assert "Connection timed out; the node has been rolled back" in result["msg"]
     assert controller.path[-1][1].startswith("fresh")
     assert controller.path[-1][2] == "undone"
 
@@ -208,7 +208,7 @@ def test_a_node_that_never_answers_again_does_not_hold_the_run_up_for_ever(monke
         raise SILENT
 
     controller = Controller(monkeypatch, _changing(confirm))
-    assert "goes back to what it was before by itself, but does not answer yet" in controller.run()["msg"]
+    assert "rolls back by itself but does not answer yet" in controller.run()["msg"]
     assert controller.now <= 60 + confirmed.PATIENCE + 20
 
 
@@ -217,7 +217,7 @@ def test_a_confirmation_that_the_node_refuses_is_the_node_s_own_sentence(monkeyp
         return {"changed": False} if "state" in args else {"failed": True, "msg": "too late"}
 
     controller = Controller(monkeypatch, _changing(confirm))
-    assert controller.run()["msg"] == "too late; the node has gone back to what it was before"
+    assert controller.run()["msg"] == "too late; the node has been rolled back"
 
 
 def test_what_kept_the_logins_from_succeeding_is_told_with_a_confirmation_that_came_too_late(
@@ -242,7 +242,7 @@ def test_a_change_that_another_run_made_since_is_not_called_taken_back(monkeypat
         return overtaken if "state" in args else {"failed": True, "msg": "another run has changed sshd since"}
 
     message = Controller(monkeypatch, _changing(confirm)).run()["msg"]
-    assert message == "another run has changed sshd since; another run has made its own change since, which decides"
+    assert message == "another run has changed sshd since; another run has changed it since, and that change stands"
 
 
 def test_lost_sudo_is_waited_out_until_the_node_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +251,7 @@ def test_lost_sudo_is_waited_out_until_the_node_is_back(monkeypatch: pytest.Monk
         return {"changed": False} if controller.now > 62 else {"failed": True, "msg": "sudo: a password is required"}
 
     controller = Controller(monkeypatch, _changing(confirm))
-    assert controller.run()["msg"] == "sudo: a password is required; the node has gone back to what it was before"
+    assert controller.run()["msg"] == "sudo: a password is required; the node has been rolled back"
 
 
 def test_a_node_that_moved_is_confirmed_at_its_new_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +270,7 @@ def test_a_node_that_did_not_arrive_is_waited_for_at_its_old_address(monkeypatch
         return {"changed": False}
 
     controller = Controller(monkeypatch, _changing(confirm, host="10.0.0.99"))
-    assert "the node has gone back" in controller.run()["msg"]
+    assert "the node has been rolled back" in controller.run()["msg"]
 
 
 def test_a_connection_that_breaks_during_the_change_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The node's half of commit-confirm, with the real shell script in a temporary root and a systemctl that only notes."""
+"""The node's half of commit-confirm: the real shell script in a temporary root, and a systemctl that only records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RELOAD = ["systemctl", "try-reload-or-restart", "ssh.service"]
 
 
 class Target(FakeNode):
-    """A node with a rollback: its systemctl and systemd-run only note what they are told, its shell is real."""
+    """A node with a rollback: its systemctl and systemd-run only record their arguments, its shell is real."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -138,7 +138,7 @@ def test_a_confirmation_that_another_run_has_overtaken_is_not_called_a_way_back(
     node.arm()
     node.arm(OTHER)
     assert node.rollback.confirm(OTHER)
-    with pytest.raises(UserError, match="another run has changed sshd and confirmed that"):
+    with pytest.raises(UserError, match="another run has changed and confirmed sshd since"):
         node.rollback.confirm(TOKEN)
 
 
@@ -147,7 +147,7 @@ def test_an_older_confirmation_does_not_hide_a_way_back(node: Target) -> None:
     assert node.rollback.confirm(TOKEN)
     node.arm(OTHER)
     assert node.restore("sshd", OTHER).returncode == 0
-    with pytest.raises(UserError, match="came too late, the node has gone back"):
+    with pytest.raises(UserError, match="came too late: the rollback had already begun"):
         node.rollback.confirm(OTHER)
 
 
@@ -229,7 +229,7 @@ def test_the_unit_is_installed_once(node: Target) -> None:
 @pytest.mark.parametrize("program", ["systemd-run", "systemctl"])
 def test_where_nothing_would_bring_it_back_nothing_is_armed(node: Target, program: str) -> None:
     node.broken.add(program)
-    with pytest.raises(UserError, match=f"without which nothing is changed: {program} is broken"):
+    with pytest.raises(UserError, match=f"{program} is broken; without a rollback nothing is changed"):
         node.arm()
     assert node.rollback.state() is None
 
@@ -237,7 +237,7 @@ def test_where_nothing_would_bring_it_back_nothing_is_armed(node: Target, progra
 def test_a_late_confirmation_says_that_the_node_went_back(node: Target) -> None:
     node.arm()
     node.restore("sshd", TOKEN)
-    with pytest.raises(UserError, match="came too late, the node has gone back"):
+    with pytest.raises(UserError, match="came too late: the rollback had already begun"):
         node.rollback.confirm(TOKEN)
 
 
@@ -250,7 +250,7 @@ def test_a_confirmation_of_an_earlier_run_confirms_nothing(node: Target) -> None
 
 
 def test_a_confirmation_of_nothing_says_so(node: Target) -> None:
-    with pytest.raises(UserError, match="nothing waits for a confirmation"):
+    with pytest.raises(UserError, match="no change of sshd is waiting for confirmation"):
         node.rollback.confirm(TOKEN)
 
 
@@ -270,12 +270,32 @@ def test_a_rerun_in_the_window_keeps_what_was_there_before_the_first(node: Targe
     assert f"systemctl stop picluster-rollback-sshd-{TOKEN[:16]}.timer" in node.commands
 
 
-def test_a_module_that_fails_midway_goes_back_at_once(node: Target) -> None:
+def test_what_was_undone_is_not_undone_again(node: Target) -> None:
     node.arm()
     node.change()
     assert node.rollback.undo()
     node.assert_old()
     assert not node.rollback.undo()
+
+
+def test_a_change_that_fails_is_rolled_back_and_says_why(node: Target) -> None:
+    node.arm()
+    node.change()
+    sentence = "^no such keyword; the node has been rolled back$"
+    with pytest.raises(UserError, match=sentence), node.rollback.undo_on_failure():
+        raise UserError("no such keyword")
+    node.assert_old()
+
+
+def test_a_change_whose_rollback_fails_too_says_both(node: Target) -> None:
+    node.arm()
+    node.change()
+    node.broken.add("/bin/sh")
+    both = (
+        "^/x cannot be written: Input/output error; .*; the rollback of sshd failed: /bin/sh is broken; the node tries"
+    )
+    with pytest.raises(UserError, match=both), node.rollback.undo_on_failure():
+        raise OSError(errno.EIO, "Input/output error", "/x")
 
 
 def test_only_the_arming_in_question_is_undone(node: Target) -> None:
@@ -308,6 +328,23 @@ def test_a_way_back_that_was_killed_is_gone_to_its_end_by_the_next_run(node: Tar
     assert node.rollback.state() is not None
 
 
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_run_finishes_an_interrupted_restore_before_it_plans(node: Target, *, check_mode: bool) -> None:
+    assert not node.rollback.resume()
+    node.arm()
+    node.change()
+    # A change that only waits for its confirmation stays.
+    assert node.rollback.resume()
+    assert node.places["changed"].read_text() == "new\n"
+    (node.home / "sshd/manifest").rename(node.home / "sshd/restoring")
+    node.check_mode = check_mode
+    assert not node.changed
+    assert not node.rollback.resume()
+    assert node.changed
+    assert node.places["changed"].read_text() == ("new\n" if check_mode else "old\n")
+    assert (node.rollback.state() is not None) is check_mode
+
+
 def test_an_arming_that_was_killed_before_it_was_complete_restores_nothing(node: Target) -> None:
     node.arm()
     node.change()
@@ -324,7 +361,7 @@ def test_a_file_that_cannot_be_put_back_is_tried_again(node: Target) -> None:
     node.places["changed"].mkdir()
     (node.places["changed"] / "x").touch()
     assert node.restore("sshd", TOKEN).returncode == 1
-    assert "not all files of sshd could be put back" in node.restore("sshd", TOKEN).stderr
+    assert "not all files of sshd could be restored" in node.restore("sshd", TOKEN).stderr
     shutil.rmtree(node.places["changed"])
     assert node.restore("sshd", TOKEN).returncode == 0
     node.assert_old()
@@ -336,7 +373,7 @@ def test_a_command_that_fails_does_not_keep_the_files_from_coming_back(node: Tar
     node.change()
     done = node.restore("sshd", TOKEN)
     assert done.returncode == 0
-    assert "failed, a reboot does it" in done.stderr
+    assert "command failed, reboot the node instead" in done.stderr
     assert len(node.real_commands) == 3
     node.assert_old()
 
@@ -363,7 +400,7 @@ def test_a_removed_folder_is_made_again(node: Target) -> None:
 
 @pytest.mark.parametrize("path", ["relative", "/two\nlines", "/blank ", ""])
 def test_a_path_that_the_script_could_not_read_is_refused(node: Target, path: str) -> None:
-    with pytest.raises(UserError, match="wanted is an absolute path"):
+    with pytest.raises(UserError, match="expected an absolute path"):
         node.rollback.arm(60, TOKEN, [path], [])
     assert node.rollback.state() is None
 
@@ -380,13 +417,13 @@ def test_a_full_card_is_named_and_nothing_is_armed(node: Target, monkeypatch: py
 
 
 def test_a_folder_cannot_be_kept(node: Target) -> None:
-    with pytest.raises(UserError, match="neither a file nor a link"):
+    with pytest.raises(UserError, match="neither a file nor a symbolic link"):
         node.rollback.arm(60, TOKEN, ["/etc"], [])
 
 
 @pytest.mark.parametrize("seconds", [0, 9, 3601, -1])
 def test_a_window_that_makes_no_sense_is_refused(node: Target, seconds: int) -> None:
-    with pytest.raises(UserError, match=f"confirm_within is {seconds}, wanted are 10 to 3600"):
+    with pytest.raises(UserError, match=f"confirm_within is out of range: {seconds}; expected 10 to 3600 seconds"):
         node.rollback.arm(seconds, TOKEN, [], [])
 
 
@@ -397,7 +434,7 @@ def test_a_token_that_is_none_is_refused(node: Target, token: str) -> None:
 
 
 def test_a_name_that_is_no_word_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="wanted are small letters"):
+    with pytest.raises(UserError, match="expected lowercase letters"):
         Rollback(FakeNode(tmp_path), "../x")
 
 
@@ -425,7 +462,7 @@ def test_a_way_back_that_is_cut_off_while_a_run_arms_keeps_what_it_saved(
         return found
 
     monkeypatch.setattr(Rollback, "state", look)
-    with pytest.raises(UserError, match="was cut off: run the playbook again"):
+    with pytest.raises(UserError, match="was interrupted just now; run the playbook again"):
         node.arm(OTHER)
     monkeypatch.undo()
     assert node.restore("sshd").returncode == 0

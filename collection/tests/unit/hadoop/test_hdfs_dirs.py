@@ -33,7 +33,7 @@ def status(owner: str, group: str, permission: str) -> dict[str, Any]:
         (status("hdfs", "hadoop-admins", "755"), HOME, ["SETPERMISSION", "SETOWNER"]),  # killed after MKDIRS
         (status("hdfs", "hadoop-admins", "700"), HOME, ["SETOWNER"]),
         (status("pi", "pi", "700"), HOME, []),
-        (status("pi", "friends", "755"), HOME, []),  # the owner's own wish
+        (status("pi", "friends", "755"), HOME, []),  # the owner's own change
         (status("hdfs", "hadoop", "1777"), TMP, []),
         (status("hdfs", "hadoop", "755"), TMP, ["SETPERMISSION"]),
     ],

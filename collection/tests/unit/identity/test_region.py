@@ -136,7 +136,7 @@ def test_a_node_without_locales_gets_the_package(node: Machine) -> None:
 
 
 def test_a_locale_that_nobody_has_is_one_sentence_and_changes_nothing(node: Machine) -> None:
-    with pytest.raises(ValueError, match=r"this node has no de_DF.UTF-8; .* \(did you mean de_DE.UTF-8\?\)"):
+    with pytest.raises(UserError, match=r"this node has no de_DF.UTF-8; .* \(did you mean de_DE.UTF-8\?\)"):
         node.converge(locale="de_DF.UTF-8")
     assert node.text(LOCALE) == "LANG=C.UTF-8\n"
 

@@ -7,9 +7,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fakeguard import FakeGuard
 from fakenode import FakeNode
 
-from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import State
 from ansible_collections.picluster.cloud.plugins.module_utils.network import apply
 from ansible_collections.picluster.cloud.plugins.module_utils.network.apply import NM_CONF, NM_PENDING, StaticAddress
 from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import Live
@@ -19,7 +19,6 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.node import O
 from ansible_collections.picluster.cloud.plugins.modules import static_address
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 SETTINGS = read_settings(interface="eth0", address="192.168.63.11", prefix=24, gateway="192.168.63.1")
@@ -28,37 +27,6 @@ OWN = Live("eth0", "192.168.63.11", 24, static=True)
 ELSEWHERE = Live("eth0", "192.168.63.150", 24, static=True)
 PATH = "/etc/netplan/60-picluster.yaml"
 OPTIONS = {"confirm_within": 60, "confirm_token": "a" * 32, "wait_for_address": 15, "timeout": 0}
-
-
-class FakeRollback:
-    """Notes what is armed and undone."""
-
-    def __init__(self, log: list[str], found: State | None) -> None:
-        self.log = log
-        self.found = found
-        self.armed: dict[str, Any] = {}
-        self.stuck = False
-
-    def state(self) -> State | None:
-        return self.found
-
-    def undo(self) -> bool:
-        self.log.append("undo")
-        if self.stuck:
-            raise UserError("the node could not go back to what it was")
-        return True
-
-    def arm(
-        self,
-        seconds: int,
-        token: str | None,
-        files: Sequence[str],
-        restore: Sequence[Sequence[str]],
-        **more: Sequence[Sequence[str]],
-    ) -> dict[str, Any]:
-        self.log.append("arm")
-        self.armed = {"files": list(files), "restore": restore, **more}
-        return {"name": "address", "token": token, "within": seconds}
 
 
 class FakeManager:
@@ -115,7 +83,9 @@ class Board(FakeNode):
         for folder in ("sys/class/net/eth0", "run"):
             (root / folder).mkdir(parents=True, exist_ok=True)
         self.manager = FakeManager(outcome, self.log, more.get("live", LEASE))
-        self.rollback = FakeRollback(self.log, more.get("found"))
+        self.guard = FakeGuard(self)
+        self.guard.armed = "found" in more
+        self.guard.restoring = more.get("found") == "restoring"
         self.gateways = more.get("gateways", {"192.168.63.1"})
         self.server = more.get("server", "192.168.63.11")
         self.answers = {
@@ -152,7 +122,7 @@ class Board(FakeNode):
 
     def converge(self) -> dict[str, Any]:
         self.diff.clear()
-        return StaticAddress(self, SETTINGS, self.rollback, self.server).converge(OPTIONS)
+        return StaticAddress(self, SETTINGS, self.guard, self.server).converge(OPTIONS)
 
     @property
     def done(self) -> list[str]:
@@ -175,7 +145,7 @@ def test_a_lease_becomes_static_under_a_rollback_and_a_second_call_changes_nothi
     # The node uses address and router already, so the wire is not probed.
     assert board.done == ["arm", "apply", "announce"]
     # It is reached where it was.
-    confirm = {"name": "address", "token": "a" * 32, "within": 60}
+    confirm = {"name": "test", "token": "a" * 32, "within": 60}
     assert answer == {"manager": "fake", "address": "192.168.63.11", "moved": False, "confirm": confirm}
     again = Board(tmp_path, monkeypatch).converged()
     assert again.converge() == {"manager": "fake", "address": "192.168.63.11", "moved": False}
@@ -191,14 +161,14 @@ def test_a_move_asks_the_wire_first_and_keeps_the_former_address(
     assert board.done[4] == "ip address replace 192.168.63.150/32 dev eth0"
     assert answer["confirm"]["host"] == "192.168.63.11"
     assert answer["moved"]
-    armed = board.rollback.armed
+    guard = board.guard
     # The makeshift ends when the former profile has brought the address back, or before the new one is permanent.
-    assert armed["restore"][0] == ["back", "before", "cp1"]
-    assert "delete 192.168.63.150/32" in armed["restore"][1][2]
-    assert "delete 192.168.63.150/24" not in armed["restore"][1][2]
-    assert "delete 192.168.63.150/24" in armed["at_confirm"][1][2]
-    assert armed["at_boot"] == [["generate"]]
-    assert armed["files"] == [PATH]
+    assert guard.restore[0] == ["back", "before", "cp1"]
+    assert "delete 192.168.63.150/32" in guard.restore[1][2]
+    assert "delete 192.168.63.150/24" not in guard.restore[1][2]
+    assert "delete 192.168.63.150/24" in guard.at_confirm[1][2]
+    assert guard.at_boot == [["generate"]]
+    assert guard.files == [PATH]
 
 
 def test_a_kernel_without_policy_routing_keeps_the_former_address_plainly(
@@ -231,7 +201,7 @@ def test_what_does_not_work_is_undone_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str, words: str
 ) -> None:
     board = Board(tmp_path, monkeypatch, outcome)
-    with pytest.raises(UserError, match="restored to its former state") as caught:
+    with pytest.raises(UserError, match="the node has been rolled back") as caught:
         board.converge()
     assert words in str(caught.value)
     assert board.log[-1] == "undo"
@@ -244,7 +214,7 @@ def test_a_card_that_fills_up_after_it_was_armed_is_undone(tmp_path: Path, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("ansible_collections.picluster.cloud.plugins.module_utils.node.files.write_atomically", full)
-    with pytest.raises(UserError, match=r"No space left on device; check the card.*restored to its former state"):
+    with pytest.raises(UserError, match=r"No space left on device; check the card.*the node has been rolled back"):
         board.converge()
     assert board.done == ["arm", "undo"]
 
@@ -254,7 +224,7 @@ def test_a_bug_is_undone_at_once_and_stays_a_bug(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stuck: bool
 ) -> None:
     board = Board(tmp_path, monkeypatch, "bug")
-    board.rollback.stuck = stuck
+    board.guard.stuck = stuck
     with pytest.raises(ValueError, match="not JSON") as caught:
         board.converge()
     assert not isinstance(caught.value, UserError)
@@ -270,8 +240,8 @@ def test_what_ip_prints_that_is_not_json_is_a_bug(tmp_path: Path, monkeypatch: p
 
 def test_a_way_back_that_fails_does_not_hide_why_it_was_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     board = Board(tmp_path, monkeypatch, "error")
-    board.rollback.stuck = True
-    with pytest.raises(UserError, match="nmcli failed; the node could not go back"):
+    board.guard.stuck = True
+    with pytest.raises(UserError, match="nmcli failed; the node could not be rolled back"):
         board.converge()
 
 
@@ -295,19 +265,19 @@ def test_check_mode_shows_the_change_and_touches_nothing(tmp_path: Path, monkeyp
 def test_a_run_that_came_to_the_new_address_goes_on_where_a_killed_one_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    board = Board(tmp_path, monkeypatch, found=State("b" * 32, ())).converged()
+    board = Board(tmp_path, monkeypatch, found="unconfirmed").converged()
     assert "confirm" in board.converge()
     assert board.done == ["arm", "apply", "announce"]
     # A checkpoint of now would bring back what nobody has confirmed.
-    assert board.rollback.armed["restore"] == [["back", "before", ""]]
+    assert board.guard.restore == [["back", "before", ""]]
 
 
 @pytest.mark.parametrize(
     ("server", "found"),
-    [("192.168.63.150", State("b" * 32, ())), ("192.168.63.11", State("b" * 32, (), restoring=True))],
+    [("192.168.63.150", "unconfirmed"), ("192.168.63.11", "restoring")],
 )
 def test_a_run_that_came_to_the_former_address_first_lets_the_node_go_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str, found: State
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str, found: str
 ) -> None:
     board = Board(tmp_path, monkeypatch, found=found, server=server, live=ELSEWHERE)
     board.converge()
@@ -356,7 +326,7 @@ def test_cloud_init_no_longer_configures_the_network(tmp_path: Path, monkeypatch
     board.path("/etc/cloud").mkdir(parents=True)
     board.converge()
     assert board.text(apply.CLOUD_CONF) == apply.CLOUD_NETWORK_OFF
-    assert board.rollback.armed["files"] == [PATH, apply.CLOUD_CONF]
+    assert board.guard.files == [PATH, apply.CLOUD_CONF]
     assert Board(tmp_path, monkeypatch).converged().converge()["moved"] is False
     # Removed by hand: an address that is right already does not hide it.
     board.path(apply.CLOUD_CONF).unlink()

@@ -68,6 +68,13 @@ def test_a_removal_is_shown_and_a_missing_file_is_no_change(node: FakeNode) -> N
     assert [entry["after_header"] for entry in node.diff] == [f"{CONF} (absent)"]
 
 
+def test_a_binary_file_is_removed_without_being_read(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.write("/etc/image", "1 GB")
+    monkeypatch.setattr(node.files, "read", lambda _: pytest.fail("read it"))
+    assert node.files.remove("/etc/image", title="an image")
+    assert (node.diff[0]["before"], node.diff[0]["after"]) == ("an image\n", "")
+
+
 def test_a_dangling_link_is_removed_too(node: FakeNode) -> None:
     node.write(CONF, "")
     link = node.path("/etc/a/link")
@@ -118,6 +125,19 @@ def test_a_full_card_is_one_sentence_with_the_file_that_the_user_knows(
     assert str(caught.value) == (
         f"{CONF} cannot be written: No space left on device; check the card: it is full, read-only or broken"
     )
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.write(CONF, "old")
+
+    def no_space(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(node_files.os, "fsync", no_space)
+    with pytest.raises(UserError, match="No space left"):
+        node.files.put(CONF, "new")
+    assert node.text(CONF) == "old"
+    assert list(node.path(CONF).parent.iterdir()) == [node.path(CONF)]
 
 
 def test_a_folder_in_the_place_of_a_file_is_a_sentence(node: FakeNode) -> None:

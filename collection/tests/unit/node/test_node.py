@@ -133,6 +133,13 @@ def test_hidden_values_are_masked_and_an_empty_one_masks_nothing(tmp_path: Path)
     assert node.module.no_log_values == {"s3cret"}
 
 
+def test_the_harmless_values_of_an_option_with_secrets_are_shown(tmp_path: Path) -> None:
+    node = FakeNode(tmp_path)
+    node.module.no_log_values |= {"1", "s3cret"}
+    node.hide(["s3cret"], only=True)
+    assert node.module.no_log_values == {"s3cret"}
+
+
 def test_units_are_brought_to_their_state_once(tmp_path: Path) -> None:
     node = FakeNode(tmp_path, units={"a.service": STOPPED, "b.service": MASKED, "c.service": RUNNING})
     for name in node.unit_states:
@@ -150,6 +157,12 @@ def test_units_are_brought_to_their_state_once(tmp_path: Path) -> None:
     again = FakeNode(tmp_path, units=node.unit_states)
     assert not any(again.units.enable(name) or again.units.start(name) for name in node.unit_states)
     assert not again.changed
+
+
+def test_a_unit_that_waits_for_another_node_is_restarted_without_waiting(tmp_path: Path) -> None:
+    node = FakeNode(tmp_path, units={"a.service": RUNNING})
+    node.units.restart("a.service", "new configuration", wait=False)
+    assert node.actions == ["systemctl restart --no-block a.service"]
 
 
 def test_units_in_check_mode_are_reported_only(tmp_path: Path) -> None:

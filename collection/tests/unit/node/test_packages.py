@@ -10,6 +10,7 @@ from fakenode import FakeNode
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Outcome
 from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Packages
+from ansible_collections.picluster.cloud.plugins.modules.packages import converge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +73,16 @@ def test_a_stock_card_without_lists_fetches_them_first(tmp_path: Path) -> None:
     assert node.has == {"java"}
     assert sum(" update" in command for command in node.commands) == 1
     assert node.diff == [{"before_header": "packages", "after_header": "packages", "before": "", "after": "java\n"}]
+
+
+def test_a_second_call_of_the_module_changes_nothing(tmp_path: Path) -> None:
+    node = Debian(tmp_path, known={"java"}, after_update=set())
+    node.has = {"vim"}
+    options = {"names": ["vim", "java"], "lock_timeout": 5}
+    assert converge(node, options) == {"installed": ["java"]}
+    before = len(node.diff)
+    assert converge(node, options) == {"installed": []}
+    assert (before, len(node.diff)) == (1, 1)
 
 
 def test_known_packages_cost_no_update(tmp_path: Path) -> None:

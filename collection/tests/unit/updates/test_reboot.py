@@ -1,16 +1,20 @@
-"""Which nodes need a restart, and whether a node is well."""
+"""Which nodes need a restart."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from fakenode import FakeNode
 
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.probe import State
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.updates import reboot
-from ansible_collections.picluster.cloud.plugins.module_utils.updates.reboot import newer_kernel, parse_release
-from ansible_collections.picluster.cloud.plugins.modules.hadoop_health import problems
-from ansible_collections.picluster.cloud.plugins.modules.reboot_needed import ask
+from ansible_collections.picluster.cloud.plugins.module_utils.updates.reboot import (
+    newer_kernel,
+    parse_release,
+    reboot_reasons,
+)
+from ansible_collections.picluster.cloud.plugins.modules.reboot_needed import converge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,58 +60,28 @@ def test_a_newer_kernel_of_the_running_ones_flavour_asks_for_a_restart(
 
 
 def test_a_node_without_a_reason_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "lib/modules/6.1.0-9-amd64").mkdir(parents=True)
-    (tmp_path / "lib/modules/6.1.0-9-amd64/modules.dep").touch()
+    node = FakeNode(tmp_path)
+    node.write("/lib/modules/6.1.0-9-amd64/modules.dep", "")
     # dpkg has not finished this one.
-    (tmp_path / "lib/modules/6.1.0-38-amd64").mkdir()
-    assert ask(tmp_path, "6.1.0-9-amd64") == []
+    node.path("/lib/modules/6.1.0-38-amd64").mkdir()
+    assert reboot_reasons(node, "6.1.0-9-amd64") == []
+    assert converge(FakeNode(tmp_path / "empty"), {}) == {"needed": False, "reasons": []}
 
 
 def test_the_reasons_are_named(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/reboot-required").touch()
-    assert ask(tmp_path, "6.1.0-9-amd64") == ["/run/reboot-required"]
-    (tmp_path / "run/reboot-required.pkgs").write_text("linux-image\nraspberry\nlinux-image\n", encoding="utf-8")
-    (tmp_path / "lib/modules/6.1.0-38-amd64").mkdir(parents=True)
-    (tmp_path / "lib/modules/6.1.0-38-amd64/modules.dep").touch()
-    assert ask(tmp_path, "6.1.0-9-amd64") == [
+    node = FakeNode(tmp_path)
+    node.write("/run/reboot-required", "")
+    assert reboot_reasons(node, "6.1.0-9-amd64") == ["/run/reboot-required"]
+    node.write("/run/reboot-required.pkgs", "linux-image\nraspberry\nlinux-image\n")
+    node.write("/lib/modules/6.1.0-38-amd64/modules.dep", "")
+    assert reboot_reasons(node, "6.1.0-9-amd64") == [
         "/run/reboot-required by linux-image, raspberry",
-        "kernel 6.1.0-38-amd64 is installed, 6.1.0-9-amd64 runs",
+        "kernel 6.1.0-38-amd64 is installed, but 6.1.0-9-amd64 is running",
     ]
 
 
-def test_settings_that_would_restart_nobody_or_wait_for_nobody_are_refused() -> None:
-    with pytest.raises(ValueError, match="batch is 0"):
+def test_a_batch_of_no_node_and_a_wait_for_nothing_are_refused() -> None:
+    with pytest.raises(UserError, match="batch is out of range: 0; expected 1 or more"):
         reboot.check_batch(0)
-    with pytest.raises(ValueError, match="9 is no time"):
+    with pytest.raises(UserError, match="9 is out of range; expected 10 to 86400 seconds"):
         reboot.check_wait(9)
-
-
-DAEMONS = ["namenode", "datanode", "nodemanager", "historyserver"]
-
-
-def cluster() -> State:
-    return State(there={"hdfs": {"red1": "", "red2": ""}, "yarn": {"red1": ""}})
-
-
-def test_daemons_that_run_and_take_part_are_well() -> None:
-    assert problems("red1", DAEMONS, dict.fromkeys(DAEMONS, "active"), cluster()) == []
-
-
-def test_each_daemon_that_is_ill_is_named_once() -> None:
-    state = cluster()
-    state.absent["yarn"]["red2"] = "the ResourceManager calls it LOST"
-    units = {"datanode": "active", "nodemanager": "active", "historyserver": "failed"}
-    assert problems("red2", ["datanode", "nodemanager", "historyserver"], units, state) == [
-        "the ResourceManager calls it LOST",
-        "its historyserver is failed",
-    ]
-    assert problems("red3", ["datanode"], {"datanode": "active"}, state) == ["its datanode has not registered"]
-    assert problems("red3", ["datanode"], {}, state) == ["its datanode is unknown to systemd"]
-
-
-def test_a_layer_that_does_not_work_is_said_once_for_all_its_daemons() -> None:
-    state = cluster()
-    state.why["hdfs"] = "the NameNode is in safe mode"
-    units = dict.fromkeys(DAEMONS, "active")
-    assert problems("red1", DAEMONS, units, state) == ["the NameNode is in safe mode"]

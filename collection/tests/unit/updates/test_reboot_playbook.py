@@ -25,7 +25,7 @@ def order(first: int, last: int, **settings: object) -> list[list[str]]:
         "reboot_last": [f"server{i}" for i in range(last)],
     }
     groups = {name: hosts for name, hosts in groups.items() if hosts} | {"nodes": ["red1"]}
-    wanted = play("Restart them")
+    wanted = play("Restart the nodes")
     variables: dict[str, Any] = {"groups": groups, "hostvars": {"red1": settings}}
     variables |= {name: trust_as_template(text) for name, text in wanted["vars"].items()}
     templar = Templar(DataLoader(), variables=variables)
@@ -42,8 +42,8 @@ def order(first: int, last: int, **settings: object) -> list[list[str]]:
 
 def lost(cordoned: list[str], dead: list[str]) -> bool:
     """Tell whether a run ends before its first restart, of red1 to red3, by what the asking node's Kubernetes said."""
-    tasks = play("Find out who needs a restart")["tasks"]
-    stop = next(task for task in tasks if task["name"] == "Stop where an interrupted run's node is not back")
+    tasks = play("Check which nodes need a restart")["tasks"]
+    stop = next(task for task in tasks if task["name"] == "Stop while a node of an interrupted run does not answer")
     assert stop["any_errors_fatal"] is True
     everybody = ["red1", "red2", "red3"]
     variables: dict[str, Any] = {
@@ -64,8 +64,9 @@ def test_nobody_restarts_while_an_interrupted_runs_node_is_away() -> None:
 
 
 def test_only_the_one_that_asked_is_looked_at_for_each_node() -> None:
-    tasks = play("Find out who needs a restart")["tasks"]
-    cordoned = next(task for task in tasks if task["name"] == "Remember what is to be done")["vars"]["__cordoned"]
+    tasks = play("Check which nodes need a restart")["tasks"]
+    plan = next(task for task in tasks if task["name"] == "Record the restart plan of the node")
+    cordoned = plan["vars"]["__cordoned"]
     # With 200 nodes, all of them looked at by each of them are 40000.
     told = {
         "red1": {"k3s_drained": {"cordoned": ["red3"]}},

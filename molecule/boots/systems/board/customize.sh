@@ -1,3 +1,5 @@
+# What makes the kernel run on CPUs of which it does not know all registers.
+tcc -nostdlib -shared -o /usr/local/lib/xstate.so /usr/local/src/xstate.c
 # The modules that a card's system needs of this kernel: FAT and what it reads its names with, and automounts, formats of programs.
 mkdir -p /usr/lib/modules
 mv /usr/lib/uml/modules/* /usr/lib/modules/

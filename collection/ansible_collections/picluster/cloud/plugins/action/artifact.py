@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Action artifact: put one artifact on the node; ask first, so that it travels only where something differs."""
+"""Put an artifact on the node; query the node first, so the file is transferred only where something differs."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 MODULE = "picluster.cloud.artifact"
-# The module finds what a killed run left behind by this name.
+# By this name the module finds what a killed run left behind.
 INCOMING = "picluster-artifact"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-core
-    """Ask, transfer if needed, install."""
+    """Query, transfer if needed, install."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module on the node says."""
+        """Return the answer of the module on the node."""
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         artifact = arguments.get("artifact")
         if not isinstance(artifact, dict) or not isinstance(artifact.get("sha256"), str):
             raise AnsibleActionFail(
-                f"artifact is '{artifact}'; wanted is what picluster.cloud.artifacts returned (path, sha256, version)"
+                f"artifact is invalid: '{artifact}'; pass on what picluster.cloud.artifacts returned for the node"
             )
         try:
             answer: dict[str, Any] = self._execute_module(
                 module_name=MODULE, module_args=arguments, task_vars=task_vars
             )
-            if answer.pop("wanted", False):
-                # The second answer replaces the first: the node knows by then what it has really done.
+            if answer.pop("transfer", False):
+                # The second answer replaces the first: it reports what was really done.
                 source = self._transfer(str(artifact.get("path", "")))
                 answer = self._execute_module(
                     module_name=MODULE, module_args=arguments | {"incoming": source}, task_vars=task_vars
@@ -42,9 +42,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
             self._remove_tmp_path(self._connection._shell.tmpdir)  # noqa: SLF001 - as ansible's own actions clean up
 
     def _transfer(self, path: str) -> str:
-        if not os.path.isfile(path):  # noqa: PTH113 - `path` may be empty, which pathlib would take for the working directory
+        if not os.path.isfile(path):  # noqa: PTH113 - pathlib would take an empty `path` for the working directory
             raise AnsibleActionFail(
-                f"the artifact '{path}' is not on the controller any more; run the whole site.yml again"
+                f"the artifact is no longer on the controller: '{path}'; run the whole site.yml again"
             )
         shell = self._connection._shell  # noqa: SLF001 - the interface of action plugins
         if shell.tmpdir is None:

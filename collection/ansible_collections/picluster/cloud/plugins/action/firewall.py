@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's half of picluster.cloud.firewall: new rules stay only if a new login gets through them."""
+"""Action picluster.cloud.firewall: change the rules, and keep them only if a new login succeeds."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.confirm.confirmed 
 
 
 class ActionModule(ConfirmedAction):
-    """The action behind picluster.cloud.firewall."""
+    """Change the firewall, log in over a fresh connection, confirm."""

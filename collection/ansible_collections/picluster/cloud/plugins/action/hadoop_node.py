@@ -1,8 +1,8 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's half of picluster.cloud.hadoop_node: it remembers on which nodes HDFS was formatted.
+"""The controller's half of picluster.cloud.hadoop_node: record the nodes on which HDFS was formatted.
 
-By that the card of a NameNode that was written anew is told from a new cluster's.
+The record tells a NameNode whose card was written anew from the NameNode of a new cluster.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ansible.utils.display import Display
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
 
 MODULE = "picluster.cloud.hadoop_node"
-KEY = "hdfs"  # of a node in seen.json: cluster id of the image that was seen there
+KEY = "hdfs"  # of a node in seen.json: the cluster id of its image
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-core
@@ -24,7 +24,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module says; keep beside the inventory that the node has an image."""
+        """Return the module's answer; record beside the inventory that the node has an image."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
         folder = variables.get("inventory_dir")
@@ -41,17 +41,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
             )
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)  # noqa: SLF001 - as ansible's own actions clean up
-        # A run that failed later on may have formatted, too.
+        # A run that failed after the format counts, too.
         if seen and answer.get("hdfs") and not self._task.check_mode:
-            self._remember(seen, str(variables["inventory_hostname"]), answer)
+            self._record(seen, str(variables["inventory_hostname"]), answer)
         return answer
 
-    def _remember(self, seen: Seen, name: str, answer: dict[str, Any]) -> None:
-        # In an ordinary run that is known, and nothing is locked or written.
+    def _record(self, seen: Seen, name: str, answer: dict[str, Any]) -> None:
+        # In an ordinary run the record is complete, and nothing is locked or written.
         if seen.nodes().get(name, {}).get(KEY) == answer["hdfs"]:
             return
         try:
             with seen.edit() as nodes:
                 nodes.setdefault(name, {})[KEY] = answer["hdfs"]
         except OSError as error:
-            Display().warning(f"that HDFS is formatted on {name} cannot be kept in {seen.path}: {error.strerror}")
+            Display().warning(
+                f"{seen.path} cannot be written: {error.strerror}; without the record of {name} a later run may format "
+                "an HDFS whose image is lost"
+            )

@@ -1,6 +1,6 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Action k3s_check: record the server's data, which a first run has only by the time of its verification."""
+"""Record which node holds the cluster's data, which a first run has only by the time of its verification."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module says."""
+        """Return the module's answer."""
         super().run(tmp, task_vars)
         try:
             answer = self._execute_module(module_name=MODULE, module_args=self._task.args, task_vars=task_vars)

@@ -1,6 +1,6 @@
-# Copyright 2026 picluster contributors
+# Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Action k3s_node: pass on what the controller knows of the cluster's data, and record what the node says of it."""
+"""Pass on whether the node is recorded to hold the cluster's data, and record whether it does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module says."""
+        """Return the module's answer."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
         folder = str(variables.get("inventory_dir") or "")

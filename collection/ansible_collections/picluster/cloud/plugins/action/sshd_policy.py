@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Action sshd_policy: change how to log in, and keep that only if a new login succeeds."""
+"""Action picluster.cloud.sshd_policy: change sshd, and keep the change only if a new login succeeds."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.confirm.confirmed 
 
 
 class ActionModule(ConfirmedAction):
-    """Change, log in afresh, confirm."""
+    """Change sshd, log in over a fresh connection, confirm."""

@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Options of the modules whose changes could lock the owner out."""
+"""Options of the modules whose changes can lock the owner out."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class ModuleDocFragment:
 options:
   confirm_within:
     description:
-      - Seconds in which a new login from the controller must succeed after a change. Otherwise the node goes back to
-        what it was before, by itself, also after a power cut.
+      - Seconds in which a new login from the controller must succeed after a change. Otherwise the node rolls the
+        change back by itself, also after a power cut.
       - From 10 to 3600.
     type: int
     default: 60
   confirm_token:
-    description: The mark of this run's change; the action plugin of the same name makes one.
+    description: Identifies this run's change; set by the action plugin of the same name.
     type: str
 """

@@ -1,20 +1,19 @@
 #!/usr/bin/python
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Module artifacts: bring pinned release files to the controller, once and verified."""
+"""Fetch pinned release files to the controller, once and verified."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: artifacts
-short_description: Bring pinned release files to the controller, once and verified
+short_description: Fetch pinned release files to the controller, once and verified
 description:
-  - Runs on the controller. For every architecture it looks into the site's folder, then into the cache,
-    and downloads last.
+  - Runs on the controller. For each architecture it searches the site's folder, then the cache, and downloads last.
   - A checksum in O(files) must match. Without one, the first download must match the publisher's own checksum file,
-    fetched over TLS, and what was seen is written to the lock; from then on every fetch must match the lock.
+    fetched over TLS, and its checksum is written to the lock; from then on every fetch must match the lock.
   - A file of the site's folder for which no checksum is known is recorded in the lock at its first use.
-author: [The picluster authors]
+version_added: 0.1.0
 options:
   name:
     description: Name of the artifact.
@@ -26,16 +25,16 @@ options:
     required: true
   files:
     description:
-      - For each architecture that is wanted, a dictionary with V(file) (the released file's name), V(url), V(checksum)
+      - For each architecture a dictionary with V(file) (the released file's name), V(url), V(checksum)
         (V(sha256:<hex>) or V(sha512:<hex>)) and V(checksum_url) (the publisher's checksum file, https).
-      - V(fallback_url) and V(fallback_checksum_url) are asked where the first has no such file (HTTP 404), for a
-        publisher who moves what is no longer current to an archive.
+      - V(fallback_url) and V(fallback_checksum_url) are used where the first has no such file (HTTP 404), for a
+        publisher who moves older releases to an archive.
     type: dict
     required: true
   folder:
     description:
-      - The site's folder of artifacts, for a site without internet. Looked up are C(<folder>/<name>-<version>/<file>)
-        and C(<folder>/<file>).
+      - The site's folder of artifacts, for a site without internet. Files are C(<folder>/<name>-<version>/<file>) or
+        C(<folder>/<file>).
       - Empty means none.
     type: str
     default: ''
@@ -48,21 +47,18 @@ options:
     type: path
     required: true
   optional:
-    description: Report what cannot be had in RV(missing) instead of failing. A wrong checksum fails all the same.
+    description: Report what is not available in RV(missing) instead of failing. A wrong checksum fails in any case.
     type: bool
     default: false
   timeout:
-    description: Seconds without a sign of life from the publisher until it counts as unreachable.
+    description: Seconds without an answer from the publisher until it counts as unreachable.
     type: int
     default: 15
+extends_documentation_fragment: [picluster.cloud.attributes]
 attributes:
   check_mode:
-    support: full
-    description: Downloads nothing and writes nothing; only asks the publisher whether the file is there.
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+    description: Downloads and writes nothing; only queries the publisher whether the file exists.
+author: [The picluster authors]
 """
 
 EXAMPLES = r"""
@@ -82,120 +78,75 @@ EXAMPLES = r"""
 
 RETURN = r"""
 artifacts:
-  description: What is at hand, by architecture. In check mode V(sha256) is empty when only a download can tell it.
+  description: What is available, by architecture. In check mode V(sha256) is empty if only a download can tell it.
   returned: success
   type: dict
   sample: {arm64: {path: /home/me/.cache/picluster/k3s/v1.36.4+k3s1/arm64/k3s-arm64, sha256: ..., version: v1}}
 missing:
-  description: Why an optional artifact cannot be had, by architecture.
+  description: Why an optional artifact is not available, by architecture.
   returned: success
   type: dict
   sample: {arm64: 'github.com could not be reached (timed out)'}
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.lock import parse_lock, pin, read_lock
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.rules import parse_files
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.store import Store, collect
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import ArtifactError
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.store import (
-    NotToBeHad,
-    Store,
-    exclusive,
-    parse_lock,
-    read_lock,
-    read_wanted,
-    render_lock,
-)
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import write_atomically
+if TYPE_CHECKING:
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
-
-def collect(store: Store, params: dict[str, Any]) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """Get the artifact for every architecture.
-
-    Returns:
-        What is at hand, and why the rest (of an optional artifact) is not.
-
-    Raises:
-        ArtifactError: When something is not what it must be, or a needed artifact cannot be had.
-    """
-    artifacts, missing = {}, {}
-    for wanted in read_wanted(params["name"], params["version"], params["files"]):
-        try:
-            artifacts[wanted.arch] = store.get(wanted)
-        except NotToBeHad as reason:
-            if not params["optional"]:
-                raise ArtifactError(
-                    f"{wanted} cannot be had: {reason}; connect the controller, or put {wanted.file} into a folder "
-                    "and name that in PICLUSTER_ARTIFACTS"
-                ) from reason
-            missing[wanted.arch] = str(reason)
-    return artifacts, missing
+OPTIONS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "version": {"type": "str", "required": True},
+    "files": {"type": "dict", "required": True},
+    "folder": {"type": "str", "default": ""},
+    "cache": {"type": "path", "default": "~/.cache/picluster"},
+    "lock": {"type": "path", "required": True},
+    "optional": {"type": "bool", "default": False},
+    "timeout": {"type": "int", "default": 15},
+}
 
 
-def pin(path: Path, entries: dict[str, str], *, check_mode: bool) -> tuple[str, str]:
-    """Add entries to the lock, keeping what another run wrote meanwhile.
+def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
+    """Fetch the artifacts of all architectures and pin them."""
+    try:
+        return _fetch(node, options)
+    except OSError as error:
+        # The controller's disk, not a card: a place that the user chose.
+        raise UserError(f"{options['name']} cannot be stored: {error}; set cache and lock to writable paths") from error
 
-    Returns:
-        The lock's text before and after.
-    """
-    if check_mode:
-        before = read_lock(path)
-        known = parse_lock(before, path)
-        return before, before if entries.items() <= known.items() else render_lock(known | entries)
-    with exclusive(path.parent):
-        before = read_lock(path)
-        known = parse_lock(before, path)
-        if entries.items() <= known.items():
-            return before, before
-        after = render_lock(known | entries)
-        write_atomically(path, after)
-        return before, after
+
+def _fetch(node: Node, options: dict[str, Any]) -> dict[str, Any]:
+    lock = Path(options["lock"])
+    artifacts = parse_files(options["name"], options["version"], options["files"])
+    store = Store(
+        folder=Path(options["folder"]).expanduser() if options["folder"] else None,
+        cache=Path(options["cache"]),
+        lock=parse_lock(read_lock(lock), lock),
+        lock_path=lock,
+        timeout=options["timeout"],
+        check_mode=node.check_mode,
+    )
+    available, missing = collect(store, artifacts, optional=options["optional"])
+    for path in store.fetched:
+        node.note(path, "", f"{options['name']} {options['version']}")
+    keys = {artifact.arch: artifact.key for artifact in artifacts}
+    seen = {keys[arch]: entry["sha256"] for arch, entry in available.items() if entry["sha256"]}
+    before, after = pin(lock, seen, check_mode=node.check_mode)
+    if before != after:
+        node.note(str(lock), before, after)
+    return {"artifacts": available, "missing": missing}
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "version": {"type": "str", "required": True},
-            "files": {"type": "dict", "required": True},
-            "folder": {"type": "str", "default": ""},
-            "cache": {"type": "path", "default": "~/.cache/picluster"},
-            "lock": {"type": "path", "required": True},
-            "optional": {"type": "bool", "default": False},
-            "timeout": {"type": "int", "default": 15},
-        },
-        supports_check_mode=True,
-    )
-    params, lock_path = module.params, Path(module.params["lock"])
-    try:
-        store = Store(
-            folder=Path(params["folder"]).expanduser() if params["folder"] else None,
-            cache=Path(params["cache"]),
-            lock=parse_lock(read_lock(lock_path), lock_path),
-            lock_path=lock_path,
-            timeout=params["timeout"],
-            check_mode=module.check_mode,
-        )
-        artifacts, missing = collect(store, params)
-        stem = f"{params['name']}/{params['version']}"
-        seen = {f"{stem}/{arch}": entry["sha256"] for arch, entry in artifacts.items() if entry["sha256"]}
-        before, after = pin(lock_path, seen, check_mode=module.check_mode)
-    except ArtifactError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(
-            msg=f"the controller cannot keep {params['name']}: {error}; give cache and lock a place that can be written"
-        )
-    diff = {"before": before, "after": after, "before_header": str(lock_path), "after_header": str(lock_path)}
-    module.exit_json(
-        changed=bool(store.fetched) or before != after,
-        artifacts=artifacts,
-        missing=missing,
-        diff=diff if before != after else {},
-    )
+    run_module(converge, OPTIONS)
 
 
 if __name__ == "__main__":

@@ -1,39 +1,39 @@
 #!/usr/bin/python
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Make a change permanent that would otherwise take itself back, or take it back at once."""
+"""Make an armed change permanent, or roll it back at once."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: confirm
-short_description: Confirm a change that could have locked the owner out
+short_description: Confirm a change that could lock the owner out
 description:
-  - Modules that change sshd, the firewall or the address arm a rollback on the node first. This module stops it.
-  - That it could be run at all is the proof, so it must come over a connection that was opened after the change. The
-    action plugins of those modules do that; playbooks do not call this module.
+  - Modules that change sshd, the firewall or the address first arm a rollback on the node. This module stops it.
+  - The login that runs this module is the proof that the node is reachable, so it must use a connection that was opened
+    after the change. The action plugins of those modules do that; playbooks do not call this module.
 version_added: 0.1.0
 options:
   name:
-    description: What was changed, such as V(sshd).
+    description: What was changed, for example V(sshd).
     type: str
     required: true
   token:
-    description: The mark of the change; one that is not the present one confirms nothing.
+    description: Identifies the change. A token other than the current one confirms nothing.
     type: str
     required: true
   state:
-    description: Whether to make the change permanent, or to take it back at once.
+    description: Whether to make the change permanent or to roll it back at once.
     type: str
     choices: [confirmed, undone]
     default: confirmed
 attributes:
   check_mode:
     support: full
-    description: Does nothing.
+    description: Changes nothing.
   diff_mode:
     support: none
-    description: The change itself was shown by the module that made it.
+    description: The module that makes the change shows it.
   idempotent:
     support: full
     description: A second call with the same token changes nothing.
@@ -41,7 +41,7 @@ author: [The picluster authors]
 """
 
 EXAMPLES = r"""
-- name: Keep the new policy of sshd
+- name: Confirm the new configuration of sshd
   picluster.cloud.confirm:
     name: sshd
     token: 6f1ed002ab5595859014ebf0951522d9
@@ -49,7 +49,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 overtaken:
-  description: Whether nothing was taken back because another run has made its own change since.
+  description: Whether nothing was rolled back because another run has armed its own change since.
   returned: success, with V(undone)
   type: bool
 """
@@ -70,7 +70,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
-    """Confirm the change, or undo it."""
+    """Confirm the change or roll it back."""
     if node.check_mode:
         return {"changed": False}
     rollback = Rollback(node, options["name"])

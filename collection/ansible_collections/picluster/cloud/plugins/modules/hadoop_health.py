@@ -1,17 +1,19 @@
 #!/usr/bin/python
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ask whether the Hadoop daemons of this node run and take part in their cluster."""
+"""Check whether the Hadoop daemons of this node run and take part in their cluster."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: hadoop_health
-short_description: Are this node's Hadoop daemons well?
+short_description: Check this node's Hadoop daemons
 description:
-  - The daemons' units are active; NameNode and ResourceManager, if they are this node's, serve; DataNode and
-    NodeManager answer and are counted on by the master. Runs no job. Asks once.
+  - The units of the daemons are active; NameNode and ResourceManager, if they run here, serve; DataNode and NodeManager
+    answer and the master uses them. Runs no job. Queries once.
 version_added: 0.1.0
+extends_documentation_fragment:
+  - picluster.cloud.attributes.query
 options:
   node:
     description: Name of this node.
@@ -25,20 +27,13 @@ options:
     description: The daemons of this node.
     type: list
     elements: str
+    choices: [namenode, secondarynamenode, datanode, resourcemanager, nodemanager, historyserver]
     required: true
   user:
-    description: A user with a folder of their own in HDFS.
+    description: A user with a home folder in HDFS.
     type: str
     required: true
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing, in check mode or not.
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
-author: [The picluster authors]
+author: [picluster contributors]
 """
 
 EXAMPLES = r"""
@@ -56,74 +51,47 @@ EXAMPLES = r"""
 
 RETURN = r"""
 detail:
-  description: A word on what is well.
+  description: The daemons that run and take part.
   returned: success
   type: str
-  sample: datanode and nodemanager run and take part
+  sample: datanode, nodemanager run and take part
 """
 
-from typing import TYPE_CHECKING
-
-from ansible.module_utils.basic import AnsibleModule
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import DAEMONS
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.probe import State, ask, find_gone
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.probe import find_gone, problems, query_cluster
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
-# Which layer's master a daemon is, or which layer's worker.
-MASTERS = {"namenode": "hdfs", "resourcemanager": "yarn"}
-WORKERS = {"datanode": "hdfs", "nodemanager": "yarn"}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "node": {"type": "str", "required": True},
+    "master": {"type": "str", "required": True},
+    "daemons": {"type": "list", "elements": "str", "choices": list(DAEMONS), "required": True},
+    "user": {"type": "str", "required": True},
+}
 
 
-def problems(node: str, daemons: Iterable[str], units: Mapping[str, str], state: State) -> list[str]:
-    """Return what is wrong with a node's daemons, one word on each.
-
-    Args:
-        node: the node's name.
-        daemons: its daemons.
-        units: what systemd says of each daemon's unit.
-        state: how the cluster is.
-    """
-    found = []
-    for daemon in daemons:
-        if units.get(daemon) != "active":
-            found.append(f"its {daemon} is {units.get(daemon) or 'unknown to systemd'}")
-            continue
-        layer = MASTERS.get(daemon) or WORKERS.get(daemon)
-        if layer and state.why[layer]:
-            found.append(state.why[layer])
-        elif daemon in WORKERS and node not in state.there[WORKERS[daemon]]:
-            found.append(state.absent[WORKERS[daemon]].get(node) or f"its {daemon} has not registered")
-    return list(dict.fromkeys(found))
+def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
+    """Check the node's daemons."""
+    name, daemons = options["node"], options["daemons"]
+    shown = node.units.show(*(DAEMONS[daemon].unit for daemon in daemons))
+    known = {unit: state["ActiveState"] for unit, state in shown.items() if state["LoadState"] != "not-found"}
+    units = {daemon: known.get(DAEMONS[daemon].unit, "") for daemon in daemons}
+    state = query_cluster(options["master"], options["user"])
+    find_gone(state, [name])
+    found = problems(name, daemons, units, state)
+    if found:
+        raise UserError(f"Hadoop of {name} is not healthy: {'; '.join(found)}")
+    return {"detail": f"{', '.join(daemons)} run and take part"}
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "node": {"type": "str", "required": True},
-            "master": {"type": "str", "required": True},
-            "daemons": {"type": "list", "elements": "str", "required": True},
-            "user": {"type": "str", "required": True},
-        },
-        supports_check_mode=True,
-    )
-    node, daemons = module.params["node"], module.params["daemons"]
-    unknown = [name for name in daemons if name not in DAEMONS]
-    if unknown:
-        module.fail_json(msg=f"{', '.join(unknown)} is no daemon of Hadoop, wanted are {', '.join(DAEMONS)}")
-    units = {}
-    for name in daemons:
-        _rc, said, _err = module.run_command(["systemctl", "is-active", DAEMONS[name].unit])
-        units[name] = said.strip()
-    state = ask(module.params["master"], module.params["user"])
-    find_gone(state, [node])
-    found = problems(node, daemons, units, state)
-    if found:
-        module.fail_json(msg=f"Hadoop of {node}: {'; '.join(found)}")
-    module.exit_json(changed=False, detail=f"{', '.join(daemons)} run and take part")
+    run_module(converge, OPTIONS)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 #!/usr/bin/python
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Debian packages on a node that may never have fetched its package lists, or was cut off while it installed."""
+"""Install Debian packages on a node that may have no package lists yet, or lost its power while dpkg was at work."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: packages
-short_description: Have Debian packages installed, on a fresh card too
+short_description: Install Debian packages, on a fresh card too
 description:
-  - Installs packages without what they only recommend. Fetches the package lists only if a package is not installed and
-    the lists do not know it, or name a version that the mirror has no more.
+  - Installs packages without those that they only recommend. Fetches the package lists only if a package is not
+    installed and the lists do not know it, or name a version that the mirror no longer has.
   - M(ansible.builtin.apt) fails in check mode on a stock card, which has no package lists, and on a node that lost its
     power while dpkg was at work; this module does not.
 version_added: 0.1.0
@@ -20,23 +20,12 @@ options:
     type: list
     elements: str
     required: true
-  lock_timeout:
-    description: Seconds to wait for another program that holds the package database.
-    type: int
-    default: 600
-attributes:
-  check_mode:
-    support: full
-    description: Says which packages are missing and changes nothing.
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+extends_documentation_fragment: [picluster.cloud.lock_timeout, picluster.cloud.attributes]
 author: [The picluster authors]
 """
 
 EXAMPLES = r"""
-- name: Have a Java runtime
+- name: Install a Java runtime
   picluster.cloud.packages:
     names: [default-jre-headless]
 """
@@ -49,29 +38,31 @@ installed:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt
+from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
+from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import LOCK_TIMEOUT, Packages
+
+if TYPE_CHECKING:
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "names": {"type": "list", "elements": "str", "required": True},
+    "lock_timeout": LOCK_TIMEOUT,
+}
+
+
+def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
+    """Install the packages that are missing."""
+    packages = Packages(node, options["lock_timeout"])
+    missing = packages.missing(options["names"])
+    packages.install(missing)
+    return {"installed": missing}
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "names": {"type": "list", "elements": "str", "required": True},
-            "lock_timeout": {"type": "int", "default": 600},
-        },
-        supports_check_mode=True,
-    )
-    apt = Apt(module, module.params["lock_timeout"])
-    missing = apt.missing(module.params["names"])
-    if missing and not module.check_mode:
-        try:
-            apt.install(missing, optional=set())
-        except ValueError as error:
-            module.fail_json(msg=str(error))
-    diff = {"before": "", "after": "".join(f"{name}\n" for name in missing), "after_header": "packages"}
-    module.exit_json(changed=bool(missing), installed=missing, diff=diff)
+    run_module(converge, OPTIONS)
 
 
 if __name__ == "__main__":

@@ -1,188 +1,96 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where artifacts come from: the site's folder, the cache, the publisher; and the lock that pins what was seen."""
+"""Where artifacts come from: the site's folder, the cache, the publisher."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import http
 import http.client
 import os
-import re
 import tempfile
 import urllib.error
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from ansible.module_utils.urls import ConnectionError as UrlConnectionError
 from ansible.module_utils.urls import SSLValidationError, open_url
 
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import (
-    CHUNK,
-    ArtifactError,
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import CHUNK, Memo
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.lock import exclusive
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.rules import (
+    Artifact,
     Checksum,
-    Memo,
-    parse_checksum,
     parse_checksum_file,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import write_atomically
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import read_text, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable
 
-LOCK_HEADER = """\
-# What picluster saw when it first fetched each artifact: <name>/<version>/<architecture>: sha256:<hex>
-# Every later fetch and every node must match. To accept another file, delete its line and run again.
-"""
-_LOCK_LINE = re.compile(r"^([^\s:]+/[^\s:]+/[^\s:]+): sha256:([0-9a-f]{64})$")
 _CHECKSUM_FILE_LIMIT = 1 << 20
+_SETTINGS = "the setting checksum"
 
 
-class NotToBeHad(Exception):  # noqa: N818 - it is a finding, not always an error: an optional artifact may be missing
-    """The artifact can be had neither here nor from its publisher; the text says why."""
+class Unavailable(UserError):  # noqa: N818 - a finding, not always an error: an optional artifact may be missing
+    """The artifact is neither here nor at its publisher; the text says why."""
 
 
-class NotThere(NotToBeHad):
+class NotFound(Unavailable):
     """The publisher answers, and has no such file (any more)."""
 
 
+class Unreachable(Unavailable):
+    """The publisher does not answer."""
+
+
 class Response(Protocol):
-    """What of a response is used."""
+    """The used part of a response."""
 
     def read(self, size: int) -> bytes:
-        """Read up to so many bytes."""
+        """Read up to `size` bytes."""
 
     def geturl(self) -> str:
         """Return the address after all redirects."""
 
     def close(self) -> None:
-        """Give the connection back."""
-
-
-Opener = "Callable[[str, str, int], Response]"
+        """Close the connection."""
 
 
 def open_over_network(url: str, method: str, timeout: int) -> Response:
-    """Open an address; certificates are checked.
+    """Open an address; certificates are verified.
 
     Raises:
-        NotToBeHad: When nobody answers, or the answer is no.
+        Unavailable: There is no answer, or a negative one.
     """
     try:
         response: Response = open_url(url, method=method, timeout=timeout, http_agent="picluster")
     except urllib.error.HTTPError as error:
-        kind = NotThere if error.code in {http.HTTPStatus.NOT_FOUND, http.HTTPStatus.GONE} else NotToBeHad
+        kind = NotFound if error.code in {http.HTTPStatus.NOT_FOUND, http.HTTPStatus.GONE} else Unavailable
         raise kind(f"{url} answered HTTP {error.code}") from error
     except (OSError, http.client.HTTPException, UrlConnectionError, SSLValidationError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise NotToBeHad(f"{urlsplit(url).hostname or url} could not be reached ({reason})") from error
+        raise Unreachable(f"{urlsplit(url).hostname or url} could not be reached ({reason})") from error
     return response
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One artifact for one architecture."""
-
-    name: str
-    version: str
-    arch: str
-    file: str
-    url: str = ""
-    checksum: Checksum | None = None
-    checksum_url: str = ""
-    # Where the publisher moves what is no longer current.
-    fallback_url: str = ""
-    fallback_checksum_url: str = ""
-
-    @property
-    def key(self) -> str:
-        """Its name in the lock."""
-        return f"{self.name}/{self.version}/{self.arch}"
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.version} for {self.arch}"
-
-
-def read_wanted(name: str, version: str, files: dict[str, Any]) -> list[Wanted]:
-    """Read the `files` option: architecture -> file, url, checksum, checksum_url, and the fallback of both addresses.
-
-    Raises:
-        ArtifactError: With the key that is wrong and what would be right.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or not re.fullmatch(
-        r"[A-Za-z0-9][A-Za-z0-9.+_~-]*", version
-    ):
-        raise ArtifactError(f"name '{name}' and version '{version}' must be made of letters, digits and .+_~-")
-    allowed = {"file", "url", "checksum", "checksum_url", "fallback_url", "fallback_checksum_url"}
-    wanted = []
-    for arch, entry in sorted(files.items()):
-        if not isinstance(entry, dict) or set(entry) - allowed or not all(isinstance(v, str) for v in entry.values()):
-            raise ArtifactError(
-                f"files.{arch} must be a dictionary of texts with the keys {', '.join(sorted(allowed))}"
-            )
-        file = entry.get("file", "")
-        if not file or "/" in file or file.startswith("."):
-            raise ArtifactError(f"files.{arch}.file is '{file}'; wanted is the plain name of the released file")
-        for key in ("checksum_url", "fallback_checksum_url"):
-            if entry.get(key) and urlsplit(entry[key]).scheme != "https":
-                raise ArtifactError(f"files.{arch}.{key} is '{entry[key]}'; only https can vouch for a checksum")
-        checksum = parse_checksum(entry["checksum"]) if entry.get("checksum") else None
-        addresses = {key: entry[key] for key in entry if key.endswith("url")}
-        wanted.append(Wanted(name, version, arch, file, checksum=checksum, **addresses))
-    return wanted
-
-
-def parse_lock(text: str, path: Path) -> dict[str, str]:
-    """Read a lock file: key -> sha256.
-
-    Raises:
-        ArtifactError: When a line is not as this program writes it.
-    """
-    entries = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        match = _LOCK_LINE.match(line.rstrip())
-        if not match:
-            raise ArtifactError(
-                f"{path} line {number} is not '<name>/<version>/<architecture>: sha256:<64 hex digits>'"
-            )
-        entries[match[1]] = match[2]
-    return entries
-
-
-def render_lock(entries: dict[str, str]) -> str:
-    """Write a lock file's text: sorted, so that its history reads well."""
-    return LOCK_HEADER + "".join(f"{key}: sha256:{value}\n" for key, value in sorted(entries.items()))
-
-
-def read_lock(path: Path) -> str:
-    """Return the lock's text, empty if there is none yet."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-
-
-@contextlib.contextmanager
-def exclusive(directory: Path) -> Iterator[None]:
-    """Hold a directory against other runs on this machine; the lock dies with the process, so none is ever stale."""
-    directory.mkdir(parents=True, exist_ok=True)
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 @dataclass
 class Store:
-    """Finds, fetches and verifies artifacts on the controller."""
+    """Finds, fetches and verifies artifacts on the controller.
+
+    Attributes:
+        folder: The site's folder of artifacts.
+        cache: Where downloads are kept.
+        lock: The pinned checksums, by key; those of this run are added.
+        lock_path: The lock's file, for messages.
+        timeout: Seconds without an answer until a publisher counts as unreachable.
+        check_mode: Whether to download and write nothing.
+        opener: Opens an address.
+        fetched: The paths of what was downloaded.
+    """
 
     folder: Path | None
     cache: Path
@@ -195,112 +103,116 @@ class Store:
     _silent: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a folder that is not there: a slip must not turn into a download."""
+        """Refuse a folder that does not exist: a typo must not turn into a download."""
         if self.folder and not self.folder.is_dir():
-            raise ArtifactError(
-                f"the artifacts folder {self.folder} does not exist; correct PICLUSTER_ARTIFACTS, or unset it"
+            raise UserError(
+                f"the artifacts folder does not exist: {self.folder}; correct PICLUSTER_ARTIFACTS, or unset it"
             )
         self._memo = Memo(self.cache / "digests.json", read_only=self.check_mode)
 
-    def get(self, wanted: Wanted) -> dict[str, str]:
-        """Bring one artifact to this machine, verified, and pin it.
+    def get(self, artifact: Artifact) -> dict[str, str]:
+        """Fetch one artifact, verified, and pin it; return its path, sha256 and version.
 
         Raises:
-            ArtifactError: When what is here or was fetched is not what it must be.
-            NotToBeHad: When it is nowhere.
+            UserError: The file that is here, or was fetched, has a wrong checksum.
+            Unavailable: There is no such file.
         """
-        path = self._in_folder(wanted) or self._in_cache(wanted)
+        path = self._in_folder(artifact) or self._in_cache(artifact)
         if path is None and self.check_mode:
-            return {"path": str(self._cached(wanted)), "sha256": self._foresee(wanted), "version": wanted.version}
+            return {"path": str(self._cached(artifact)), "sha256": self._predict(artifact), "version": artifact.version}
         if path is None:
-            path = self._fetch(wanted)
+            path = self._fetch(artifact)
         sha256 = self._memo.digest(path)
-        self._verify(wanted, path, sha256)
-        self.lock[wanted.key] = sha256
-        return {"path": str(path), "sha256": sha256, "version": wanted.version}
+        self._verify(artifact, path, sha256)
+        self.lock[artifact.key] = sha256
+        return {"path": str(path), "sha256": sha256, "version": artifact.version}
 
-    def _in_folder(self, wanted: Wanted) -> Path | None:
+    def _in_folder(self, artifact: Artifact) -> Path | None:
         if self.folder is None:
             return None
         # The folder that names the version first: the other may hold any.
-        for place in (self.folder / f"{wanted.name}-{wanted.version}", self.folder):
-            if (place / wanted.file).is_file():
-                return (place / wanted.file).resolve()
+        for place in (self.folder / f"{artifact.name}-{artifact.version}", self.folder):
+            if (place / artifact.file).is_file():
+                return (place / artifact.file).resolve()
         return None
 
-    def _cached(self, wanted: Wanted) -> Path:
-        return self.cache / wanted.name / wanted.version / wanted.arch / wanted.file
+    def _cached(self, artifact: Artifact) -> Path:
+        return self.cache / artifact.name / artifact.version / artifact.arch / artifact.file
 
-    def _in_cache(self, wanted: Wanted) -> Path | None:
-        path = self._cached(wanted)
+    def _in_cache(self, artifact: Artifact) -> Path | None:
+        path = self._cached(artifact)
         try:
-            vouched = parse_checksum_file(_note(path).read_text(encoding="utf-8"), path.name)
-            # A file that rotted, or that something else put there, is fetched again.
-            return path if self._memo.digest(path) == vouched.value else None
-        except (OSError, ArtifactError):
+            recorded = parse_checksum_file(read_text(str(_checksum_path(path))) or "", path.name)
+            # A file that was damaged or replaced is fetched again.
+            return path if self._memo.digest(path) == recorded.value else None
+        except (OSError, UserError):
             return None
 
-    def _verify(self, wanted: Wanted, path: Path, sha256: str) -> None:
-        if wanted.checksum:
-            found = self._memo.digest(path, wanted.checksum.algorithm)
-            if found != wanted.checksum.value:
-                raise ArtifactError(_mismatch(wanted, str(path), wanted.checksum, found, "the settings"))
+    def _verify(self, artifact: Artifact, path: Path, sha256: str) -> None:
+        if artifact.checksum:
+            found = self._memo.digest(path, artifact.checksum.algorithm)
+            if found != artifact.checksum.value:
+                raise UserError(_mismatch(artifact, str(path), artifact.checksum, found, _SETTINGS))
             return
-        locked = self.lock.get(wanted.key)
+        locked = self.lock.get(artifact.key)
         if locked and locked != sha256:
-            raise ArtifactError(_mismatch(wanted, str(path), Checksum("sha256", locked), sha256, str(self.lock_path)))
+            raise UserError(_mismatch(artifact, str(path), Checksum("sha256", locked), sha256, str(self.lock_path)))
 
-    def _expected(self, wanted: Wanted) -> tuple[Checksum, str]:
-        """Say which checksum a download must have, and who says so."""
-        if wanted.checksum:
-            return wanted.checksum, "the settings"
-        if wanted.key in self.lock:
-            return Checksum("sha256", self.lock[wanted.key]), str(self.lock_path)
-        if not wanted.checksum_url:
-            raise ArtifactError(
-                f"nobody vouches for {wanted}: give a checksum or checksum_url, or put it into the artifacts folder"
+    def _expected(self, artifact: Artifact) -> tuple[Checksum, str]:
+        """Return the checksum that a download must have, and where that comes from."""
+        if artifact.checksum:
+            return artifact.checksum, _SETTINGS
+        if artifact.key in self.lock:
+            return Checksum("sha256", self.lock[artifact.key]), str(self.lock_path)
+        if not artifact.checksum_url:
+            raise UserError(
+                f"no checksum is known for {artifact}: files.{artifact.arch} has neither checksum nor checksum_url; "
+                "add one, or put the file into the artifacts folder"
             )
-        response, url = self._open_either(wanted.checksum_url, wanted.fallback_checksum_url, "GET")
+        response, url = self._open_either(artifact.checksum_url, artifact.fallback_checksum_url, "GET")
         try:
             if urlsplit(response.geturl()).scheme != "https":
-                raise ArtifactError(f"{url} was redirected to {response.geturl()}; only https can vouch for a checksum")
+                raise UserError(
+                    f"{url} was redirected to an address that is not https: {response.geturl()}; only https protects a "
+                    "checksum"
+                )
             text = _read(response, _CHECKSUM_FILE_LIMIT, url).decode("utf-8", "replace")
         finally:
             response.close()
         try:
-            return parse_checksum_file(text, wanted.file), url
-        except ArtifactError as error:
-            raise ArtifactError(f"{url}: {error}") from error
+            return parse_checksum_file(text, artifact.file), url
+        except UserError as error:
+            raise UserError(f"{url}: {error}") from error
 
-    def _foresee(self, wanted: Wanted) -> str:
-        """Ask whether a real run would find the artifact, without fetching it; return its sha256 if known."""
-        if not wanted.url:
-            raise NotToBeHad(self._nowhere(wanted))
-        expected, _by = self._expected(wanted)
-        self._open_either(wanted.url, wanted.fallback_url, "HEAD")[0].close()
-        return self.lock.get(wanted.key) or (expected.value if expected.algorithm == "sha256" else "")
+    def _predict(self, artifact: Artifact) -> str:
+        """Query whether a real run would find the artifact, without fetching it; return its sha256 if known."""
+        if not artifact.url:
+            raise Unavailable(self._nowhere(artifact))
+        expected, _source = self._expected(artifact)
+        self._open_either(artifact.url, artifact.fallback_url, "HEAD")[0].close()
+        return self.lock.get(artifact.key) or (expected.value if expected.algorithm == "sha256" else "")
 
-    def _nowhere(self, wanted: Wanted) -> str:
-        return f"{wanted.file} is not in {self.folder or 'an artifacts folder'} and has no address"
+    def _nowhere(self, artifact: Artifact) -> str:
+        return f"{artifact.file} is not in {self.folder or 'an artifacts folder'} and has no url"
 
-    def _fetch(self, wanted: Wanted) -> Path:
-        if not wanted.url:
-            raise NotToBeHad(self._nowhere(wanted))
-        path = self._cached(wanted)
+    def _fetch(self, artifact: Artifact) -> Path:
+        if not artifact.url:
+            raise Unavailable(self._nowhere(artifact))
+        path = self._cached(artifact)
         with exclusive(path.parent):
-            present = self._in_cache(wanted)  # another run may have brought it while this one waited
+            present = self._in_cache(artifact)  # another run may have fetched it while this one waited
             if present:
                 return present
-            expected, by = self._expected(wanted)
+            expected, source = self._expected(artifact)
             for remains in path.parent.glob(f".{path.name}.part-*"):
-                remains.unlink()  # of a run that was killed: we hold the directory, so nobody writes it
-            self._download(wanted, path, expected, by)
-        self.fetched.append(wanted.arch)
+                remains.unlink()  # of a run that was killed: the directory is locked, so no other run writes it
+            self._download(artifact, path, expected, source)
+        self.fetched.append(str(path))
         return path
 
-    def _download(self, wanted: Wanted, path: Path, expected: Checksum, by: str) -> None:
+    def _download(self, artifact: Artifact, path: Path, expected: Checksum, source: str) -> None:
         hashes = {name: hashlib.new(name) for name in {"sha256", expected.algorithm}}
-        response, url = self._open_either(wanted.url, wanted.fallback_url, "GET")
+        response, url = self._open_either(artifact.url, artifact.fallback_url, "GET")
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.part-", dir=path.parent)
         temporary = Path(name)
         try:
@@ -313,39 +225,38 @@ class Store:
                 os.fsync(stream.fileno())
             found = hashes[expected.algorithm].hexdigest()
             if found != expected.value:
-                raise ArtifactError(_mismatch(wanted, url, expected, found, by))
+                raise UserError(_mismatch(artifact, url, expected, found, source))
             temporary.chmod(0o644)
             temporary.replace(path)
-            write_atomically(_note(path), f"{hashes['sha256'].hexdigest()}  {path.name}\n")
+            write_atomically(_checksum_path(path), f"{hashes['sha256'].hexdigest()}  {path.name}\n")
         finally:
             response.close()
             temporary.unlink(missing_ok=True)
 
     def _open_either(self, url: str, fallback: str, method: str) -> tuple[Response, str]:
-        """Open an address, or the second one if the first has no such file. Return the answer and who gave it."""
+        """Open an address, or the fallback if the first has no such file; return the response and its address."""
         try:
             return self._open(url, method), url
-        except NotThere as first:
+        except NotFound as first:
             if not fallback or fallback == url:
                 raise
             try:
                 return self._open(fallback, method), fallback
-            except NotToBeHad as second:
-                raise NotToBeHad(f"{first}, and {second}") from second
+            except Unavailable as second:
+                raise Unavailable(f"{first}, and {second}") from second
 
     def _open(self, url: str, method: str) -> Response:
         host = urlsplit(url).netloc
         if host in self._silent:  # waiting once for a publisher that does not answer is enough
-            raise NotToBeHad(self._silent[host])
+            raise Unreachable(self._silent[host])
         try:
             return self.opener(url, method, self.timeout)
-        except NotToBeHad as error:
-            if "could not be reached" in str(error):
-                self._silent[host] = str(error)
+        except Unreachable as error:
+            self._silent[host] = str(error)
             raise
 
 
-def _note(path: Path) -> Path:
+def _checksum_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
@@ -353,7 +264,7 @@ def _block(response: Response, size: int, url: str) -> bytes:
     try:
         return response.read(size)
     except (OSError, http.client.HTTPException) as error:
-        raise NotToBeHad(f"{urlsplit(url).hostname or url} broke off in the middle ({error})") from error
+        raise Unavailable(f"{urlsplit(url).hostname or url} closed the connection early ({error})") from error
 
 
 def _read(response: Response, limit: int, url: str) -> bytes:
@@ -363,12 +274,40 @@ def _read(response: Response, limit: int, url: str) -> bytes:
     return data
 
 
-def _mismatch(wanted: Wanted, where: str, expected: Checksum, found: str, by: str) -> str:
-    cure = (
-        "correct the checksum or fetch the right file"
-        if by == "the settings"
-        else f"delete the line {wanted.key} there if the new file is the right one"
-        if not by.startswith("https:")
-        else "do not use the file; try again later or take it from another mirror"
+def _mismatch(artifact: Artifact, where: str, expected: Checksum, found: str, source: str) -> str:
+    remedy = (
+        "correct the checksum or provide the right file"
+        if source == _SETTINGS
+        else f"delete the line {artifact.key} there if the new file is the right one"
+        if not source.startswith("https:")
+        else "do not use the file; try again later or fetch it from another mirror"
     )
-    return f"{wanted}: {where} has {expected.algorithm} {found}, but {by} says {expected.value}; {cure}"
+    return (
+        f"{artifact} has a wrong checksum: {where} has {expected.algorithm} {found}, but {source} requires "
+        f"{expected.value}; {remedy}"
+    )
+
+
+def collect(
+    store: Store, artifacts: Iterable[Artifact], *, optional: bool
+) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """Get each artifact.
+
+    Returns:
+        By architecture what is available, and why the rest (of an optional artifact) is not.
+
+    Raises:
+        UserError: A file has a wrong checksum, or a required artifact is not available.
+    """
+    available, missing = {}, {}
+    for artifact in artifacts:
+        try:
+            available[artifact.arch] = store.get(artifact)
+        except Unavailable as reason:
+            if not optional:
+                raise UserError(
+                    f"{artifact} is not available: {reason}; connect the controller to the internet, or put "
+                    f"{artifact.file} into a folder and set PICLUSTER_ARTIFACTS to it"
+                ) from reason
+            missing[artifact.arch] = str(reason)
+    return available, missing

@@ -2,41 +2,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unpack a release archive without its top directory, trusting nothing in it.
 
-tarfile's own filter 'data' came to Python 3.11.4; Debian bookworm has 3.11.2, so the same rules are kept here.
+tarfile's own filter 'data' came with Python 3.11.4; Debian bookworm has 3.11.2, so its rules are implemented here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import gzip
+import lzma
 import os
 import shutil
 import tarfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import CHUNK, ArtifactError
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import CHUNK
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def inner_path(name: str) -> PurePosixPath | None:
-    """Strip the top directory from a member's name.
-
-    Returns:
-        The path below the top directory, None for the top directory itself.
+    """Return the path of a member below the top directory, None for the top directory itself.
 
     Raises:
-        ArtifactError: When the name leaves the archive.
+        UserError: The name leads out of the archive.
     """
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise ArtifactError(f"the archive has the member '{name}', which would be written outside of it")
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise UserError(f"the archive is unsafe: '{name}' would be written outside of it")
     return PurePosixPath(*path.parts[1:]) if len(path.parts) > 1 else None
 
 
 def is_excluded(path: PurePosixPath, patterns: Sequence[str]) -> bool:
-    """Tell whether a path, or a directory above it, matches a shell pattern."""
+    """Return whether a path, or a directory above it, matches a shell pattern."""
     places = [str(path), *(str(parent) for parent in path.parents)]
     return any(fnmatch.fnmatchcase(place, pattern) for pattern in patterns for place in places)
 
@@ -44,41 +46,55 @@ def is_excluded(path: PurePosixPath, patterns: Sequence[str]) -> bool:
 def unpack(archive: Path, target: Path, exclude: Sequence[str] = ()) -> int:
     """Unpack a tar archive (plain, gz, bz2, xz) into a new directory, without the archive's top directory.
 
-    Owners become the caller, modes 0755 or 0644; devices are refused; links stay inside.
+    The caller owns all files, modes are 0755 or 0644; devices are refused; links stay inside.
 
     Returns:
         The number of files.
 
     Raises:
-        ArtifactError: When the archive is damaged or holds what a release never holds.
+        UserError: The archive is damaged, or contains what a release never contains.
+        OSError: The target cannot be written.
     """
     target.mkdir(mode=0o755)
     links: list[tuple[Path, str]] = []
     count, top = 0, ""
-    try:
-        with tarfile.open(archive, "r:*") as tar:
-            for member in tar:
-                inner = inner_path(member.name)
-                first = PurePosixPath(member.name).parts[:1]
-                if first and top not in ("", first[0]):
-                    raise ArtifactError(f"the archive has more than one top directory ({top}, {first[0]})")
-                top = first[0] if first else top
-                if inner is None:
-                    if first and not member.isdir():
-                        raise ArtifactError(f"the archive has '{member.name}' beside its top directory")
-                    continue
-                if is_excluded(inner, exclude):
-                    continue
-                _place(tar, member, target / inner, target, links)
-                count += not member.isdir()
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        raise ArtifactError(f"the archive cannot be unpacked ({error})") from error
+    with _reading():
+        tar = tarfile.open(archive, "r:*")  # noqa: SIM115 - closed below; only the reading itself is guarded
+    with tar:
+        while member := _next(tar):
+            inner = inner_path(member.name)
+            first = PurePosixPath(member.name).parts[:1]
+            if first and top not in ("", first[0]):
+                raise UserError(f"the archive has more than one top directory: {top}, {first[0]}")
+            top = first[0] if first else top
+            if inner is None:
+                if first and not member.isdir():
+                    raise UserError(f"the archive has a file beside its top directory: '{member.name}'")
+                continue
+            if is_excluded(inner, exclude):
+                continue
+            _place(tar, member, target / inner, target, links)
+            count += not member.isdir()
     # Last, so that no member is ever written through a link.
     for link, goal in links:
         _make_link(link, goal, target)
     if not count:
-        raise ArtifactError("the archive holds no files")
+        raise UserError("the archive contains no files")
     return count
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Turn what tarfile and the decompressors raise for damaged data into a sentence."""
+    try:
+        yield
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, ValueError) as error:
+        raise UserError(f"the archive is damaged: {error}") from error
+
+
+def _next(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+    with _reading():
+        return tar.next()
 
 
 def _place(
@@ -90,8 +106,8 @@ def _place(
     elif member.isreg():
         source = tar.extractfile(member)
         if source is None:
-            raise ArtifactError(f"the archive's '{member.name}' has no content")
-        with source, path.open("wb") as stream:
+            raise UserError(f"the archive is damaged: '{member.name}' has no content")
+        with source, path.open("wb") as stream, _reading():
             shutil.copyfileobj(source, stream, CHUNK)
         path.chmod(0o755 if member.mode & 0o100 else 0o644)
         os.utime(path, (member.mtime, member.mtime))
@@ -100,16 +116,18 @@ def _place(
     elif member.islnk():
         inner = inner_path(member.linkname)
         if inner is None or not (root / inner).is_file():
-            raise ArtifactError(f"the archive's '{member.name}' is a link to '{member.linkname}', which is not in it")
+            raise UserError(f"the archive is unsafe: '{member.name}' links to '{member.linkname}', which is not in it")
         path.unlink(missing_ok=True)
-        path.hardlink_to(root / inner)
+        os.link(root / inner, path)  # Path.hardlink_to came with Python 3.10
     else:
-        raise ArtifactError(f"the archive's '{member.name}' is neither file nor directory nor link")
+        raise UserError(f"the archive is unsafe: '{member.name}' is neither a file, a directory nor a link")
 
 
 def _make_link(link: Path, goal: str, root: Path) -> None:
+    if "\0" in goal:
+        raise UserError(f"the archive is unsafe: the target of link '{link.relative_to(root)}' contains a null byte")
     link.unlink(missing_ok=True)
     link.symlink_to(goal)
     if not Path(os.path.realpath(link)).is_relative_to(os.path.realpath(root)):
         link.unlink()
-        raise ArtifactError(f"the archive's link '{link.relative_to(root)}' points outside of it, to '{goal}'")
+        raise UserError(f"the archive is unsafe: link '{link.relative_to(root)}' points outside of it, to '{goal}'")

@@ -1,8 +1,8 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""What goes back on a node that nobody confirmed: a shell script and the unit that runs it at boot.
+"""The programs that restore an unconfirmed change: a shell script and the unit that runs it at boot.
 
-A shell script, because Ansible is not there then and Python may be what is broken.
+A shell script, because Ansible is not available then and Python may be what is broken.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ FOLDER = "/var/lib/picluster/rollback"
 UNIT = "picluster-rollback.service"
 
 SCRIPT = r"""#!/bin/sh
-# Written by picluster. Puts back what a change replaced and nobody confirmed.
-#   restore NAME [TOKEN]   now; with TOKEN only if that arming is the present one
+# Written by picluster. Restores the files of a change that was not confirmed.
+#   restore NAME [TOKEN]   now; with TOKEN only if it is the current one
 #   restore --boot         all, at boot, before network and sshd start
-# May be killed at any point and run again. Exit 1: a file could not be put back, run again.
+# Can be killed at any point and run again. Exit 1: a file could not be restored, run again.
 set -u
 LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
@@ -28,37 +28,37 @@ same() { # same SAVED PATH
     fi
 }
 
-back() { # back SAVED PATH: by a link, which a full card does not refuse
+put_back() { # put_back SAVED PATH: by a hard link, which needs no space on a full card
     temporary=$(dirname "$2")/.$(basename "$2").picluster-back
     mkdir -p "$(dirname "$2")" && rm -f "$temporary" || return 1
-    # Never changed, or back by an earlier try: mv refuses two links of one file.
+    # Never changed, or restored by an earlier attempt: mv refuses two links to one file.
     if same "$1" "$2"; then return 0; fi
     ln -P "$1" "$temporary" 2>/dev/null || cp -Pp "$1" "$temporary" || return 1
     mv -fT "$temporary" "$2" && sync "$(dirname "$2")"
 }
 
-gone() { # gone PATH
+remove() { # remove PATH
     rm -f "$1" || return 1
     if [ -d "$(dirname "$1")" ]; then sync "$(dirname "$1")"; fi
 }
 
-restore() { # restore NAME WORD [TOKEN]: files, then the manifest's commands with that word
+restore() { # restore NAME WORD [TOKEN]: the files, then the manifest's commands with that word
     folder=$here/$1
     if [ -e "$folder/manifest" ]; then
         [ -z "${3-}" ] || grep -qx "token $3" "$folder/manifest" || return 0
-        # From here on a confirm is too late.
+        # From here on a confirmation is too late.
         mv -f "$folder/manifest" "$folder/restoring" || return 1
     fi
     [ -e "$folder/restoring" ] || return 0
     failed=0
     while IFS=' ' read -r word rest; do
         case $word in
-            file) back "$folder/${rest%% *}" "${rest#* }" || failed=1 ;;
-            none) gone "$rest" || failed=1 ;;
+            file) put_back "$folder/${rest%% *}" "${rest#* }" || failed=1 ;;
+            none) remove "$rest" || failed=1 ;;
         esac
     done <"$folder/restoring"
     if [ "$failed" = 1 ]; then
-        echo "picluster: not all files of $1 could be put back" >&2
+        echo "picluster: not all files of $1 could be restored" >&2
         return 1
     fi
     while IFS=' ' read -r word rest; do
@@ -67,7 +67,7 @@ restore() { # restore NAME WORD [TOKEN]: files, then the manifest's commands wit
         until timeout 90 sh -c "$rest" </dev/null 9>&-; do
             tries=$((tries + 1))
             if [ "$tries" = 3 ]; then
-                echo "picluster: failed, a reboot does it: $rest" >&2
+                echo "picluster: command failed, reboot the node instead: $rest" >&2
                 break
             fi
             sleep 1
@@ -76,9 +76,9 @@ restore() { # restore NAME WORD [TOKEN]: files, then the manifest's commands wit
     while IFS=' ' read -r word rest; do
         if [ "$word" = marker ]; then rm -f "$rest"; fi
     done <"$folder/restoring"
-    gone "$folder/restoring" || return 1
+    remove "$folder/restoring" || return 1
     rm -rf "$folder"
-    echo "picluster: $1 was not confirmed and is as it was before"
+    echo "picluster: $1 was not confirmed and has been rolled back"
 }
 
 exec 9>"$here/lock" || exit 1
@@ -89,7 +89,7 @@ if [ "$1" = --boot ]; then
         for list in "$folder/manifest" "$folder/restoring"; do
             [ -e "$list" ] || continue
             marker=$(sed -n 's/^marker //p' "$list")
-            # Armed in this very boot: its timer sees to it.
+            # Armed in this boot: its timer is responsible.
             if [ -e "$marker" ]; then continue 2; fi
             restore "$(basename "$folder")" boot || status=1
             break
@@ -101,9 +101,9 @@ fi
 exit "$status"
 """
 
-UNIT_TEXT = f"""# Written by picluster. Does nothing unless a change was under way, unconfirmed, when the power went.
+UNIT_TEXT = f"""# Written by picluster. Does nothing unless the power failed while a change was unconfirmed.
 [Unit]
-Description=Put back unconfirmed changes of network, sshd and firewall
+Description=Roll back unconfirmed changes of network, sshd and firewall
 DefaultDependencies=no
 RequiresMountsFor=/var/lib/picluster /etc
 After=local-fs.target systemd-remount-fs.service

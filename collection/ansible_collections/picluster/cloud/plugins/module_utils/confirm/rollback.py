@@ -1,10 +1,10 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's half of commit-confirm: what a change replaces is kept, and comes back unless somebody confirms in time.
+"""The node's half of commit-confirm: save what a change replaces, restore it unless it is confirmed in time.
 
-A module arms before it changes anything, then changes; the controller logs in afresh and confirms. Whatever ends the
-window otherwise (nobody confirms, a kill, a power cut) the old files come back: by a timer, or by a unit at the next
-boot, before the network and sshd start.
+A module arms the rollback before it changes anything, then makes the change; the controller logs in over a fresh
+connection and confirms. If the window ends in any other way (no confirmation, a kill, a power cut), the old files are
+restored: by a timer, or by a unit at the next boot, before the network and sshd start.
 """
 
 from __future__ import annotations
@@ -17,12 +17,17 @@ import shlex
 import shutil
 import stat
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.manifest import State, parse_manifest
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.program import FOLDER, SCRIPT, UNIT, UNIT_TEXT
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import read_text, sync, write_atomically
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import (
+    describe_write_error,
+    read_text,
+    sync,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,45 +36,32 @@ if TYPE_CHECKING:
     from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
-# Lies in /run, so that it is gone after a reboot: by it the unit tells the boot after a power cut from the one in which
-# the rollback was armed (systemd starts what sysinit.target wants whenever it starts something else).
+# In /run, so that a reboot removes it: it shows the unit whether the rollback was armed in this boot or before a power
+# cut (systemd starts what sysinit.target wants whenever it starts another unit).
 MARKERS = "/run/picluster-rollback"
 
 # Options of every module that arms, beside the documentation fragment picluster.cloud.confirmed.
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "confirm_within": {"type": "int", "default": 60},
-    # No secret: whoever can use it on the node is root there.
+    # Not a secret: using it on the node takes root.
     "confirm_token": {"type": "str", "no_log": False},
 }
 SHORTEST, LONGEST = 10, 3600
-# Seconds to wait for another call on the same node; longer than any of them takes.
+# Seconds to wait for another call on the same node; no call takes that long.
 PATIENCE = 60
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _TOKEN = re.compile(r"[0-9a-f]{16,64}")
 
 
-@dataclass(frozen=True)
-class State:
-    """What is armed.
-
-    Attributes:
-        token: The arming's.
-        files: The paths that would come back.
-        restoring: The way back has begun (and was killed, if nobody holds the lock); a confirm is too late.
-    """
-
-    token: str
-    files: tuple[str, ...]
-    restoring: bool = False
-
-
 def check_window(seconds: int) -> int:
-    """Return `seconds`; raise UserError if it is no sensible time to log in again."""
+    """Return `seconds`.
+
+    Raises:
+        UserError: it is not a sensible time to log in again.
+    """
     if not SHORTEST <= seconds <= LONGEST:
-        raise UserError(
-            f"confirm_within is {seconds}, wanted are {SHORTEST} to {LONGEST} seconds in which a new login must succeed"
-        )
+        raise UserError(f"confirm_within is out of range: {seconds}; expected {SHORTEST} to {LONGEST} seconds")
     return seconds
 
 
@@ -79,14 +71,12 @@ class Rollback:
     In a module::
 
         rollback = Rollback(node, "sshd")
-        if wanted != present or rollback.state():
-            confirm = rollback.arm(seconds, token, [DROPIN], [["systemctl", "reload", "ssh.service"]])
-            try:
-                ...  # change the files, put them in force
-            except (UserError, OSError):
-                rollback.undo()  # files and commands, at once
-                raise
-            module.exit_json(changed=True, confirm=confirm)  # the action plugin takes it from here
+        with rollback.alone():
+            if rollback.resume() or desired != present:
+                confirm = rollback.arm(seconds, token, [DROPIN], [["systemctl", "reload", "ssh.service"]])
+                with rollback.undo_on_failure():
+                    ...  # change the files and apply them
+                return {"confirm": confirm}  # for the action plugin
 
     Attributes:
         name: What is rolled back: one word such as sshd.
@@ -94,7 +84,7 @@ class Rollback:
 
     def __init__(self, node: Node, name: str) -> None:
         if not _NAME.fullmatch(name):
-            raise UserError(f"a rollback is called {name!r}, wanted are small letters, digits, _ and -")
+            raise UserError(f"the name of a rollback is invalid: {name!r}; expected lowercase letters, digits, _ and -")
         self.name = name
         self._node = node
         self._home = node.path(FOLDER)
@@ -104,10 +94,10 @@ class Rollback:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep out other calls that would change the same: a run that is killed leaves its call behind on the node.
+        """Exclude other calls that would change the same files: a killed run leaves its call running on the node.
 
         Raises:
-            UserError: another call is still at it after a minute; one sentence.
+            UserError: another call is still running after a minute.
         """
         folder = self._marker.parent
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -120,19 +110,34 @@ class Rollback:
                 except BlockingIOError as error:
                     if time.monotonic() > deadline:
                         raise UserError(
-                            f"another run is still changing {self.name} on this node: let it finish, then run the "
-                            "playbook again"
+                            f"another run is still changing {self.name} on this node; wait for it to finish, then run "
+                            "the playbook again"
                         ) from error
                     time.sleep(0.2)
             yield
 
     def state(self) -> State | None:
-        """Return what is armed, or None."""
+        """Return the armed rollback, or None."""
         for part in ("manifest", "restoring"):
             text = read_text(str(self._folder / part))
             if text is not None:
-                return _state(text, restoring=part == "restoring")
+                return parse_manifest(text, restoring=part == "restoring")
         return None
+
+    def resume(self) -> bool:
+        """Finish a restore that was interrupted; return whether an earlier run's change is still unconfirmed.
+
+        Call it before planning, so that the plan does not start from partly restored files.
+
+        Raises:
+            UserError: a file could not be restored; the timer tries again.
+        """
+        found = self.state()
+        if found and found.restoring:
+            self._node.note(self.name, "partly rolled back", "rolled back")
+            self.undo()
+            return False
+        return found is not None
 
     def arm(  # noqa: PLR0913 - when which commands run, by name
         self,
@@ -144,26 +149,27 @@ class Rollback:
         at_boot: Sequence[Sequence[str]] = (),
         at_confirm: Sequence[Sequence[str]] = (),
     ) -> dict[str, Any]:
-        """Keep `files` as they are and let them come back after `seconds`; nothing may have been changed before.
+        """Save `files` and have them restored after `seconds`; call it before any of them changes.
 
-        Armed already (by a run that was killed), the older state stays the one that comes back, for the files of both.
+        If it is armed already (by a run that was killed), the older state remains the one to restore, for the files of
+        both runs.
 
         Args:
-            seconds: from now until the node goes back, unless `confirm` comes first.
-            token: the caller's mark of this arming, hexadecimal; None makes one.
-            files: absolute paths that are going to change, be made or be removed; text, binary or symbolic links.
-            restore: commands that put the files in force, after they are back.
-            at_boot: commands for the same at boot, before network and sshd start; most changes need none then. They
+            seconds: Time until the node rolls back, unless `confirm` comes first.
+            token: The caller's hexadecimal mark of this arming; None makes one.
+            files: Absolute paths that are about to be changed, created or removed: text, binary or symbolic links.
+            restore: Commands that apply the files once they are restored.
+            at_boot: Commands that do so at boot, before network and sshd start; most changes need none then. They
                 must not talk to services.
-            at_confirm: commands that end what was only meant for the window, such as a second address. They run before
-                it is permanent, so a node that is killed between goes back.
+            at_confirm: Commands that end what was only meant for the window, such as a second address. They run before
+                the change is permanent, so that a node that is killed in between still rolls back.
 
         Returns:
             What the module hands to its action plugin as `confirm`: name, token, within.
 
         Raises:
-            UserError: it cannot be armed; one sentence. Nothing is armed then that was not before.
-            OSError: the same, for the card's reasons.
+            UserError: it cannot be armed; nothing new is armed then.
+            OSError: the same, because of the card.
         """
         check_window(seconds)
         try:
@@ -174,22 +180,22 @@ class Rollback:
             ]
             return self._arm(seconds, token or secrets.token_hex(16), files, commands)
         except OSError as error:
-            # A write that fails does not say where.
+            # A failed write does not name its file.
             error.filename = error.filename or str(self._folder)
             raise
 
     def _arm(self, seconds: int, token: str, files: Sequence[str], commands: Sequence[str]) -> dict[str, Any]:
         if not _TOKEN.fullmatch(token):
-            raise UserError(f"confirm_token is {token!r}, wanted are 16 to 64 hexadecimal digits")
+            raise UserError(f"confirm_token is invalid: {token!r}; expected 16 to 64 hexadecimal digits")
         self._install()
         before = self.state()
         if before and before.restoring:
-            # It would be wrong to keep files that are half way back.
+            # Files that are only partly restored must not be saved as the old state.
             self.undo()
         with self._locked():
             if (self._folder / "restoring").exists():
-                # Since then, and cut off: what is saved there is the only old state.
-                raise UserError(f"the way back of {self.name} has just begun and was cut off: run the playbook again")
+                # Begun and killed since undo(): what is saved there is the only copy of the old state.
+                raise UserError(f"the rollback of {self.name} was interrupted just now; run the playbook again")
             old = read_text(str(self._folder / "manifest"))
             if old is None:
                 shutil.rmtree(self._folder, ignore_errors=True)
@@ -200,41 +206,41 @@ class Rollback:
             self._marker.parent.mkdir(mode=0o700, exist_ok=True)
             self._marker.touch()
             write_atomically(self._folder / "manifest", "".join(f"{line}\n" for line in lines), 0o600)
-            # Of an older change; from now on it would say that this one was confirmed by somebody.
+            # From an older change; from now on it would mean that another run confirmed this one.
             self._done.unlink(missing_ok=True)
             sync(self._folder)
             sync(self._home)
         if old is not None:
-            self._stop_timer(_state(old).token)
+            self._stop_timer(parse_manifest(old).token)
         return {"name": self.name, "token": token, "within": seconds}
 
     def confirm(self, token: str) -> bool:
-        """Make permanent what was changed since it was armed with `token`; False if that has been done before.
+        """Make the change that was armed with `token` permanent; return False if that was done before.
 
         Raises:
-            UserError: it is too late, or another run has armed since; one sentence.
+            UserError: it is too late, or another run has armed since.
         """
         if not self._home.is_dir():
-            raise UserError(f"nothing waits for a confirmation under the name {self.name}: run the playbook again")
+            raise UserError(f"no change of {self.name} is waiting for confirmation; run the playbook again")
         with self._locked():
             present = self.state()
             if present is None or present.restoring:
-                # An answer that was lost on its way, and is asked for again.
+                # The answer to an earlier confirmation was lost, and the controller repeats it.
                 last = read_text(str(self._done))
-                if not present and token == _token(last or ""):
+                if not present and token == parse_manifest(last or "").token:
                     return False
                 if not present and last is not None:
                     raise UserError(
-                        f"another run has changed {self.name} and confirmed that: run the playbook again, which looks "
-                        "where the node is now"
+                        f"another run has changed and confirmed {self.name} since; run the playbook again to check the "
+                        "present state"
                     )
                 raise UserError(
-                    f"the confirmation of {self.name} came too late, the node has gone back to what it was before: "
-                    "run the playbook again"
+                    f"the confirmation of {self.name} came too late: the rollback had already begun; run the playbook "
+                    "again"
                 )
             if present.token != token:
                 raise UserError(
-                    f"another run has changed {self.name} since: let it finish, then run the playbook again"
+                    f"another run has changed {self.name} since; wait for it to finish, then run the playbook again"
                 )
             for line in (self._folder / "manifest").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
                 word, _, command = line.partition(" ")
@@ -248,44 +254,67 @@ class Rollback:
         return True
 
     def undo(self, token: str | None = None) -> bool:
-        """Go back now, or wait for a way back that has begun; False if there is nothing to go back from.
+        """Roll back now, or wait for a restore that has begun; return False if nothing is armed, or in check mode.
 
         Args:
-            token: only if it is this arming; None takes any.
+            token: Roll back only this arming; None for any.
 
         Raises:
-            UserError: a file could not be put back; the timer tries again.
+            UserError: a file could not be restored; the timer tries again.
         """
         present = self.state()
-        if present is None or (token is not None and present.token != token and not present.restoring):
+        if present is None or self._node.check_mode:
             return False
-        # A way back that an older script could not finish; on a full card the older one must do.
+        if token is not None and present.token != token and not present.restoring:
+            return False
+        # An older script may have failed to finish; on a full card it has to do.
         with contextlib.suppress(OSError):
             self._install_script()
         command = ["/bin/sh", str(self._home / "restore"), self.name, *([token] if token else [])]
         outcome = self._node.run(*command)
         if not outcome.ok:
-            raise UserError(f"the node could not go back to what it was: {outcome.reason}; it tries again")
+            raise UserError(f"the rollback of {self.name} failed: {outcome.reason}; the node tries again by itself")
         self._stop_timer(present.token)
         return True
 
+    @contextlib.contextmanager
+    def undo_on_failure(self) -> Iterator[None]:
+        """Roll back at once if the change fails, whatever the reason.
+
+        Raises:
+            UserError: what failed, and whether the rollback did.
+        """
+        try:
+            yield
+        except (UserError, OSError) as error:
+            try:
+                outcome = "; the node has been rolled back" if self.undo() else ""
+            except (UserError, OSError) as second:
+                outcome = f"; {_sentence(second)}"
+            raise UserError(f"{_sentence(error)}{outcome}") from error
+        except Exception:
+            # A bug, which must stay visible as one; the timer tries again where this rollback fails.
+            with contextlib.suppress(UserError, OSError):
+                self.undo()
+            raise
+
     def _install(self) -> None:
-        """Have program and boot unit on the node."""
+        """Install the script and the boot unit."""
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._home.chmod(0o700)
         self._install_script()
         unit = self._node.path(UNIT_PATH)
-        wanted = unit.parent / "sysinit.target.wants" / UNIT
-        if read_text(str(unit)) == UNIT_TEXT and wanted.is_symlink():
+        link = unit.parent / "sysinit.target.wants" / UNIT
+        if read_text(str(unit)) == UNIT_TEXT and link.is_symlink():
             return
         unit.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(unit, UNIT_TEXT)
         sync(unit.parent)
         outcome = self._node.run("systemctl", "enable", UNIT)
         if not outcome.ok:
-            raise UserError(f"systemctl enable {UNIT} failed, without which nothing is changed: {outcome.reason}")
-        if wanted.parent.is_dir():
-            sync(wanted.parent)
+            raise UserError(f"systemctl enable {UNIT} failed: {outcome.reason}; without a rollback nothing is changed")
+        if link.parent.is_dir():
+            sync(link.parent)
 
     def _install_script(self) -> None:
         script = self._home / "restore"
@@ -294,22 +323,22 @@ class Rollback:
             sync(self._home)
 
     def _manifest(self, token: str, old: str, files: Sequence[str], commands: Sequence[str]) -> list[str]:
-        """Save what is not saved yet; return the manifest's lines."""
+        """Save the files that are not saved yet; return the manifest's lines."""
         entries = [line for line in old.splitlines() if line.partition(" ")[0] not in {"token", "marker"}]
-        known = set(_state(old).files) if old else set()
+        known = set(parse_manifest(old).files) if old else set()
         for number, path in enumerate(dict.fromkeys(files)):
             place = self._node.path(path)
             if not path.startswith("/") or path != path.strip() or not path.isprintable():
-                raise UserError(f"{path!r} cannot be kept: wanted is an absolute path without line breaks")
+                raise UserError(f"a path cannot be saved: {path!r}; expected an absolute path without line breaks")
             if str(place) not in known:
                 entries.append(self._save(place, f"{token}-{number}"))
         entries += [command for command in dict.fromkeys(commands) if command not in entries]
         if any("\n" in entry for entry in entries):
-            raise UserError("a command of a rollback has a line break in it")
+            raise UserError("a command of the rollback contains a line break; remove it")
         return [f"token {token}", f"marker {self._marker}", *entries]
 
     def _save(self, place: Path, name: str) -> str:
-        """Keep one file with owner and mode; return its line."""
+        """Save one file with owner and mode; return its line."""
         saved = self._folder / name
         saved.unlink(missing_ok=True)
         try:
@@ -321,11 +350,11 @@ class Rollback:
         elif stat.S_ISREG(status.st_mode):
             write_atomically(saved, place.read_bytes(), stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid))
         else:
-            raise UserError(f"{place} is neither a file nor a link: move it away")
+            raise UserError(f"{place} cannot be saved: it is neither a file nor a symbolic link; move it away")
         return f"file {name} {place}"
 
     def _start_timer(self, seconds: int, token: str) -> None:
-        # Restart: a way back that is killed, or meets a full card, is tried again.
+        # Restart: a restore that is killed, or meets a full card, is tried again.
         outcome = self._node.run(
             "systemd-run",
             f"--unit={self._timer(token)}",
@@ -334,17 +363,19 @@ class Rollback:
             "--property=Type=oneshot",
             "--property=Restart=on-failure",
             "--property=RestartSec=5s",
-            f"--description=Put {self.name} back unless it is confirmed",
+            f"--description=Roll {self.name} back unless it is confirmed",
             "/bin/sh",
             str(self._home / "restore"),
             self.name,
             token,
         )
         if not outcome.ok:
-            raise UserError(f"no timer could be started, without which nothing is changed: {outcome.reason}")
+            raise UserError(
+                f"the rollback timer failed to start: {outcome.reason}; without a rollback nothing is changed"
+            )
 
     def _stop_timer(self, token: str) -> None:
-        # Its failure does no harm: a timer that fires for an arming that is over does nothing.
+        # A failure is harmless: a timer that fires for an arming that is over does nothing.
         self._node.run("systemctl", "stop", f"{self._timer(token)}.timer")
 
     def _timer(self, token: str) -> str:
@@ -352,22 +383,11 @@ class Rollback:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep others out, the shell script too; a killed holder lets go."""
+        """Exclude other holders, the shell script included; a killed holder releases the lock."""
         with (self._home / "lock").open("w", encoding="ascii") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 
-def _token(text: str) -> str:
-    return text.partition("token ")[2].partition("\n")[0]
-
-
-def _state(text: str, *, restoring: bool = False) -> State:
-    files = []
-    for line in text.splitlines():
-        word, _, rest = line.partition(" ")
-        if word == "none":
-            files.append(rest)
-        elif word == "file":
-            files.append(rest.partition(" ")[2])
-    return State(_token(text), tuple(files), restoring)
+def _sentence(error: UserError | OSError) -> str:
+    return describe_write_error(error) if isinstance(error, OSError) else str(error)

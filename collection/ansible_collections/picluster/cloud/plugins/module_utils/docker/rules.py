@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""What of a node's Docker is picluster's, and what in its settings nobody should see. Pure."""
+"""Docker's settings, the secrets in them, and what of a node's Docker picluster installed. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,13 +20,43 @@ _SECRET_KEY = re.compile(r"token|secret|password|passwd|credential|access-?key|a
 _URL_PASSWORD = re.compile(r"//[^/@\s:]*:([^/@\s]+)@")
 
 
+def render(daemon: dict[str, Any]) -> str:
+    """Return the text of daemon.json."""
+    return json.dumps(daemon, indent=2, sort_keys=True) + "\n"
+
+
+def missing_users(users: list[str], known: set[str], members: set[str]) -> list[str]:
+    """Return the users that must be made members, in order.
+
+    Raises:
+        UserError: A user does not exist on the node.
+    """
+    unknown = [user for user in users if user not in known]
+    if unknown:
+        raise UserError(
+            f"users contains users that do not exist on this node: {', '.join(unknown)}; create them, or remove them "
+            "from the setting"
+        )
+    return [user for user in users if user not in members]
+
+
+def cause_of_failure(journal: str) -> str:
+    """Return the last line of dockerd's journal that says why it did not start, or an empty text."""
+    lines = [line.strip() for line in journal.splitlines()]
+    for word in ("unable to configure the Docker daemon", "failed to start daemon", "level=fatal", "Error"):
+        for line in reversed(lines):
+            if word in line:
+                return line
+    return ""
+
+
 @dataclass(frozen=True)
-class Mark:
-    """What picluster did to a node's Docker, so that taking the layer away takes only that away.
+class EngineMark:
+    """What picluster did to a node's Docker, so that removing the layer removes nothing else.
 
     Attributes:
-        packages: what it installed.
-        users: whom it made members of the group docker.
+        packages: The packages it installed.
+        users: The users it added to the group docker.
         config: daemon.json as it was before, None if there was none.
     """
 
@@ -33,37 +65,37 @@ class Mark:
     config: str | None = None
 
     def text(self) -> str:
-        """Return the content of the mark's file."""
+        """Return the text that read_mark reads."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
 
 
-def read_mark(text: str | None) -> Mark | None:
-    """Return what a mark's file says, None where there is none.
+def read_mark(text: str | None) -> EngineMark | None:
+    """Parse a mark; return None where there is none.
 
     Raises:
-        ValueError: it is none of ours, or broken; the message is one sentence.
+        UserError: It is damaged.
     """
     if text is None:
         return None
     try:
         said = json.loads(text)
         config = said["config"]
-        return Mark(tuple(map(str, said["packages"])), tuple(map(str, said["users"])), config and str(config))
+        return EngineMark(tuple(map(str, said["packages"])), tuple(map(str, said["users"])), config and str(config))
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{MARK} does not say what picluster installed ({error}): without the file, Docker here is not picluster's"
+        raise UserError(
+            f"{MARK} is damaged: {error!r}; delete it to have the installed Docker treated as the user's own"
         ) from error
 
 
-def joined(mark: Mark, packages: list[str], users: list[str]) -> Mark:
+def joined(mark: EngineMark, packages: list[str], users: list[str]) -> EngineMark:
     """Return the mark with further packages and users."""
-    return Mark(
+    return EngineMark(
         tuple(dict.fromkeys([*mark.packages, *packages])), tuple(dict.fromkeys([*mark.users, *users])), mark.config
     )
 
 
 def secrets(daemon: object, key: str = "") -> Iterator[str]:
-    """Yield what is secret in daemon.json: passwords within URLs, and texts under keys that say so."""
+    """Yield the secrets in daemon.json: passwords within URLs, and texts under keys such as token."""
     if isinstance(daemon, dict):
         for name, value in daemon.items():
             yield from secrets(value, str(name))
@@ -81,7 +113,7 @@ def secrets(daemon: object, key: str = "") -> Iterator[str]:
 
 
 def secrets_in(text: str | None) -> set[str]:
-    """Return what is secret in the text of a daemon.json, as far as it can be read."""
+    """Return the secrets in the text of a daemon.json, none if it is not JSON."""
     try:
         loaded: Any = json.loads(text or "{}")
     except ValueError:
@@ -90,5 +122,5 @@ def secrets_in(text: str | None) -> set[str]:
 
 
 def mode_of(text: str) -> int:
-    """Return who may read a daemon.json: only root if it holds a secret."""
+    """Return the mode of a daemon.json: only root may read one with a secret."""
     return 0o600 if secrets_in(text) else 0o644

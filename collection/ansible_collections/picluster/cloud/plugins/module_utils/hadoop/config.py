@@ -1,14 +1,14 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Hadoop's configuration as data: what every file of /etc/hadoop says, from a node's settings.
-
-Nothing here touches the system.
-"""
+"""The content of every file in /etc/hadoop, computed from a node's settings. Pure."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import HadoopSettings
 
 CONF = "/etc/hadoop"
 LINK = "/opt/hadoop"
@@ -18,7 +18,6 @@ NAME_DIR = f"{DATA}/hdfs/name"
 WORKERS = f"{CONF}/workers"
 SECRET = f"{CONF}/http-secret"
 ADMINS = "hadoop-admins"
-SITES = ("core-site", "hdfs-site", "yarn-site", "mapred-site", "capacity-scheduler")
 
 # Read by clients at the time of use; a daemon that runs need not be restarted for them. Replication changes with the
 # number of workers: a worker that joins must not restart the NameNode and every DataNode.
@@ -27,87 +26,16 @@ CLIENT_SIDE = frozenset({"dfs.replication", "dfs.blocksize"})
 GC = "-XX:+UseSerialGC"  # the smallest collector; heaps here are below 1 GB
 
 
-class ConfigError(Exception):
-    """A setting is wrong; the message is one sentence for the user."""
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Sizes in MB. The defaults of the role fit a board of 4 GB with k3s beside (memory plan: docs of the role).
-
-    Attributes:
-        nodemanager: what YARN may hand out on this node.
-        minimum: the smallest container, and the step.
-        am: a MapReduce application master; map and reduce: one task.
-        sort: a map task's sort buffer.
-    """
-
-    nodemanager: int
-    minimum: int
-    am: int
-    map: int
-    reduce: int
-    sort: int
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What one node is told. Names as the options of module hadoop_node."""
-
-    node: str
-    master: str
-    workers: tuple[str, ...]
-    daemons: tuple[str, ...]
-    home: str
-    release: str
-    java_home: str
-    replication: int
-    block_size: int
-    disk_reserved: int
-    vcores: int
-    memory: Memory
-    heaps: dict[str, int]
-    users: tuple[str, ...]
-    properties: dict[str, dict[str, str]] = field(default_factory=dict)
-
-
-def check(settings: Settings) -> None:
-    """Refuses settings with which Hadoop would come up wrong or not at all.
-
-    Raises:
-        ConfigError: with what was found, what was wanted and what to do.
-    """
-    memory = settings.memory
-    if not settings.master:
-        raise ConfigError("master is empty; name the node with NameNode and ResourceManager")
-    if not settings.workers:
-        raise ConfigError("workers is empty, and then every stranger may join; name the nodes that store and compute")
-    for name, size in (("am", memory.am), ("map", memory.map), ("reduce", memory.reduce)):
-        if size > memory.nodemanager:
-            raise ConfigError(
-                f"a container of {size} MB ({name}) never fits a NodeManager of {memory.nodemanager} MB, so jobs would "
-                "wait forever; give the NodeManager more or the container less"
-            )
-    if memory.sort * 2 > memory.map:
-        raise ConfigError(
-            f"a sort buffer of {memory.sort} MB does not fit a map task of {memory.map} MB; "
-            "give it half of the task at most"
-        )
-    unknown = sorted(set(settings.properties) - set(SITES))
-    if unknown:
-        raise ConfigError(f"properties names {unknown[0]!r}; there are {', '.join(SITES)}")
-
-
 def heap_of(container: int) -> int:
-    """The heap in MB of a Java process in a container.
+    """Return the heap in MB of a Java process in a container.
 
-    0.7 of it, as about 100 to 120 MB of a small MapReduce JVM are not heap (measured).
+    70 % of it: about 100 to 120 MB of a small MapReduce JVM are not heap (measured).
     """
     return container * 7 // 10
 
 
-def core_site(s: Settings) -> dict[str, str]:
-    """core-site.xml."""
+def core_site(s: HadoopSettings) -> dict[str, str]:
+    """Return the properties of core-site.xml."""
     return {
         "fs.defaultFS": f"hdfs://{s.master}:8020",
         # Only scratch: every folder that must last is set elsewhere. The default is in /tmp, a tmpfs on many a system.
@@ -116,8 +44,11 @@ def core_site(s: Settings) -> dict[str, str]:
     }
 
 
-def hdfs_site(s: Settings) -> dict[str, str]:
-    """hdfs-site.xml. Addresses are names, which the hosts file of every node turns into the node's real address."""
+def hdfs_site(s: HadoopSettings) -> dict[str, str]:
+    """Return the properties of hdfs-site.xml.
+
+    Addresses are names, which the hosts file of every node maps to the node's real address.
+    """
     return {
         "dfs.namenode.rpc-address": f"{s.master}:8020",
         "dfs.namenode.http-address": f"{s.master}:9870",
@@ -129,29 +60,30 @@ def hdfs_site(s: Settings) -> dict[str, str]:
         "dfs.datanode.address": f"{s.node}:9866",
         "dfs.datanode.ipc.address": f"{s.node}:9867",
         "dfs.datanode.http.address": f"{s.node}:9864",
-        # Keeps the operating system of the card alive when HDFS is full; the default is 0.
+        # Leaves room for the operating system on the card when HDFS is full; the default is 0.
         "dfs.datanode.du.reserved": str(s.disk_reserved),
         "dfs.replication": str(s.replication or min(3, len(s.workers))),
         "dfs.blocksize": str(s.block_size),
-        # Who may join: the inventory's workers.
+        # The hosts that may join: the inventory's workers.
         "dfs.hosts": WORKERS,
-        # dfs.hosts guards already. This check remembers, while a connection lasts, that an address had no name:
-        # a worker that was up before the master's hosts file knew it would be shut out for good.
+        # dfs.hosts is the check. This one remembers, while a connection lasts, that an address had no name: a worker
+        # that was up before it stood in the master's hosts file would be rejected for good.
         "dfs.namenode.datanode.registration.ip-hostname-check": "false",
         # A format refuses a folder with data, even with -force (NameNode.java, HDFS-14883).
         "dfs.reformat.disabled": "true",
         "dfs.permissions.superusergroup": ADMINS,
-        # A DataNode that was silent for 30 s gets no new blocks; by default it does for 10.5 minutes, and writes fail.
+        # A DataNode that was silent for 30 s gets no new blocks; by default it gets them for 10.5 minutes, and writes
+        # fail.
         "dfs.namenode.avoid.read.stale.datanode": "true",
         "dfs.namenode.avoid.write.stale.datanode": "true",
         "dfs.namenode.write.stale.datanode.ratio": "1.0",
-        # 30 s suit thousands of DataNodes.
+        # The default of 30 s is for thousands of DataNodes.
         "dfs.namenode.safemode.extension": "5000",
     }
 
 
-def yarn_site(s: Settings) -> dict[str, str]:
-    """yarn-site.xml."""
+def yarn_site(s: HadoopSettings) -> dict[str, str]:
+    """Return the properties of yarn-site.xml."""
     return {
         "yarn.resourcemanager.hostname": s.master,
         "yarn.resourcemanager.nodes.include-path": WORKERS,
@@ -160,15 +92,15 @@ def yarn_site(s: Settings) -> dict[str, str]:
         "yarn.nodemanager.local-dirs": f"{DATA}/yarn/local",
         "yarn.nodemanager.log-dirs": f"{LOGS}/containers",
         "yarn.nodemanager.aux-services": "mapreduce_shuffle",
-        # Both must be set: without them every board claims 8192 MB and 8 cores.
+        # Without these two every board offers 8192 MB and 8 cores.
         "yarn.nodemanager.resource.memory-mb": str(s.memory.nodemanager),
         "yarn.nodemanager.resource.cpu-vcores": str(s.vcores),
         "yarn.scheduler.minimum-allocation-mb": str(s.memory.minimum),
         "yarn.scheduler.maximum-allocation-mb": str(s.memory.nodemanager),
         "yarn.scheduler.maximum-allocation-vcores": str(s.vcores),
-        # The default of 10 minutes keeps a job waiting that long for a board without power.
+        # With the default a job waits 10 minutes for a board without power.
         "yarn.nm.liveness-monitor.expiry-interval-ms": "120000",
-        # The virtual memory of a 64-bit JVM says nothing.
+        # The virtual memory of a 64-bit JVM is not what it uses.
         "yarn.nodemanager.vmem-check-enabled": "false",
         "yarn.nodemanager.env-whitelist": (
             "JAVA_HOME,HADOOP_COMMON_HOME,HADOOP_HDFS_HOME,HADOOP_CONF_DIR,CLASSPATH_PREPEND_DISTCACHE,"
@@ -181,15 +113,15 @@ def yarn_site(s: Settings) -> dict[str, str]:
         "yarn.log-aggregation.retain-seconds": "604800",
         "yarn.nodemanager.remote-app-log-dir": "/app-logs",
         "yarn.log.server.url": f"http://{s.master}:19888/jobhistory/logs",
-        # Otherwise whoever reaches port 8088 runs code on every node without a login.
+        # Otherwise any host that reaches port 8088 can run code on every node without a login.
         "yarn.webapp.enable-rest-app-submissions": "false",
         "yarn.acl.enable": "true",
         "yarn.admin.acl": f"yarn,hdfs {ADMINS}",
     }
 
 
-def mapred_site(s: Settings) -> dict[str, str]:
-    """mapred-site.xml."""
+def mapred_site(s: HadoopSettings) -> dict[str, str]:
+    """Return the properties of mapred-site.xml."""
     memory, home = s.memory, f"HADOOP_MAPRED_HOME={LINK}"
     return {
         "mapreduce.framework.name": "yarn",
@@ -209,7 +141,7 @@ def mapred_site(s: Settings) -> dict[str, str]:
         "mapreduce.reduce.memory.mb": str(memory.reduce),
         "mapreduce.reduce.java.opts": f"-Xmx{heap_of(memory.reduce)}m {GC}",
         "mapreduce.task.io.sort.mb": str(memory.sort),
-        # A slow board is slow, not stuck; a second copy of its task costs the others.
+        # A slow board is not stuck; a second copy of its task would take the other boards' time.
         "mapreduce.map.speculative": "false",
         "mapreduce.reduce.speculative": "false",
         # Java 17 and later in tasks (MAPREDUCE-7468); false by default in 3.5.0.
@@ -218,7 +150,7 @@ def mapred_site(s: Settings) -> dict[str, str]:
 
 
 def capacity_scheduler() -> dict[str, str]:
-    """capacity-scheduler.xml: one queue; without any the ResourceManager does not start."""
+    """Return the properties of capacity-scheduler.xml: one queue; without any the ResourceManager does not start."""
     return {
         # Small NodeManagers: the default of 0.1 would keep a second job waiting.
         "yarn.scheduler.capacity.maximum-am-resource-percent": "0.5",
@@ -229,8 +161,8 @@ def capacity_scheduler() -> dict[str, str]:
     }
 
 
-def sites(settings: Settings) -> dict[str, dict[str, str]]:
-    """All properties by file, the user's own last."""
+def sites(settings: HadoopSettings) -> dict[str, dict[str, str]]:
+    """Return all properties by file; the user's own take precedence."""
     ours = {
         "core-site": core_site(settings),
         "hdfs-site": hdfs_site(settings),
@@ -242,7 +174,7 @@ def sites(settings: Settings) -> dict[str, dict[str, str]]:
 
 
 def render_xml(properties: dict[str, str]) -> str:
-    """Writes properties in Hadoop's format, sorted, so that the same properties are the same bytes."""
+    """Return properties in Hadoop's format, sorted, so that the same properties are the same bytes."""
     root = ET.Element("configuration")
     for name in sorted(properties):
         node = ET.SubElement(root, "property")
@@ -253,10 +185,10 @@ def render_xml(properties: dict[str, str]) -> str:
 
 
 def log4j() -> str:
-    """log4j.properties: the journal keeps the daemons' logs, and bounds them.
+    """Return log4j.properties: the journal stores the daemons' logs and limits their size.
 
-    The appender RFA is there for those who want files; at the release's 256 MB x 20 each daemon would write up to 5 GB
-    to the card.
+    The appender RFA is for users who want files. With the release's 256 MB x 20 each daemon would write up to 5 GB to
+    the card.
     """
     return """# Managed by picluster.
 hadoop.root.logger=INFO,console
@@ -277,19 +209,19 @@ log4j.appender.RFA.MaxFileSize=16MB
 log4j.appender.RFA.MaxBackupIndex=5
 log4j.appender.RFA.layout=org.apache.log4j.PatternLayout
 log4j.appender.RFA.layout.ConversionPattern=%d{ISO8601} %p %c: %m%n
-# One line for each web request, polling included, is not worth a card.
+# One line for each web request, polling included, would wear out the card.
 log4j.logger.http.requests=WARN
 log4j.category.SecurityLogger=${hadoop.security.logger}
 log4j.additivity.SecurityLogger=false
 log4j.logger.org.apache.hadoop.hdfs.server.namenode.FSNamesystem.audit=${hdfs.audit.logger}
 log4j.additivity.org.apache.hadoop.hdfs.server.namenode.FSNamesystem.audit=false
-# There are no native libraries for every board; Java's own are used without a word.
+# Not every board has native libraries; Java's own are used, without a warning.
 log4j.logger.org.apache.hadoop.util.NativeCodeLoader=ERROR
 """
 
 
-def hadoop_env(settings: Settings) -> str:
-    """hadoop-env.sh. The daemons' heaps are in their units, so that a new heap restarts one daemon."""
+def hadoop_env(settings: HadoopSettings) -> str:
+    """Return hadoop-env.sh; the daemons' heaps are in their units, so that a new heap restarts one daemon."""
     return f"""# Managed by picluster.
 export JAVA_HOME={settings.java_home}
 # A command lives for seconds: compile little, start fast.
@@ -298,7 +230,7 @@ export HADOOP_CLIENT_OPTS="-Xmx256m {GC} -XX:TieredStopAtLevel=1 ${{HADOOP_CLIEN
 
 
 def wrapper(tool: str) -> str:
-    """A command in the user's path, which finds the configuration by itself."""
+    """Return a command for the user's path, which finds the configuration by itself."""
     return f"""#!/bin/sh
 # Managed by picluster.
 export HADOOP_CONF_DIR="${{HADOOP_CONF_DIR:-{CONF}}}"
@@ -306,8 +238,8 @@ exec {LINK}/bin/{tool} "$@"
 """
 
 
-def hdfs_dirs(settings: Settings) -> dict[str, object]:
-    """What hdfs_dirs.py makes in HDFS: what jobs, the history server and the users need."""
+def hdfs_dirs(settings: HadoopSettings) -> dict[str, object]:
+    """Return the input of hdfs_dirs.py: the folders in HDFS that jobs, the history server and the users need."""
     system = [
         ("/tmp", "hdfs", "hadoop", "1777"),  # noqa: S108 - a folder in HDFS, shared as everywhere
         ("/user", "hdfs", "hadoop", "0755"),

@@ -1,10 +1,10 @@
-#!/usr/bin/python3
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the folders that HDFS must have, over WebHDFS, as soon as the NameNode has left safe mode.
+"""Create the folders in HDFS, over WebHDFS, as soon as the NameNode has left safe mode.
 
-Runs on the NameNode's node as a service of its own (role hadoop copies this very file there), because no play waits
-for HDFS. WebHDFS because each `hdfs dfs` costs a JVM: 5 to 10 s on a board. It may be run again at any time.
+The module hadoop_node copies this file to the NameNode's node, where it runs as a service of its own, because no play
+waits for HDFS. It therefore imports nothing of the collection. WebHDFS, because each `hdfs dfs` costs a JVM: 5 to 10 s
+on a board. It can run again at any time.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from pathlib import Path
 from typing import Any
 
 POLL_SECONDS = 2.0
-# Outlives nothing: a NameNode that does not answer within it is asked again.
+# A NameNode that does not answer within it is queried again.
 TIMEOUT_SECONDS = 20.0
 
 
 class NotYetError(Exception):
-    """The NameNode cannot do it now (not up, or in safe mode); asking again is right."""
+    """The NameNode cannot do it now (not up, or in safe mode); try again."""
 
 
 class WebHdfs:
-    """The few calls that are needed, as HDFS' superuser."""
+    """Calls of WebHDFS, as HDFS' superuser."""
 
     def __init__(self, namenode: str, user: str) -> None:
         self._base = f"http://{namenode}/webhdfs/v1"
         self._user = user
 
     def call(self, method: str, path: str, operation: str, **arguments: str) -> dict[str, Any] | None:
-        """One call. Returns its answer, or None where the path does not exist.
+        """Return the answer to one call, or None where the path does not exist.
 
         Raises:
-            NotYetError: the NameNode is not there or in safe mode.
+            NotYetError: the NameNode does not answer or is in safe mode.
             urllib.error.HTTPError: it refused for good.
         """
         query = urllib.parse.urlencode({"op": operation, "user.name": self._user, **arguments})
         url = f"{self._base}{urllib.parse.quote(path)}?{query}"
         request = urllib.request.Request(url, method=method)  # noqa: S310 - always http, to our NameNode
         try:
-            # Not by way of a proxy. This file stands alone on the node, so it cannot share module_utils' opener.
+            # Without a proxy. This file stands alone on the node, so it cannot import the collection's opener.
             straight = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with straight.open(request, timeout=TIMEOUT_SECONDS) as response:
                 body = response.read()
@@ -67,58 +67,55 @@ class WebHdfs:
         return dict(json.loads(body)) if body else {}
 
 
-def steps(status: dict[str, Any] | None, wanted: dict[str, str], superuser: str) -> list[tuple[str, dict[str, str]]]:
-    """What must be done to one folder.
+def steps(status: dict[str, Any] | None, desired: dict[str, str], superuser: str) -> list[tuple[str, dict[str, str]]]:
+    """Return the operations of WebHDFS, with their arguments, that one folder needs.
 
-    The owner comes last and thus says that the folder is complete. A folder that already has another owner than the
-    superuser is somebody's, who may have changed it for a reason: left alone.
+    The owner is set last, so it marks a complete folder. A folder that another user than the superuser owns is left
+    alone: that user may have changed it.
 
     Args:
-        status: the FileStatus of WebHDFS, or None where the folder does not exist.
-        wanted: path, owner, group, mode (octal).
-        superuser: HDFS' superuser, who owns what he makes.
-
-    Returns:
-        Operations of WebHDFS with their arguments.
+        status: The FileStatus of WebHDFS, or None where the folder does not exist.
+        desired: Path, owner, group, mode (octal).
+        superuser: HDFS' superuser, who owns the folders that it creates.
     """
-    mode = wanted["mode"].lstrip("0")
-    owner = ("SETOWNER", {"owner": wanted["owner"], "group": wanted["group"]})
+    mode = desired["mode"].lstrip("0")
+    owner = ("SETOWNER", {"owner": desired["owner"], "group": desired["group"]})
     permission = ("SETPERMISSION", {"permission": mode})
     if status is None:
         return [("MKDIRS", {"permission": mode}), permission, owner]
     if status["owner"] != superuser:
         return []
     todo = [] if status["permission"].lstrip("0") == mode else [permission]
-    if (status["owner"], status["group"]) != (wanted["owner"], wanted["group"]):
+    if (status["owner"], status["group"]) != (desired["owner"], desired["group"]):
         todo.append(owner)
     return todo
 
 
 def make(hdfs: WebHdfs, plan: dict[str, Any]) -> list[str]:
-    """Makes all folders. Returns what it did.
+    """Create all folders; return the operations that were needed.
 
     Raises:
         NotYetError: HDFS is not ready.
         urllib.error.HTTPError: HDFS refused for good.
     """
     done = []
-    for wanted in plan["dirs"]:
-        answer = hdfs.call("GET", wanted["path"], "GETFILESTATUS")
+    for desired in plan["dirs"]:
+        answer = hdfs.call("GET", desired["path"], "GETFILESTATUS")
         status = answer["FileStatus"] if answer else None
-        for operation, arguments in steps(status, wanted, plan["superuser"]):
-            hdfs.call("PUT", wanted["path"], operation, **arguments)
-            done.append(f"{operation} {wanted['path']}")
+        for operation, arguments in steps(status, desired, plan["superuser"]):
+            hdfs.call("PUT", desired["path"], operation, **arguments)
+            done.append(f"{operation} {desired['path']}")
     return done
 
 
 def say(line: str) -> None:
-    """Tells the journal."""
+    """Write a line to the journal."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Waits for HDFS, makes the folders, and leaves a note of what it was told."""
+    """Wait for HDFS, create the folders, and record the inputs that this was done with."""
     plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     hdfs = WebHdfs(plan["namenode"], plan["superuser"])
     told = ""

@@ -1,59 +1,72 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whose Hadoop is it? Tells what picluster put on a node from what somebody else did. Only looks, changes nothing."""
+"""Tell picluster's Hadoop from another installation on the same node. Only reads."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import CONF, LINK
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import software
+
+if TYPE_CHECKING:
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
 MARK = b"Managed by picluster."  # in the head of every file whose format has comments
 STAMP = ".picluster-sha256"  # in every tree that picluster.cloud.artifact unpacked
-HEAD_BYTES = 200
-# Their formats have no place for a mark; the anchor (core-site.xml) of the same folder speaks for them. It is written
-# before them and removed after them, so that a killed run leaves no doubt.
-UNMARKED = frozenset({"workers", "http-secret", "hdfs-dirs.json"})
-FOLDER = "picluster"  # what is in a folder by our name is ours
+_HEAD_BYTES = 200
+# Vouches for the files of its folder whose formats have no place for a mark. It is written before them and removed
+# after them, so that a killed run leaves no doubt.
+_ANCHOR = f"{CONF}/core-site.xml"
+_UNMARKED = frozenset({"workers", "http-secret", "hdfs-dirs.json"})
+_FOLDER = "picluster"  # a folder of this name holds only picluster's files
 
 
-def is_marked(path: Path) -> bool:
-    """Whether a file carries the mark in its head."""
-    if not path.is_file():
+def is_marked(node: Node, path: str) -> bool:
+    """Return whether a file has the mark in its head."""
+    place = node.path(path)
+    if not place.is_file():
         return False
-    with path.open("rb") as stream:
-        return MARK in stream.read(HEAD_BYTES)
+    with place.open("rb") as stream:
+        return MARK in stream.read(_HEAD_BYTES)
 
 
-def file_is_ours(path: Path, anchor: Path) -> bool:
-    """Whether picluster wrote a file."""
-    if not path.is_file():
+def file_is_ours(node: Node, path: str) -> bool:
+    """Return whether picluster wrote a file."""
+    if not node.path(path).is_file():
         return False
-    tied = path.name in UNMARKED and path.parent == anchor.parent
-    return path.parent.name == FOLDER or is_marked(anchor if tied else path)
+    folder, name = os.path.split(path)
+    tied = name in _UNMARKED and folder == CONF
+    return Path(folder).name == _FOLDER or is_marked(node, _ANCHOR if tied else path)
 
 
-def link_is_ours(link: Path, anchor: Path, home: str = "") -> bool:
-    """Whether a link leads to a tree that picluster unpacked, or to the one that it is told of.
+def link_is_ours(node: Node, home: str = "") -> bool:
+    """Return whether the link leads to a tree that picluster unpacked, or to `home`.
 
-    A link to nothing is ours where the configuration is: somebody removed the tree by hand.
+    A dangling link is ours where the configuration is: the tree was removed by hand.
     """
-    if not link.is_symlink():
+    place = node.path(LINK)
+    if not place.is_symlink():
         return False
-    if str(link.readlink()) == home or (link / STAMP).is_file():
+    target = str(place.readlink())
+    tree = node.path(str(Path(LINK).parent / target))
+    if target == home or (tree / STAMP).is_file():
         return True
-    return not link.exists() and is_marked(anchor)
+    return not tree.exists() and is_marked(node, _ANCHOR)
 
 
-def foreign(paths: tuple[str, ...], link: Path, anchor: Path, home: str) -> list[str]:
-    """What stands where picluster wants to write and is somebody else's."""
-    found = [path for path in paths if os.path.lexists(path) and not file_is_ours(Path(path), anchor)]
-    if os.path.lexists(link) and not link_is_ours(link, anchor, home):
-        found.append(str(link))
+def foreign_paths(node: Node, home: str) -> list[str]:
+    """Return the paths that picluster would write and that belong to another installation."""
+    found = [path for path in software() if os.path.lexists(node.path(path)) and not file_is_ours(node, path)]
+    if os.path.lexists(node.path(LINK)) and not link_is_ours(node, home):
+        found.append(LINK)
     return found
 
 
-def ours(paths: tuple[str, ...], link: Path, anchor: Path) -> list[str]:
-    """What picluster wrote, in the order in which it may be removed: the anchor last."""
-    found = [path for path in paths if os.path.lexists(path) and file_is_ours(Path(path), anchor)]
-    found.sort(key=lambda path: path == str(anchor))
-    return ([str(link)] if link_is_ours(link, anchor) else []) + found
+def our_paths(node: Node) -> list[str]:
+    """Return what picluster wrote, in the order in which it may be removed: the anchor last."""
+    found = [path for path in software() if os.path.lexists(node.path(path)) and file_is_ours(node, path)]
+    found.sort(key=lambda path: path == _ANCHOR)
+    return ([LINK] if link_is_ours(node) else []) + found

@@ -1,15 +1,13 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a Hadoop node is made of: accounts, folders, files, units, and what each daemon was started with.
-
-Pure: nothing is touched.
-"""
+"""The desired state of a Hadoop node: folders, files, units, and the inputs that each daemon was started with. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import (
     CLIENT_SIDE,
@@ -20,9 +18,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config impo
     LOGS,
     NAME_DIR,
     SECRET,
-    SITES,
     WORKERS,
-    Settings,
     hadoop_env,
     hdfs_dirs,
     log4j,
@@ -31,6 +27,10 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config impo
     wrapper,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.secrets import is_secret
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import SITES
+
+if TYPE_CHECKING:
+    from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import HadoopSettings
 
 GROUP = "hadoop"
 UNITS = "/etc/systemd/system"
@@ -45,11 +45,11 @@ class Daemon:
     """One of Hadoop's daemons.
 
     Attributes:
-        tool: the launcher in bin/ that starts it.
-        user: its account.
-        sites: the configuration that it reads.
-        dirs: folders that it needs, with owner's mode.
-        stop_seconds: how long it may take to stop before it is killed.
+        tool: The launcher in bin/ that starts it.
+        user: Its account.
+        sites: The configuration that it reads.
+        dirs: Folders that it needs, with their modes.
+        stop_seconds: Seconds that it may take to stop before it is killed.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Daemon:
 
     @property
     def unit(self) -> str:
-        """The unit's name."""
+        """The name of its unit."""
         return f"hadoop-{self.name}.service"
 
 
@@ -101,7 +101,7 @@ DAEMONS = {
 USERS = ("hdfs", "yarn", "mapred")
 DIRS_UNIT = "hadoop-hdfs-dirs.service"
 ALL_UNITS = (*(daemon.unit for daemon in DAEMONS.values()), DIRS_UNIT)
-# Who reads the list of workers while it runs, and how it is told to read it again.
+# The daemons that read the list of workers while they run, and the command that has them read it again.
 READS_WORKERS = {
     "namenode": ("hdfs", "dfsadmin", "-refreshNodes"),
     "resourcemanager": ("yarn", "rmadmin", "-refreshNodes"),
@@ -109,8 +109,8 @@ READS_WORKERS = {
 
 
 @dataclass(frozen=True)
-class Folder:
-    """A folder that must exist."""
+class HadoopFolder:
+    """A folder of the node."""
 
     path: str
     owner: str
@@ -119,7 +119,7 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class File:
+class HadoopFile:
     """A file with its whole content."""
 
     path: str
@@ -130,11 +130,11 @@ class File:
 
 
 @dataclass(frozen=True)
-class Unit:
-    """A service that must be enabled and run.
+class HadoopUnit:
+    """A service that is enabled and runs.
 
     Attributes:
-        inputs: fingerprint of all that the process reads at its start; the process carries it in its environment.
+        inputs: Fingerprint of all that the process reads at its start; the process carries it in its environment.
     """
 
     name: str
@@ -143,27 +143,27 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The whole node as it shall be."""
+class HadoopPlan:
+    """The desired state of the whole node."""
 
-    folders: tuple[Folder, ...] = ()
-    files: tuple[File, ...] = ()
-    units: tuple[Unit, ...] = ()
+    folders: tuple[HadoopFolder, ...] = ()
+    files: tuple[HadoopFile, ...] = ()
+    units: tuple[HadoopUnit, ...] = ()
 
     @property
     def surplus_units(self) -> tuple[str, ...]:
-        """Units of this role that must not be there."""
-        wanted = {unit.name for unit in self.units}
-        return tuple(name for name in ALL_UNITS if name not in wanted)
+        """The units of Hadoop that must be absent."""
+        desired = {unit.name for unit in self.units}
+        return tuple(name for name in ALL_UNITS if name not in desired)
 
 
 def fingerprint(value: object) -> str:
-    """A short name for any plain value."""
+    """Return a short digest of any plain value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def daemon_inputs(daemon: Daemon, settings: Settings, secret: str) -> str:
-    """Fingerprint of all that a daemon reads at its start, so that it is restarted for that and for nothing else."""
+def daemon_inputs(daemon: Daemon, settings: HadoopSettings, secret: str) -> str:
+    """Return the fingerprint of all that a daemon reads at its start: it restarts for that and for nothing else."""
     mine = {
         site: {name: value for name, value in values.items() if name not in CLIENT_SIDE}
         for site, values in sites(settings).items()
@@ -174,8 +174,8 @@ def daemon_inputs(daemon: Daemon, settings: Settings, secret: str) -> str:
     )
 
 
-def daemon_unit(daemon: Daemon, settings: Settings, inputs: str) -> str:
-    """The unit of one daemon: in the foreground, no pid file, retried until what it needs is there."""
+def daemon_unit(daemon: Daemon, settings: HadoopSettings, inputs: str) -> str:
+    """Return the unit of one daemon: in the foreground, no pid file, restarted until what it needs is there."""
     options = f"-Xmx{settings.heaps[daemon.name]}m {GC} -XX:+ExitOnOutOfMemoryError"
     return f"""# Managed by picluster.
 [Unit]
@@ -191,11 +191,11 @@ Group={GROUP}
 Environment="{daemon.tool.upper()}_{daemon.name.upper()}_OPTS={options}"
 Environment=HADOOP_LOG_DIR={LOGS}/{daemon.user}
 Environment=HADOOP_PID_DIR=/run/hadoop-{daemon.name}
-# What this process was started with; a run compares it with what is wanted.
+# What this process was started with; a run compares it with the desired state.
 Environment={INPUTS}={inputs}
 RuntimeDirectory=hadoop-{daemon.name}
 ExecStart={LINK}/bin/{daemon.tool} --config {CONF} {daemon.name}
-# A JVM that was asked to stop ends with 128 + SIGTERM.
+# A JVM that was told to stop ends with 128 + SIGTERM.
 SuccessExitStatus=143
 Restart=always
 RestartSec=5
@@ -214,10 +214,10 @@ WantedBy=multi-user.target
 
 
 def dirs_unit(inputs: str) -> str:
-    """The unit that makes HDFS' folders once the NameNode can. It ends at once where nothing is missing."""
+    """Return the unit that creates HDFS' folders once the NameNode can; it ends at once where nothing is missing."""
     return f"""# Managed by picluster.
 [Unit]
-Description=Folders that HDFS must have
+Description=Create the folders in HDFS
 After=hadoop-namenode.service
 StartLimitIntervalSec=0
 
@@ -243,92 +243,63 @@ WantedBy=multi-user.target
 """
 
 
-def folders(daemons: list[Daemon]) -> tuple[Folder, ...]:
-    """Every folder, parents first."""
+def folders(daemons: list[Daemon]) -> tuple[HadoopFolder, ...]:
+    """Return every folder, parents first."""
     base = [
-        Folder(CONF, "root", "root", 0o755),
-        Folder(DATA, "root", GROUP, 0o755),
-        *(Folder(f"{DATA}/{user}", user, GROUP, 0o755) for user in USERS),
-        Folder(LOGS, "root", GROUP, 0o755),
-        *(Folder(f"{LOGS}/{user}", user, GROUP, 0o755) for user in USERS),
+        HadoopFolder(CONF, "root", "root", 0o755),
+        HadoopFolder(DATA, "root", GROUP, 0o755),
+        *(HadoopFolder(f"{DATA}/{user}", user, GROUP, 0o755) for user in USERS),
+        HadoopFolder(LOGS, "root", GROUP, 0o755),
+        *(HadoopFolder(f"{LOGS}/{user}", user, GROUP, 0o755) for user in USERS),
     ]
-    return (*base, *(Folder(path, d.user, GROUP, mode) for d in daemons for path, mode in d.dirs))
+    return (*base, *(HadoopFolder(path, d.user, GROUP, mode) for d in daemons for path, mode in d.dirs))
 
 
-def site_file(site: str, values: dict[str, str], settings: Settings) -> File:
-    """One file of properties: for everybody, unless the user's own hold a secret."""
+def site_file(site: str, values: dict[str, str], settings: HadoopSettings) -> HadoopFile:
+    """Return one file of properties: world-readable unless the user's own properties hold a secret."""
     closed = any(is_secret(name) for name in settings.properties.get(site, {}))
     mode, group = (0o640, GROUP) if closed else (0o644, "root")
-    return File(f"{CONF}/{site}.xml", render_xml(values), mode=mode, group=group)
+    return HadoopFile(f"{CONF}/{site}.xml", render_xml(values), mode=mode, group=group)
 
 
-def make_plan(settings: Settings, secret: str, script: str) -> Plan:
-    """Computes the node as it shall be.
+def make_plan(settings: HadoopSettings, secret: str, script: str) -> HadoopPlan:
+    """Return the desired state of a node.
 
     Args:
-        settings: what the node is told; checked.
-        secret: key that signs HTTP cookies, the same on all nodes.
-        script: text of hdfs_dirs.py.
+        settings: Its settings, checked.
+        secret: Key that signs HTTP cookies, the same on all nodes.
+        script: Text of hdfs_dirs.py.
     """
     if not settings.daemons:
-        return Plan()
+        return HadoopPlan()
     daemons = [DAEMONS[name] for name in DAEMONS if name in settings.daemons]
     files = [site_file(site, values, settings) for site, values in sites(settings).items()]
     files += [
-        File(f"{CONF}/log4j.properties", log4j()),
-        File(f"{CONF}/hadoop-env.sh", hadoop_env(settings)),
-        File(WORKERS, "".join(f"{name}\n" for name in sorted(settings.workers))),
-        File(SECRET, f"{secret}\n", mode=0o640, group=GROUP, secret=True),
+        HadoopFile(f"{CONF}/log4j.properties", log4j()),
+        HadoopFile(f"{CONF}/hadoop-env.sh", hadoop_env(settings)),
+        HadoopFile(WORKERS, "".join(f"{name}\n" for name in sorted(settings.workers))),
+        HadoopFile(SECRET, f"{secret}\n", mode=0o640, group=GROUP, secret=True),
     ]
-    files += [File(f"/usr/local/bin/{tool}", wrapper(tool), mode=0o755) for tool in TOOLS]
+    files += [HadoopFile(f"/usr/local/bin/{tool}", wrapper(tool), mode=0o755) for tool in TOOLS]
     units = []
     for daemon in daemons:
         inputs = daemon_inputs(daemon, settings, secret)
-        units.append(Unit(daemon.unit, inputs, daemon.name))
-        files.append(File(f"{UNITS}/{daemon.unit}", daemon_unit(daemon, settings, inputs)))
+        units.append(HadoopUnit(daemon.unit, inputs, daemon.name))
+        files.append(HadoopFile(f"{UNITS}/{daemon.unit}", daemon_unit(daemon, settings, inputs)))
     if "namenode" in settings.daemons:
-        wanted = json.dumps(hdfs_dirs(settings), indent=2) + "\n"
-        inputs = fingerprint([wanted, script])
+        dirs = json.dumps(hdfs_dirs(settings), indent=2) + "\n"
+        inputs = fingerprint([dirs, script])
         files += [
-            File(DIRS_JSON, wanted),
-            File(SCRIPT, script),
-            File(f"{UNITS}/{DIRS_UNIT}", dirs_unit(inputs)),
+            HadoopFile(DIRS_JSON, dirs),
+            HadoopFile(SCRIPT, script),
+            HadoopFile(f"{UNITS}/{DIRS_UNIT}", dirs_unit(inputs)),
         ]
-        units.append(Unit(DIRS_UNIT, inputs))
-    return Plan(folders(daemons), tuple(files), tuple(units))
+        units.append(HadoopUnit(DIRS_UNIT, inputs))
+    return HadoopPlan(folders(daemons), tuple(files), tuple(units))
 
 
 def software() -> tuple[str, ...]:
-    """Every file that this role may have written, for a node that has left: all but data."""
+    """Return every file that the module may have written, for a node that has left: all but data."""
     conf = [f"{CONF}/{site}.xml" for site in SITES]
     conf += [f"{CONF}/log4j.properties", f"{CONF}/hadoop-env.sh", WORKERS, SECRET, DIRS_JSON]
     return (*conf, SCRIPT, *(f"/usr/local/bin/{tool}" for tool in TOOLS), *(f"{UNITS}/{name}" for name in ALL_UNITS))
-
-
-class FormatRefusedError(Exception):
-    """A name folder holds something that a format must not touch; the message is one sentence for the user."""
-
-
-def must_format(entries: set[str], current: set[str]) -> bool:
-    """Tells whether a NameNode's folder is new and must be formatted.
-
-    Args:
-        entries: what the name folder holds.
-        current: what its `current` holds (empty where there is none).
-
-    Raises:
-        FormatRefusedError: there is something, and it is no NameNode's image: nothing is formatted over it.
-    """
-    if "current" in entries:
-        if "VERSION" in current:
-            return False
-        raise FormatRefusedError(
-            f"{NAME_DIR}/current exists without VERSION, so it is a damaged image or another's data; "
-            "restore it from a copy, or move it away if it is worth nothing"
-        )
-    foreign = sorted(entries - {".formatting", "lost+found", "in_use.lock"})
-    if foreign:
-        raise FormatRefusedError(
-            f"{NAME_DIR} holds {foreign[0]!r} and no image, so it is not formatted; move that away"
-        )
-    return True

@@ -1,88 +1,86 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a Hadoop cluster over HTTP how it is, as a JVM for each question would cost seconds.
-
-And counts words by other means than Hadoop.
-"""
+"""Query the state of a Hadoop cluster over HTTP, as a JVM for each query would cost seconds. Only reads."""
 
 from __future__ import annotations
 
+import http.client
 import json
-import math
-import re
 import socket
 import urllib.error
 import urllib.parse
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.http import opener
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 ANSWER_SECONDS = 10.0
 PORTS = {"hdfs": 9864, "yarn": 8042}
 ROLE = {"hdfs": "DataNode", "yarn": "NodeManager"}
 GB = 1 << 30
-# From then on the NameNode gives a DataNode no new blocks (dfs.namenode.stale.datanode.interval).
+# The layer of which a daemon is the master, or a worker.
+MASTERS = {"namenode": "hdfs", "resourcemanager": "yarn"}
+WORKERS = {"datanode": "hdfs", "nodemanager": "yarn"}
+# After that time the NameNode gives a DataNode no new blocks (dfs.namenode.stale.datanode.interval).
 STALE_SECONDS = 30
 CONNECT_SECONDS = 3.0
 PROBES = 32
 
 
-class NoAnswerError(Exception):
-    """Somebody does not answer, or not what is wanted; the message says who and what."""
+class NoAnswerError(UserError):
+    """A service does not answer, or not in its own format."""
 
 
 @dataclass
-class State:
-    """How the cluster is.
+class HadoopState:
+    """The state of the cluster.
 
     Attributes:
-        why: for each layer what keeps the whole layer from working, empty if nothing does.
-        there: for each layer the workers that take part, with a word on each.
-        absent: for each layer workers that the master knows and does not use, with the reason.
-        unsettled: nodes that are gone, which the master does not know yet; a job may still wait for them.
+        why: For each layer the reason why the whole layer does not work, empty if it does.
+        there: For each layer the workers that take part, with a detail of each.
+        absent: For each layer the workers that the master knows and does not use, with the reason.
+        unsettled: Nodes that are gone without the master's knowledge yet; a job may still wait for them.
     """
 
     why: dict[str, str] = field(default_factory=lambda: {"hdfs": "", "yarn": ""})
     there: dict[str, dict[str, str]] = field(default_factory=lambda: {"hdfs": {}, "yarn": {}})
     absent: dict[str, dict[str, str]] = field(default_factory=lambda: {"hdfs": {}, "yarn": {}})
-
     unsettled: set[str] = field(default_factory=set)
 
     def missing(self, expected: Iterable[str]) -> dict[str, list[str]]:
-        """The expected workers that do not take part, by layer."""
+        """Return the expected workers that do not take part, by layer."""
         return {layer: [name for name in expected if name not in there] for layer, there in self.there.items()}
 
     def ready(self, expected: Iterable[str]) -> bool:
-        """Whether both layers work, nobody is missing and nobody is about to be found missing."""
+        """Return whether both layers work, no worker is missing and none is about to be found missing."""
         return not any(self.why.values()) and not any(self.missing(list(expected)).values()) and not self.unsettled
 
 
 def fetch(url: str) -> dict[str, Any]:
-    """Gets a JSON object.
+    """Return the JSON object at an address.
 
     Raises:
-        NoAnswerError: nobody there, or the answer is no JSON object.
+        NoAnswerError: nothing answers, or the answer is not a JSON object.
     """
     try:
         with opener().open(url, timeout=ANSWER_SECONDS) as response:
             answer = json.loads(response.read())
     except urllib.error.HTTPError as error:
         raise NoAnswerError(f"HTTP {error.code}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # no connection, no HTTP, no JSON
         raise NoAnswerError(str(getattr(error, "reason", error))) from error
     if not isinstance(answer, dict):
-        raise NoAnswerError("an answer that is no JSON object")
+        raise NoAnswerError("the answer is not a JSON object")
     return answer
 
 
-def read_namenode(state: State, answer: dict[str, Any]) -> None:
-    """Reads the NameNode's bean NameNodeInfo (/jmx)."""
+def read_namenode(state: HadoopState, answer: dict[str, Any]) -> None:
+    """Read the NameNode's bean NameNodeInfo (/jmx)."""
     beans = answer.get("beans") or []
     if not beans:
         state.why["hdfs"] = "the NameNode is still loading its image"
@@ -102,8 +100,8 @@ def read_namenode(state: State, answer: dict[str, Any]) -> None:
         state.absent["hdfs"][name.partition(":")[0]] = "the NameNode has not heard of it for a long time"
 
 
-def read_resourcemanager(state: State, answer: dict[str, Any]) -> None:
-    """Reads the ResourceManager's list of nodes (/ws/v1/cluster/nodes)."""
+def read_resourcemanager(state: HadoopState, answer: dict[str, Any]) -> None:
+    """Read the ResourceManager's list of nodes (/ws/v1/cluster/nodes)."""
     for node in (answer.get("nodes") or {}).get("node") or []:
         name = str(node.get("nodeHostName"))
         if node.get("state") == "RUNNING":
@@ -112,23 +110,23 @@ def read_resourcemanager(state: State, answer: dict[str, Any]) -> None:
             state.absent["yarn"].pop(name, None)
         elif name not in state.there["yarn"]:
             report = f": {node['healthReport']}" if node.get("healthReport") else ""
-            state.absent["yarn"][name] = f"the ResourceManager calls it {node.get('state')}{report}"
+            state.absent["yarn"][name] = f"the ResourceManager reports it {node.get('state')}{report}"
 
 
-def ask(master: str, user: str) -> State:
-    """Asks NameNode and ResourceManager once."""
-    state = State()
+def query_cluster(master: str, user: str) -> HadoopState:
+    """Return what NameNode and ResourceManager report, queried once."""
+    state = HadoopState()
     try:
         read_namenode(state, fetch(f"http://{master}:9870/jmx?qry=Hadoop:service=NameNode,name=NameNodeInfo"))
         if not state.why["hdfs"]:
             home = f"http://{master}:9870/webhdfs/v1/user/{urllib.parse.quote(user)}?op=GETFILESTATUS&user.name="
             status = fetch(home + urllib.parse.quote(user)).get("FileStatus") or {}
             if status.get("owner") != user:
-                state.why["hdfs"] = f"/user/{user} is not yet {user}'s"
+                state.why["hdfs"] = f"/user/{user} does not belong to {user} yet"
     except NoAnswerError as reason:
         missing_home = "404" in str(reason)
         state.why["hdfs"] = (
-            f"/user/{user} is not made yet" if missing_home else f"the NameNode does not answer ({reason})"
+            f"/user/{user} does not exist yet" if missing_home else f"the NameNode does not answer ({reason})"
         )
     try:
         read_resourcemanager(state, fetch(f"http://{master}:8088/ws/v1/cluster/nodes"))
@@ -137,13 +135,11 @@ def ask(master: str, user: str) -> State:
     return state
 
 
-def find_gone(state: State, expected: Iterable[str]) -> None:
-    """Knocks at every node that the masters count on; they learn late of one that is gone.
+def find_gone(state: HadoopState, expected: Iterable[str]) -> None:
+    """Connect to every worker that the masters use; an expected one that does not answer is absent.
 
-    HDFS after 30 s, YARN after 2 minutes.
-
-    A node that does not open takes no part: an expected one is absent, of any other it is to be waited that the masters
-    notice.
+    The masters notice late that a worker is gone: HDFS after 30 s, YARN after 2 minutes. A worker that is not expected
+    and does not answer is unsettled until they do.
     """
 
     def closed(worker: tuple[str, str]) -> bool:
@@ -154,10 +150,11 @@ def find_gone(state: State, expected: Iterable[str]) -> None:
         return False
 
     workers = [(layer, name) for layer, there in state.there.items() for name in there]
-    wanted = set(expected)
+    needed = set(expected)
     with ThreadPoolExecutor(PROBES) as pool:
-        for (layer, name), gone in zip(workers, pool.map(closed, workers), strict=True):
-            if gone and name in wanted:
+        answers = zip(workers, pool.map(closed, workers))  # noqa: B905 - Python 3.9 knows no strict
+        for (layer, name), gone in answers:
+            if gone and name in needed:
                 del state.there[layer][name]
                 state.absent[layer][name] = (
                     f"its {ROLE[layer]} has registered but does not answer on port {PORTS[layer]}"
@@ -166,8 +163,8 @@ def find_gone(state: State, expected: Iterable[str]) -> None:
                 state.unsettled.add(name)
 
 
-def why_missing(node: str, layer: str, state: State) -> str:
-    """Finds out from outside why a worker does not take part."""
+def why_missing(node: str, layer: str, state: HadoopState) -> str:
+    """Return why a worker does not take part, found out from outside."""
     known = state.absent[layer].get(node)
     if known:
         return known
@@ -180,8 +177,8 @@ def why_missing(node: str, layer: str, state: State) -> str:
         return f"the node does not answer ({error})"
 
 
-def describe(state: State, master: str, expected: list[str]) -> list[dict[str, str]]:
-    """One line for each node and layer, for the table at the end of a run."""
+def describe(state: HadoopState, master: str, expected: list[str]) -> list[dict[str, str]]:
+    """Return one row for each node and layer, for the table at the end of a run."""
     rows = []
     masters = {"hdfs": ("NameNode", "DataNodes"), "yarn": ("ResourceManager", "NodeManagers")}
     for layer, (head, many) in masters.items():
@@ -203,68 +200,23 @@ def describe(state: State, master: str, expected: list[str]) -> list[dict[str, s
     return rows
 
 
-def count_words(texts: Iterable[bytes]) -> Counter[bytes]:
-    """Counts words as TokenCounterMapper does, by Python's own means.
+def problems(node: str, daemons: Iterable[str], units: Mapping[str, str], state: HadoopState) -> list[str]:
+    """Return what is wrong with a node's daemons, without repetitions.
 
-    Hadoop reads lines ending in CR, LF or CRLF without a leading byte order mark, decodes them as UTF-8 (what is none
-    becomes U+FFFD) and splits at the blanks of Java's StringTokenizer: space, tab, LF, CR, FF.
+    Args:
+        node: The node's name.
+        daemons: Its daemons.
+        units: systemd's state of each daemon's unit.
+        state: The state of the cluster.
     """
-    counts: Counter[bytes] = Counter()
-    for text in texts:
-        clean = text.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
-        counts.update(word.encode() for word in re.split(r"[ \t\n\r\f]+", clean) if word)
-    return counts
-
-
-def parse_counts(parts: Iterable[bytes]) -> Counter[bytes]:
-    """Reads the job's output: word, tab, count.
-
-    Raises:
-        NoAnswerError: a line is none of these.
-    """
-    counts: Counter[bytes] = Counter()
-    for part in parts:
-        for line in part.split(b"\n"):
-            word, tab, number = line.rpartition(b"\t")
-            if not line:
-                continue
-            if not tab or not number.isdigit():
-                raise NoAnswerError(f"the job wrote {line[:60]!r} where a word and its count were wanted")
-            counts[word] += int(number)
-    return counts
-
-
-def compare(ours: Counter[bytes], theirs: Counter[bytes]) -> str:
-    """Says how two counts differ, empty if they do not."""
-    differing = sorted(word for word in ours.keys() | theirs.keys() if ours[word] != theirs[word])
-    if not differing:
-        return ""
-    word = differing[0]
-    return (
-        f"{len(differing)} words have other counts, the first is {word.decode(errors='replace')!r}: "
-        f"MapReduce {theirs[word]}, independent count {ours[word]}"
-    )
-
-
-def job_properties(name: str, source: str, target: str, size: int, tasks: int) -> dict[str, str]:
-    """WordCount out of classes that every MapReduce carries (the jar of examples is not on Maven Central).
-
-    Mapper, combiner and reducer are those of the example WordCount under their library names. Small files are combined,
-    as otherwise each would cost a JVM.
-    """
-    library = "org.apache.hadoop.mapreduce.lib"
-    return {
-        "mapreduce.job.name": name,
-        "mapreduce.input.fileinputformat.inputdir": source,
-        "mapreduce.output.fileoutputformat.outputdir": target,
-        "mapreduce.job.inputformat.class": f"{library}.input.CombineTextInputFormat",
-        "mapreduce.input.fileinputformat.split.maxsize": str(max(1, math.ceil(size / tasks))),
-        "mapreduce.job.map.class": f"{library}.map.TokenCounterMapper",
-        "mapreduce.job.combine.class": f"{library}.reduce.IntSumReducer",
-        "mapreduce.job.reduce.class": f"{library}.reduce.IntSumReducer",
-        "mapreduce.job.output.key.class": "org.apache.hadoop.io.Text",
-        "mapreduce.job.output.value.class": "org.apache.hadoop.io.IntWritable",
-        "mapreduce.job.reduces": "1",
-        # Spread over the workers, not folded into the master's own process.
-        "mapreduce.job.ubertask.enable": "false",
-    }
+    found = []
+    for daemon in daemons:
+        if units.get(daemon) != "active":
+            found.append(f"its {daemon} is {units.get(daemon) or 'unknown to systemd'}")
+            continue
+        layer = MASTERS.get(daemon) or WORKERS.get(daemon)
+        if layer and state.why[layer]:
+            found.append(state.why[layer])
+        elif daemon in WORKERS and node not in state.there[WORKERS[daemon]]:
+            found.append(state.absent[WORKERS[daemon]].get(node) or f"its {daemon} has not registered")
+    return list(dict.fromkeys(found))

@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which properties of Hadoop hold a secret, and how their values stay out of what a run shows."""
+"""Tell which properties of Hadoop hold a secret, and keep their values out of the output. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SECRET = re.compile(
     r"secret|passw(or)?d|passphrase|\bpass\b|account\.key\.|(key|token|credentials?)$",
     re.IGNORECASE,
 )
-# Names about a secret that hold none: where it is, how long it lasts, who makes it.
+# Names of properties about a secret that do not hold it: its place, lifetime, provider.
 _HARMLESS = re.compile(
     r"[.-](files?|path|paths|dir|uri|url|class|classes|type|provider|alias|enabled?|required|algorithm|"
     r"interval|lifetime|expiration|expiry|length|size|bits|ms|sec|secs|seconds|timeout)$",
@@ -19,17 +19,17 @@ _HARMLESS = re.compile(
 )
 _PROPERTY = re.compile(r"(<name>([^<]*)</name>\s*<value)(?:>([^<]*)</value>| */>)")
 HIDDEN = "a secret"
-# Anything shorter is part of many a word, and hiding it would make the output unreadable.
+# Shorter values are part of many words; masking them would make the output unreadable.
 LEAST_HIDDEN = 8
 
 
 def is_secret(name: str) -> bool:
-    """Whether a property of this name holds a secret."""
+    """Return whether a property of this name holds a secret."""
     return bool(_SECRET.search(name)) and not _HARMLESS.search(name)
 
 
 def hide(properties: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """Properties by file, for show."""
+    """Return properties by file as they may be shown."""
     return {
         site: {name: HIDDEN if is_secret(name) else value for name, value in values.items()}
         for site, values in properties.items()
@@ -37,7 +37,7 @@ def hide(properties: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
 
 
 def secrets_of(properties: dict[str, dict[str, str]]) -> set[str]:
-    """The values that must be in no output, long enough to be looked for in any text."""
+    """Return the values to mask in all output: those long enough to be searched for in any text."""
     return {
         value
         for values in properties.values()
@@ -47,7 +47,7 @@ def secrets_of(properties: dict[str, dict[str, str]]) -> set[str]:
 
 
 def hide_in_texts(before: str, after: str) -> tuple[str, str]:
-    """Two versions of a site's XML, for a diff: secrets are not in it, but that one has changed is."""
+    """Return two versions of a site's XML for a diff, which shows that a secret changed but not the secret."""
     known = {match[2]: match[3] for match in _PROPERTY.finditer(before)}
 
     def replace(match: re.Match[str], word: str) -> str:

@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""A container image for the pod that proves a node can run one: the node's own busybox, packed without Docker.
+"""The container image of the pod check: the node's own busybox, packed without Docker.
 
 The format is `docker save`'s, which k3s imports at start from /var/lib/rancher/k3s/agent/images.
 """
@@ -24,12 +24,12 @@ _POINTER_BITS_64 = 64
 
 
 def libraries(ldd: str) -> list[Path]:
-    """Read the paths of shared libraries and of the loader from what ldd prints; none for a static program."""
+    """Return the paths of shared libraries and of the loader from ldd's output; none for a static program."""
     return [Path(match[1]) for line in ldd.splitlines() if (match := _LDD_LINE.match(line))]
 
 
 def go_architecture(machine: str, bits: int) -> str:
-    """Name the userland's architecture as images do: a 64-bit kernel may run a 32-bit userland."""
+    """Return the userland's architecture as images name it: a 64-bit kernel may run a 32-bit userland."""
     is_arm = machine.startswith(("arm", "aarch64"))
     if bits == _POINTER_BITS_64:
         return "arm64" if is_arm else "amd64"
@@ -37,7 +37,7 @@ def go_architecture(machine: str, bits: int) -> str:
 
 
 def pack(members: dict[str, bytes], architecture: str) -> bytes:
-    """Make an image archive; the same input gives the same bytes.
+    """Return an image archive; the same input gives the same bytes.
 
     Args:
         members: Executable files by path inside the image.
@@ -58,14 +58,11 @@ def pack(members: dict[str, bytes], architecture: str) -> bytes:
 
 
 def build() -> bytes | None:
-    """Make the image archive from this node's busybox.
-
-    Returns:
-        The archive, or None if the node has no busybox.
-    """
+    """Return the image archive made of this node's busybox, or None if the node has none."""
     busybox = next((path for path in BUSYBOXES if path.is_file()), None)
     if busybox is None:
         return None
+    # Not through a Node: the image is also built where there is no Ansible, in the test that runs it.
     listing = subprocess.run(["ldd", str(busybox)], capture_output=True, text=True, check=False).stdout
     members = {"/bin/busybox": busybox.read_bytes()} | {str(path): path.read_bytes() for path in libraries(listing)}
     return pack(members, go_architecture(platform.machine(), struct.calcsize("P") * 8))

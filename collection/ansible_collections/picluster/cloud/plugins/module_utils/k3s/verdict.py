@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""What Kubernetes' answers mean for the nodes that the inventory names: pure functions on its JSON."""
+"""What Kubernetes' answers say about the nodes of the inventory. Nothing here touches the node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.k3s.probe import I
 STAND_IN = "stand-in"
 PROBE_NAME = "picluster-verify"
 PROBE_PORT = 8080
-# What turns a node away. Plain errors are no sign: Kubernetes logs them by the dozen when all is well.
+# Why a server rejects a node. Plain errors are no sign: a healthy Kubernetes logs them by the dozen.
 _TROUBLE = re.compile(r"reject|authenticat|unauthoriz|denied|duplicate|password|forbidden|x509", re.IGNORECASE)
 _FATAL = re.compile(r"level=fatal|level=panic|^panic: |^F\d{4} ")
 # The image has nothing but busybox, and Debian's finds none of its own applets by a bare name: beside it only the
@@ -32,7 +32,13 @@ _NOISE = re.compile(r'^time="[^"]*" level=(\w+) msg=|^[IWEF]\d{4} [\d:.]+\s+\d+ 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known of one node."""
+    """The state of one node.
+
+    Attributes:
+        ready: Whether Kubernetes reports it Ready.
+        detail: Its version if it is, else why not.
+        version: The kubelet's version, empty if unknown.
+    """
 
     ready: bool
     detail: str
@@ -45,13 +51,13 @@ class Verdict:
 
 
 def judge_nodes(listing: dict[str, Any], expected: list[str]) -> dict[str, Verdict]:
-    """Judge each expected node by `kubectl get nodes -o json`."""
+    """Return the verdict on each expected node, from `kubectl get nodes -o json`."""
     present = {item["metadata"]["name"]: item for item in listing.get("items", [])}
     return {name: _judge(present.get(name)) for name in expected}
 
 
 def strays(listing: dict[str, Any], inventory: list[str]) -> list[str]:
-    """Name the nodes that Kubernetes knows and the inventory does not."""
+    """Return the nodes that Kubernetes has and the inventory does not."""
     return sorted({item["metadata"]["name"] for item in listing.get("items", [])} - set(inventory))
 
 
@@ -66,17 +72,17 @@ def _judge(node: dict[str, Any] | None) -> Verdict:
                 return Verdict(ready=True, detail=version, version=version)
             text = condition.get("message") or condition.get("reason") or "no reason given"
             return Verdict(ready=False, detail=f"NotReady: {text}", version=version)
-    return Verdict(ready=False, detail="has joined, but not yet told its state", version=version)
+    return Verdict(ready=False, detail="has joined, but has not reported its state yet", version=version)
 
 
 def fatal_cause(journal: str) -> str:
-    """Find the last line with which a service gave up; Kubernetes logs so many mere errors that those tell nothing."""
+    """Return the last line with which a service gave up; Kubernetes logs too many mere errors for those to matter."""
     fatal = [line for line in journal.splitlines() if _FATAL.search(line)]
     return _clean(fatal[-1]) if fatal else ""
 
 
 def journal_cause(journal: str, *names: str) -> str:
-    """Find the last line of the server's journal that says why it turned a node away; by its name or address."""
+    """Return the last line of the server's journal that says why it rejected a node, by its name or address."""
     either = "|".join(re.escape(name) for name in names if name)
     pattern = re.compile(rf"(?<![\w.-])(?:{either})(?![\w-]|\.\w)")
     lines = [line for line in journal.splitlines() if _TROUBLE.search(line) and pattern.search(line)]
@@ -88,7 +94,7 @@ def _clean(line: str) -> str:
 
 
 def probe_manifest(instance: str) -> dict[str, Any]:
-    """Make the DaemonSet that puts one answering pod on every node: it serves the node's own name."""
+    """Return the DaemonSet that runs a pod on every node, which serves the node's own name."""
     labels = {"app": PROBE_NAME, "instance": instance}
     script = _PROBE_SCRIPT.format(port=PROBE_PORT)
     container = {
@@ -129,13 +135,13 @@ def pod_addresses(pods: dict[str, Any]) -> dict[str, str]:
 
 
 def pod_trouble(node: str, pods: dict[str, Any], events: dict[str, Any]) -> str:
-    """Say why a node's probe pod does not run."""
+    """Return why a node's probe pod does not run."""
     pod = next((pod for pod in pods.get("items", []) if pod.get("spec", {}).get("nodeName") == node), None)
     if pod is None:
-        return "no pod was put on it"
+        return "no pod was scheduled on it"
     name = pod["metadata"]["name"]
-    # The event of a sandbox that fails is the only place that says why; of equal ones, later is better.
-    told = [
+    # The event of a sandbox that fails is the only place that says why; the last one counts.
+    reasons = [
         event.get("message", "")
         for event in events.get("items", [])
         if event.get("involvedObject", {}).get("name") == name and event.get("type") == "Warning"
@@ -148,16 +154,22 @@ def pod_trouble(node: str, pods: dict[str, Any], events: dict[str, Any]) -> str:
             ]
         if waiting.get("reason") and waiting["reason"] != "ContainerCreating":
             return f"{waiting['reason']}: {waiting.get('message', '')}"[:300]
-    return f"pod is {pod.get('status', {}).get('phase', 'unknown')}: {told[-1] if told else 'no event says why'}"[:300]
+    reason = reasons[-1] if reasons else "no event says why"
+    return f"pod is {pod.get('status', {}).get('phase', 'unknown')}: {reason}"[:300]
+
+
+def same_status(names: list[str], state: str, detail: str) -> list[dict[str, str]]:
+    """Return the summary's entries of nodes that all have one state."""
+    return [{"node": name, "layer": "k3s", "state": state, "detail": detail} for name in names]
 
 
 def statuses(verdicts: dict[str, Verdict], pods: dict[str, str] | None, note: str) -> list[dict[str, str]]:
-    """Make the summary's entries.
+    """Return the summary's entries.
 
     Args:
         verdicts: Of each expected node.
-        pods: Of each Ready node: empty text if its pod answered, else why not. None if pods were not asked.
-        note: What to add to the detail of a node that is well.
+        pods: Of each Ready node: empty text if its pod answered, else why not. None if no pods were run.
+        note: What to add to the detail of a healthy node.
     """
     result = []
     for name, verdict in verdicts.items():
@@ -170,5 +182,5 @@ def statuses(verdicts: dict[str, Verdict], pods: dict[str, str] | None, note: st
             state, detail = "failed", f"Ready ({verdict.version}), but {trouble}"
         else:
             state, detail = "ok", f"Ready ({verdict.version}){note}"
-        result.append({"node": name, "layer": "k3s", "state": state, "detail": detail})
+        result += same_status([name], state, detail)
     return result

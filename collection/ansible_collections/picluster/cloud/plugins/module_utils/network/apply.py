@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.network.arp import (
     Socket,
@@ -33,9 +32,8 @@ from ansible_collections.picluster.cloud.plugins.module_utils.network.plan impor
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import AddressSettings
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import Guard
     from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
 NM_CONF = "/etc/NetworkManager/conf.d/90-picluster-containers.conf"
@@ -45,51 +43,21 @@ CLOUD_CONF = "/etc/cloud/cloud.cfg.d/99-disable-network-config.cfg"
 _POLL_SECONDS = 0.2
 
 
-class Armed(Protocol):
-    """A rollback that waits for its confirmation."""
-
-    @property
-    def restoring(self) -> bool:
-        """Whether it has begun to restore."""
-
-
-class AddressRollback(Protocol):
-    """What this uses of the rollback that the module passes in."""
-
-    def state(self) -> Armed | None:
-        """Return what is armed, or None."""
-
-    def undo(self) -> bool:
-        """Restore the former state now."""
-
-    def arm(  # noqa: PLR0913 - the rollback's own signature
-        self,
-        seconds: int,
-        token: str | None,
-        files: Sequence[str],
-        restore: Sequence[Sequence[str]],
-        *,
-        at_boot: Sequence[Sequence[str]] = (),
-        at_confirm: Sequence[Sequence[str]] = (),
-    ) -> dict[str, Any]:
-        """Save files and let them come back; return what the controller confirms."""
-
-
 class StaticAddress:
     """The node's static address."""
 
-    def __init__(self, node: Node, settings: AddressSettings, rollback: AddressRollback, server: str = "") -> None:
+    def __init__(self, node: Node, settings: AddressSettings, guard: Guard, server: str = "") -> None:
         """Prepare for one call.
 
         Args:
             node: The node.
             settings: The desired address.
-            rollback: Restores the former address unless the new one is confirmed.
+            guard: Restores the former address unless the new one is confirmed.
             server: The address that the controller connected to, empty if that is not known.
         """
         self._node = node
         self._settings = settings
-        self._rollback = rollback
+        self._guard = guard
         self._server = server
         self._confirm: dict[str, Any] = {}
         self._moved = False
@@ -114,7 +82,7 @@ class StaticAddress:
             # Its mode, and cloud-init.
             self._write(manager)
         else:
-            self._replace(manager, live, gateways, options)
+            self._replace(manager, live, gateways, options, unconfirmed=unconfirmed)
         answer = {"manager": manager.name, "address": str(self._settings.address.ip), "moved": self._moved}
         return answer | ({"confirm": self._confirm} if self._confirm else {})
 
@@ -145,13 +113,11 @@ class StaticAddress:
         If the controller came to the former address, the node goes back to that first: two addresses to leave would
         be one too many.
         """
-        found = self._rollback.state()
-        if found is None or self._node.check_mode:
-            return found is not None
-        if found.restoring or self._server != str(self._settings.address.ip):
-            self._rollback.undo()
+        unconfirmed = self._guard.resume()
+        if unconfirmed and not self._node.check_mode and self._server != str(self._settings.address.ip):
+            self._guard.undo()
             return False
-        return True
+        return unconfirmed
 
     def _unmanage_containers(self) -> None:
         """Exclude the interfaces of Docker and of pods from NetworkManager."""
@@ -169,7 +135,9 @@ class StaticAddress:
         if self._node.path("/etc/cloud").is_dir():
             self._node.files.put(CLOUD_CONF, CLOUD_NETWORK_OFF)
 
-    def _replace(self, manager: Manager, live: list[Live], gateways: set[str], options: dict[str, Any]) -> None:
+    def _replace(
+        self, manager: Manager, live: list[Live], gateways: set[str], options: dict[str, Any], *, unconfirmed: bool
+    ) -> None:
         """Put the address into effect, until it is confirmed or the node goes back."""
         before = describe(self._settings, live, gateways)
         if before != str(self._settings):
@@ -179,25 +147,14 @@ class StaticAddress:
             return
         former = former_address(self._settings, live, self._server)
         self._probe(live, gateways, options["wait_for_address"])
-        self._arm(manager, former, options)
-        try:
+        self._arm(manager, former, options, unconfirmed=unconfirmed)
+        with self._guard.undo_on_failure():
             self._write(manager)
             manager.apply(moving=former is not None)
             if former:
                 self._keep(former, gateways)
             self._wait(options["timeout"])
             announce(Socket(self._settings.interface), self._settings.address.ip)
-        except UserError as error:
-            try:
-                self._rollback.undo()
-            except UserError as second:
-                raise UserError(f"{error}; {second}") from error
-            raise UserError(f"{error}; the node was restored to its former state") from error
-        except Exception:
-            # A bug, which must stay visible as one; the timer tries again where this way back fails.
-            with contextlib.suppress(UserError):
-                self._rollback.undo()
-            raise
         self._moved = former is not None
 
     def _probe(self, live: list[Live], gateways: set[str], seconds: int) -> None:
@@ -209,11 +166,11 @@ class StaticAddress:
         if str(router) not in gateways:
             find_router(wire, interface, router, address)
 
-    def _arm(self, manager: Manager, former: Live | None, options: dict[str, Any]) -> None:
+    def _arm(self, manager: Manager, former: Live | None, options: dict[str, Any], *, unconfirmed: bool) -> None:
         # Armed already, the older state is the one that comes back; a checkpoint of now would restore the newer one.
-        checkpoint = "" if self._rollback.state() else manager.checkpoint()
+        checkpoint = "" if unconfirmed else manager.checkpoint()
         cloud = [CLOUD_CONF] if self._node.path("/etc/cloud").is_dir() else []
-        confirm = self._rollback.arm(
+        confirm = self._guard.arm(
             options["confirm_within"],
             options["confirm_token"],
             [manager.path, *cloud],

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 
-class UserError(ValueError):  # ValueError until every module has moved to run_module
+class UserError(Exception):
     """A sentence for the user: what is wrong, what was found, what to do.
 
     Every other exception is a bug and reaches the user as a traceback, never as advice.

@@ -199,12 +199,13 @@ class Files:
                 fresh.replace(place)
         return True
 
-    def remove(self, path: str, *, show: Callable[[str], str] = str) -> bool:
+    def remove(self, path: str, *, show: Callable[[str], str] = str, title: str = "") -> bool:
         """Remove a file or a link if there is one; return whether there was.
 
         Args:
             path: Absolute path on the node.
             show: Turns the old text into what the diff may show.
+            title: What the diff calls the content of a binary file, which is not read then.
 
         Raises:
             UserError: the node does not let us remove it.
@@ -212,7 +213,10 @@ class Files:
         place = self._node.path(path)
         if not os.path.lexists(place):
             return False
-        before = f"-> {place.readlink()}\n" if place.is_symlink() else show(self.read(path) or "")
+        if place.is_symlink():
+            before = f"-> {place.readlink()}\n"
+        else:
+            before = f"{title}\n" if title else show(self.read(path) or "")
         self._note(path, before, None)
         if not self._node.check_mode:
             with _sentence(path, "removed"):

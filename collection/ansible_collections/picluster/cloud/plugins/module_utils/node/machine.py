@@ -5,21 +5,41 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.picluster.cloud.plugins.module_utils.k3s.plan import Machine
-from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import CMDLINES
+# The kernel's words that turn the memory cgroup on, which Raspberry Pi OS turns off.
+MEMORY_CGROUP_FLAGS = ("cgroup_memory=1", "cgroup_enable=memory")
+# Ubuntu 25.10 keeps the command line of the system that runs beside that of the one it may fall back to.
+CMDLINES = ("/boot/firmware/current/cmdline.txt", "/boot/firmware/cmdline.txt", "/boot/cmdline.txt")
 
 # linux/capability.h
 _CAP_SYS_RESOURCE = 24
 _LIMIT_NAMES = {"Max open files": "LimitNOFILE", "Max processes": "LimitNPROC", "Max core file size": "LimitCORE"}
 
 
-def read_machine(root: Path = Path("/")) -> Machine:
-    """Read what k3s's unit and configuration depend on."""
+@dataclass(frozen=True)
+class Capabilities:
+    """What the node's kernel and its init allow.
+
+    Attributes:
+        cgroup_version: 1 or 2.
+        memory_cgroup: Whether the memory controller is on.
+        may_raise_limits: Whether init may raise limits (CAP_SYS_RESOURCE); a container's often may not.
+        hard_limits: Hard limits of init, by systemd's name; absent or None is infinity.
+    """
+
+    cgroup_version: int = 2
+    memory_cgroup: bool = True
+    may_raise_limits: bool = True
+    hard_limits: dict[str, int | None] = field(default_factory=dict)
+
+
+def read_capabilities(root: Path = Path("/")) -> Capabilities:
+    """Read what the node's kernel and init allow."""
     controllers = _read(root / "sys/fs/cgroup/cgroup.controllers")
     unified = controllers is not None
-    return Machine(
+    return Capabilities(
         cgroup_version=2 if unified else 1,
         memory_cgroup="memory" in (controllers or "").split() if unified else _v1_memory(root),
         may_raise_limits=bool(_effective_capabilities(root) >> _CAP_SYS_RESOURCE & 1),
@@ -41,7 +61,7 @@ def _effective_capabilities(root: Path) -> int:
 
 
 def parse_limits(text: str) -> dict[str, int | None]:
-    """Read /proc/<pid>/limits: hard limits by systemd's names, None for unlimited."""
+    """Parse /proc/<pid>/limits; return the hard limits by systemd's names, None for unlimited."""
     found: dict[str, int | None] = {}
     for line in text.splitlines():
         for title, name in _LIMIT_NAMES.items():

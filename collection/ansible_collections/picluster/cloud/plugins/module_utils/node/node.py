@@ -142,8 +142,15 @@ class Node:
         if not self.check_mode:
             self.query(*command, **options)
 
-    def hide(self, values: Iterable[str]) -> None:
-        """Mask values wherever the module's answer would show them."""
+    def hide(self, values: Iterable[str], *, only: bool = False) -> None:
+        """Mask values wherever the module's answer would show them.
+
+        Args:
+            values: The secrets.
+            only: Mask no others. Of a mapping with no_log, Ansible masks each value, be it "1", wherever it occurs.
+        """
+        if only:
+            self._module.no_log_values.clear()
         self._module.no_log_values.update(value for value in values if value)
 
     def warn(self, text: str) -> None:

@@ -81,10 +81,16 @@ class Units:
         self._node.change("systemctl", "start", name)
         return True
 
-    def restart(self, name: str, reason: str) -> None:
-        """Restart a unit, for a reason that the diff shows."""
+    def restart(self, name: str, reason: str, *, wait: bool = True) -> None:
+        """Restart a unit, for a reason that the diff shows.
+
+        Args:
+            name: The unit.
+            reason: Its former state, or what changed.
+            wait: Whether to wait until it has started; some wait there for a service of another node.
+        """
         self._node.note(name, reason, "restarted")
-        self._node.change("systemctl", "restart", name)
+        self._node.change("systemctl", "restart", *([] if wait else ["--no-block"]), name)
 
     def disable(self, *names: str) -> None:
         """Stop units and have them stopped at boot."""

@@ -2,19 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Swap of a Raspberry Pi: compressed in memory, none, or as the image has it.
 
-Raspberry Pi OS Trixie swaps by rpi-swap, which makes its units at boot only and asks for a restart (its README);
+Raspberry Pi OS Trixie swaps by rpi-swap, which makes its units at boot only and requires a restart (its README);
 Bookworm and older by dphys-swapfile, to a file on the card; Ubuntu not at all.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.old_files import TextFiles, read_text
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import (
-    Mark,
+    BoardMark,
     rpi_swap_text,
     swap_file,
     swaps,
@@ -24,14 +23,16 @@ from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules im
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ansible.module_utils.basic import AnsibleModule
-
-    from ansible_collections.picluster.cloud.plugins.module_utils.node.old_packages import Apt
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Packages
 
 PACKAGE = "systemd-zram-generator"
 DPHYS = "dphys-swapfile.service"
-UNITS = ("dev-zram0.swap", "systemd-zram-setup@zram0.service")
-# apt's words for a package that its lists do not have.
+ZRAM_UNITS = ("dev-zram0.swap", "systemd-zram-setup@zram0.service")
+ZRAM_CONF = "/etc/systemd/zram-generator.conf.d/90-picluster.conf"
+GENERATOR = "/usr/lib/systemd/system-generators/rpi-swap-generator"
+RPI_CONF = "/etc/rpi/swap.conf.d/90-picluster.conf"
+# apt's words for a package that its lists lack.
 _UNKNOWN = ("Unable to locate package", "has no installation candidate")
 # mkswap(8): the end of the first page.
 _SIGNATURE, _SIGNATURE_AT = b"SWAPSPACE2", 4086
@@ -40,183 +41,161 @@ _SIGNATURE, _SIGNATURE_AT = b"SWAPSPACE2", 4086
 class Swap:
     """The node's swap."""
 
-    def __init__(self, module: AnsibleModule, files: TextFiles, apt: Apt, root: Path = Path("/")) -> None:
-        self._module = module
-        self._files = files
-        self._apt = apt
-        self._root = root
-
-    def _path(self, path: str) -> str:
-        return str(self._root / path.lstrip("/"))
-
-    def _note(self, what: str, before: str, after: str) -> None:
-        headers = {"before_header": what, "after_header": what}
-        self._files.diff.append({**headers, "before": before, "after": after})
-
-    def _run(self, *command: str) -> str:
-        rc, out, err = self._module.run_command(list(command))
-        if rc != 0:
-            raise ValueError(f"{' '.join(command)} failed: {' '.join((err or out).split())}")
-        return str(out)
-
-    def _in_use(self) -> list[str]:
-        return swaps(read_text(self._path("/proc/swaps")) or "")
-
-    def converge(
-        self, wanted: str, mark: Mark, keep: Callable[[Mark], None], require_restart: Callable[[], object]
-    ) -> Mark:
-        """Bring the swap to what is wanted.
+    def __init__(
+        self,
+        node: Node,
+        packages: Packages,
+        keep: Callable[[BoardMark], None],
+        require_restart: Callable[[], object],
+    ) -> None:
+        """Prepare.
 
         Args:
-            wanted: `zram`, `none` or `image`.
-            mark: what was done to the node so far.
-            keep: writes a mark down; called before what it tells of is done.
-            require_restart: called before something is done that counts from the node's next start on.
+            node: The node.
+            packages: Its packages.
+            keep: Writes a mark; called before the change that the mark names.
+            require_restart: Called before a change that takes effect at the next boot.
+        """
+        self._node = node
+        self._packages = packages
+        self._keep = keep
+        self._require_restart = require_restart
+
+    def converge(self, desired: str, mark: BoardMark) -> BoardMark:
+        """Bring the swap to the desired state.
+
+        Args:
+            desired: `zram`, `none` or `image`.
+            mark: What was done to the node so far.
 
         Returns:
             The mark as it is now.
 
         Raises:
-            ValueError: a program refuses; the message has its words.
-            OSError: a file cannot be written.
+            UserError: A program refuses; the message has its words.
         """
-        if Path(self._path("/usr/lib/systemd/system-generators/rpi-swap-generator")).exists():
-            self._by_rpi_swap(wanted, require_restart)
+        if self._node.path(GENERATOR).exists():
+            self._set_rpi_swap(desired)
             return mark
-        # First the new swap, so that what is in the old one has a place to go.
-        mark = self._zram(mark, keep) if wanted == "zram" else self._no_zram(mark, keep)
-        return self._card(wanted, mark, keep, require_restart)
+        # First the new swap, so that the content of the old one has a place to go.
+        mark = self._add_zram(mark) if desired == "zram" else self._remove_zram(mark)
+        return self._restore_file(mark) if desired == "image" else self._remove_file(mark)
 
-    def _by_rpi_swap(self, wanted: str, require_restart: Callable[[], object]) -> None:
-        path = self._path("/etc/rpi/swap.conf.d/90-picluster.conf")
-        text = None if wanted == "image" else rpi_swap_text(wanted)
-        if read_text(path) != text:
-            require_restart()
+    def _in_use(self) -> list[str]:
+        return swaps(self._node.files.read("/proc/swaps") or "")
+
+    def _set_rpi_swap(self, desired: str) -> None:
+        text = None if desired == "image" else rpi_swap_text(desired)
+        if self._node.files.read(RPI_CONF) != text:
+            self._require_restart()
         if text is None:
-            self._files.remove(path)
+            self._node.files.remove(RPI_CONF)
         else:
-            self._files.put(path, text)
+            self._node.files.put(RPI_CONF, text)
 
-    @property
-    def _conf(self) -> str:
-        return self._path("/etc/systemd/zram-generator.conf.d/90-picluster.conf")
-
-    def _zram(self, mark: Mark, keep: Callable[[Mark], None]) -> Mark:
-        if read_text(self._conf) is None and any("/zram" in name for name in self._in_use()):
-            # Somebody else's, which does what is wanted.
+    def _add_zram(self, mark: BoardMark) -> BoardMark:
+        if self._node.files.read(ZRAM_CONF) is None and any("/zram" in name for name in self._in_use()):
+            # Not ours, and just as good.
             return mark
-        if not self._kernel_can():
-            self._module.warn("this node has no zram of its own, so that it is left without swap")
+        if not self._kernel_has_zram():
+            self._node.warn("this node's kernel has no zram of its own; the node has no swap")
             return mark
-        if not self._apt.installed([PACKAGE]):
-            before, found = mark, list(self._files.diff)
+        if self._packages.missing([PACKAGE]):
+            before, found = mark, list(self._node.diff)
             mark = replace(mark, packages=[PACKAGE])
-            self._note("packages", "", PACKAGE)
-            keep(mark)
+            self._keep(mark)
             if not self._install():
-                keep(before)
-                self._files.diff[:] = found
+                self._keep(before)
+                self._node.diff[:] = found
                 return before
-        self._start(fresh=self._files.put(self._conf, zram_text()))
+        self._start_zram(changed=self._node.files.put(ZRAM_CONF, zram_text()))
         return mark
 
     def _install(self) -> bool:
-        """Install the generator; say whether this release has it."""
-        if self._module.check_mode:
-            return True
+        """Install the generator; return whether this release has it."""
         try:
-            self._apt.install([PACKAGE], optional=set())
-        except ValueError as error:
+            self._packages.install([PACKAGE])
+        except UserError as error:
             if not any(words in str(error) for words in _UNKNOWN):
                 raise
-            self._module.warn(f"this release has no {PACKAGE}, so that the node is left without swap")
+            self._node.warn(f"this release has no package {PACKAGE}; the node has no swap")
             return False
         return True
 
-    def _kernel_can(self) -> bool:
-        """Whether the kernel has zram, and is this node's: swap of a container would be its host's."""
-        rc, _out, _err = self._module.run_command(["systemd-detect-virt", "--quiet", "--container"])
-        if rc == 0:
+    def _kernel_has_zram(self) -> bool:
+        """Return whether the kernel has zram and is this node's own: a container's swap would be its host's."""
+        if self._node.run("systemd-detect-virt", "--quiet", "--container").ok:
             return False
-        if any(Path(self._path(there)).exists() for there in ("/sys/class/zram-control", "/sys/block/zram0")):
+        if any(self._node.path(path).exists() for path in ("/sys/class/zram-control", "/sys/block/zram0")):
             return True
-        rc, _out, _err = self._module.run_command(["modinfo", "--field", "name", "zram"])
-        return bool(rc == 0)
+        return self._node.run("modinfo", "--field", "name", "zram").ok
 
-    def _start(self, *, fresh: bool) -> None:
-        if "/dev/zram0" in self._in_use() and not fresh:
+    def _start_zram(self, *, changed: bool) -> None:
+        active = "/dev/zram0" in self._in_use()
+        if active and not changed:
             return
-        self._note(UNITS[0], "", "active\n")
-        if self._module.check_mode:
-            return
-        self._run("systemctl", "daemon-reload")
-        if "/dev/zram0" in self._in_use():
-            self._run("systemctl", "stop", *UNITS)
-        self._run("systemctl", "start", UNITS[0])
+        self._node.note(ZRAM_UNITS[0], "", "active")
+        self._node.units.reload_daemon()
+        if active:
+            self._node.change("systemctl", "stop", *ZRAM_UNITS)
+        self._node.change("systemctl", "start", ZRAM_UNITS[0])
 
-    def _no_zram(self, mark: Mark, keep: Callable[[Mark], None]) -> Mark:
-        """Take our zram away; another's stays."""
-        if self._files.remove(self._conf) and not self._module.check_mode:
-            self._run("systemctl", "stop", *UNITS)
-            self._run("systemctl", "daemon-reload")
-        gone = self._apt.installed(mark.packages) if mark.packages else []
-        if gone:
-            self._note("packages", " ".join(gone), "")
-            if not self._module.check_mode:
-                self._apt.remove(gone)
-        if mark.packages and not self._module.check_mode:
-            mark = replace(mark, packages=[])
-            keep(mark)
+    def _remove_zram(self, mark: BoardMark) -> BoardMark:
+        """Remove our zram; another one stays."""
+        if self._node.files.remove(ZRAM_CONF):
+            self._node.change("systemctl", "stop", *ZRAM_UNITS)
+            self._node.units.reload_daemon()
+        if mark.packages:
+            self._packages.remove(self._packages.installed(mark.packages))
+            if not self._node.check_mode:
+                mark = replace(mark, packages=[])
+                self._keep(mark)
         return mark
 
-    def _card(
-        self, wanted: str, mark: Mark, keep: Callable[[Mark], None], require_restart: Callable[[], object]
-    ) -> Mark:
-        """Switch the swap file on the card off, or on again if it was us who switched it off."""
-        state = self._dphys()
-        if wanted == "image":
-            if mark.swap_file:
-                if state:
-                    self._note(DPHYS, f"{state}\n", "enabled\n")
-                    if not self._module.check_mode:
-                        self._run("systemctl", "enable", DPHYS)
-                        self._run("systemctl", "start", DPHYS)
-                mark = replace(mark, swap_file=False)
-                keep(mark)
+    def _dphys(self) -> dict[str, str]:
+        unit = self._node.units.show(DPHYS)[DPHYS]
+        return unit if unit["LoadState"] in {"loaded", "masked"} else {}
+
+    def _restore_file(self, mark: BoardMark) -> BoardMark:
+        """Enable the swap file on the card again if we disabled it."""
+        if not mark.swap_file:
             return mark
-        if state not in {"", "disabled", "masked"}:
-            if not self._module.check_mode:
-                mark = replace(mark, swap_file=True)
-                keep(mark)
-            self._note(DPHYS, f"{state}\n", "disabled\n")
-            if not self._module.check_mode:
-                self._run("systemctl", "disable", "--now", DPHYS)
-        if mark.swap_file or (self._module.check_mode and state == "enabled"):
-            self._forget_file(require_restart)
+        if unit := self._dphys():
+            self._node.units.enable(DPHYS, unit)
+            self._node.units.start(DPHYS, unit)
+        mark = replace(mark, swap_file=False)
+        self._keep(mark)
         return mark
 
-    def _dphys(self) -> str:
-        """Return whether dphys-swapfile is enabled, in systemd's word; empty if there is none."""
-        out = self._run("systemctl", "show", DPHYS, "--property=LoadState,UnitFileState")
-        unit = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-        return unit.get("UnitFileState", "") if unit.get("LoadState") in {"loaded", "masked"} else ""
+    def _remove_file(self, mark: BoardMark) -> BoardMark:
+        """Disable the swap file on the card, and delete it."""
+        state = self._dphys().get("UnitFileState", "")
+        if state not in {"", "disabled", "masked"}:
+            if not self._node.check_mode:
+                mark = replace(mark, swap_file=True)
+                self._keep(mark)
+            self._node.units.disable(DPHYS)
+        if mark.swap_file or (self._node.check_mode and state == "enabled"):
+            self._delete_file()
+        return mark
 
-    def _forget_file(self, require_restart: Callable[[], object]) -> None:
-        """Remove the swap file that nobody uses any more; what is no swap file stays."""
-        path = Path(self._path(swap_file(read_text(self._path("/etc/dphys-swapfile")))))
-        if not path.is_file():
+    def _delete_file(self) -> None:
+        """Delete the swap file that is no longer used; a file that is not swap stays."""
+        path = swap_file(self._node.files.read("/etc/dphys-swapfile"))
+        place = self._node.path(path)
+        if not place.is_file():
             return
-        if not self._module.check_mode and str(path) in self._in_use():
-            self._module.warn(
-                f"{path} is still in use, as what is in it does not fit into memory: it goes at the first run after a "
-                "restart"
+        if not self._node.check_mode and path in self._in_use():
+            self._node.warn(
+                f"{path} is still in use, as its content does not fit into memory; the first run after a restart "
+                "deletes it"
             )
-            require_restart()
+            self._require_restart()
             return
-        with path.open("rb") as stream:
+        with place.open("rb") as stream:
             stream.seek(_SIGNATURE_AT)
             if stream.read(len(_SIGNATURE)) != _SIGNATURE:
                 return
-        self._note(str(path), f"{path.stat().st_size >> 20} MiB of swap\n", "")
-        if not self._module.check_mode:
-            path.unlink()
+        self._node.note(path, f"{place.stat().st_size >> 20} MiB of swap", "")
+        if not self._node.check_mode:
+            place.unlink()

@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Who may log in to a node, with which keys and with sudo or without: pure functions over what the inventory says."""
+"""Operators: who may log in to a node, with which keys, with sudo or without. Pure."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# sshd lets nobody else in where the inventory names the operators.
+# The only group that may log in where operators are listed.
 GROUP = "picluster-ssh"
 
 _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _LONGEST_SHOWN = 120
-# Key types of sshd(8), AUTHORIZED_KEYS FILE FORMAT; options may stand before them.
+# Key types of sshd(8), AUTHORIZED_KEYS FILE FORMAT; options may precede them.
 _KEY = re.compile(r"(?:^|\s)((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+)\s+([A-Za-z0-9+/]{30,}={0,3})(?:\s|$)")
 
 
 @dataclass(frozen=True)
 class PublicKey:
-    """A line of an authorized_keys file.
+    """The key on a line of an authorized_keys file.
 
     Attributes:
         kind: Such as ssh-ed25519.
@@ -38,12 +40,12 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class Operator:
-    """One who may log in.
+    """A user who may log in.
 
     Attributes:
         name: Account.
-        keys: Lines of authorized_keys, all of them.
-        sudo: May become root without a password.
+        keys: All lines of authorized_keys.
+        sudo: Whether the user may become root without a password.
     """
 
     name: str
@@ -59,12 +61,12 @@ class Operator:
 
     @property
     def sudoers(self) -> str:
-        """The whole drop-in of sudo."""
+        """The whole sudoers drop-in."""
         return f"# Written by picluster (role ssh).\n{self.name} ALL=(ALL:ALL) NOPASSWD: ALL\n"
 
 
 def parse_key(line: str) -> PublicKey | None:
-    """Return what key a line of authorized_keys holds, or None."""
+    """Return the key on a line of authorized_keys, or None."""
     found = None if line.lstrip().startswith("#") else _KEY.search(line)
     if not found:
         return None
@@ -97,11 +99,11 @@ def parse_keys(text: str) -> list[PublicKey]:
 
 
 def refusal(keys: Iterable[PublicKey], algorithms: str, smallest_rsa: int) -> str | None:
-    """Return why sshd would take none of these keys, or None if it would take one.
+    """Return why sshd would accept none of these keys, or None if it would accept one.
 
     Args:
-        keys: at least one.
-        algorithms: PubkeyAcceptedAlgorithms as `sshd -T` says it, empty if it is not known.
+        keys: At least one key.
+        algorithms: PubkeyAcceptedAlgorithms as `sshd -T` prints it, empty if unknown.
         smallest_rsa: RequiredRSASize.
     """
     accepted = set(algorithms.split(","))
@@ -122,10 +124,10 @@ def refusal(keys: Iterable[PublicKey], algorithms: str, smallest_rsa: int) -> st
 
 
 def _shown(value: object) -> str:
-    """Return the user's value as a sentence may have it: a private key, pasted for the public one, stays unseen."""
+    """Return the user's value for a message; a private key, pasted for the public one, is not shown."""
     said = repr(value)
     if "private" in said.lower():
-        return "a private key, which belongs on no node"
+        return "a private key"
     return said if len(said) <= _LONGEST_SHOWN else f"{said[:_LONGEST_SHOWN]}..."
 
 
@@ -133,31 +135,26 @@ def parse_operators(value: Mapping[str, Any]) -> dict[str, Operator]:
     """Return the operators by name.
 
     Raises:
-        ValueError: an entry that cannot be; one sentence.
+        UserError: an entry is invalid.
     """
     operators = {}
     for name, entry in value.items():
         if not _NAME.fullmatch(str(name)) or name == "root":
-            raise ValueError(
-                f"ssh_operators has the user {name!r}, wanted is a user's name other than root, in small letters"
-            )
+            raise UserError(f"operators contains the user {name!r}; expected a lowercase user name other than root")
         if not isinstance(entry, dict) or not set(entry) <= {"keys", "sudo"}:
-            raise ValueError(
-                f"ssh_operators gives {name} {_shown(entry)}, wanted is a mapping such as {{keys: [ssh-ed25519 "
-                "AAAA...], sudo: true}}"
+            raise UserError(
+                f"operators.{name} is {_shown(entry)}; expected a mapping such as {{keys: [ssh-ed25519 AAAA...], "
+                "sudo: true}"
             )
         keys, sudo = entry.get("keys"), entry.get("sudo", False)
         if not isinstance(keys, list) or not keys:
-            raise ValueError(f"ssh_operators gives {name} no keys, wanted is a list of public keys: or take {name} out")
+            raise UserError(f"operators.{name} has no keys; add a list of public keys, or remove {name}")
         for key in keys:
             if not isinstance(key, str) or "\n" in key.strip() or not parse_key(key):
-                raise ValueError(
-                    f"ssh_operators gives {name} the key {_shown(key)}, wanted is a public key, the one line of a "
-                    ".pub file"
+                raise UserError(
+                    f"operators.{name}.keys contains {_shown(key)}; expected public keys, each one line of a .pub file"
                 )
         if not isinstance(sudo, bool):
-            raise ValueError(  # noqa: TRY004 - a value of the user's, not a slip in the code
-                f"ssh_operators gives {name} sudo: {_shown(sudo)}, wanted is true or false"
-            )
+            raise UserError(f"operators.{name}.sudo is {_shown(sudo)}; expected true or false")
         operators[str(name)] = Operator(str(name), tuple(dict.fromkeys(key.strip() for key in keys)), sudo)
     return operators

@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""What sshd is told, as pure functions: the policy by profile and release, its text, and what sshd makes of it."""
+"""sshd's policy by profile and release, its text, and how sshd reads it. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import network_of
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 HEADER = "# Written by picluster (role ssh). In sshd the first value wins: this file sorts before all others.\n"
 PROFILES = ("pq", "policy")
-# From OpenSSH 9.8 on a source that fails is locked out for a while: also a controller that tries the wrong key.
+# From OpenSSH 9.8 on, a source of failed logins is locked out for a while, even a controller that tries a wrong key.
 EXEMPT = "PerSourcePenaltyExemptList"
 
-# What dev-sec's ssh-baseline and Lynis agree on for access; of two values the stricter that is no trouble for Ansible.
+# What dev-sec's ssh-baseline and Lynis agree on for access; of two values the stricter one that Ansible works with.
 # UsePAM stays on: without it a user whose password is locked, as on a stock card, is refused even with the right key
 # (dev-sec/ansible-ssh-hardening#115).
 ACCESS: dict[str, str] = {
@@ -48,16 +50,16 @@ ACCESS: dict[str, str] = {
     "LogLevel": "VERBOSE",
     "LoginGraceTime": "30",
     "MaxAuthTries": "3",
-    # Ansible needs one at a time on a node; what comes on top opens a connection of its own (measured with twelve).
+    # Ansible needs one session at a time on a node; further ones open their own connection (measured with twelve).
     "MaxSessions": "2",
     "MaxStartups": "10:30:60",
-    # One stranger must not fill all places for those who are not logged in yet.
+    # One source must not use up all unauthenticated connections.
     "PerSourceMaxStartups": "5",
     "ClientAliveInterval": "300",
     "ClientAliveCountMax": "2",
 }
 
-# ssh-audit 3.9.0: hardening guides and built-in policies, which check the order too.
+# ssh-audit 3.9.0: hardening guides and built-in policies, which also check the order.
 _PQ = ("mlkem768x25519-sha256", "sntrup761x25519-sha512", "sntrup761x25519-sha512@openssh.com")
 _POLICY_9 = (
     *_PQ[1:],
@@ -76,22 +78,22 @@ _SIGNATURES = (
 )
 _FIRST_WITH_POLICY_PQ = (10, 0)
 _FIRST_WITH_INCLUDE = (8, 2)
-# The former names, and the first release with the new one. The former still mean the same.
+# The former names, and the first release with the new one. The former names still work.
 _RENAMED = {
     "PubkeyAcceptedAlgorithms": ("PubkeyAcceptedKeyTypes", (8, 5)),
     "HostbasedAcceptedAlgorithms": ("HostbasedAcceptedKeyTypes", (8, 5)),
-    # Until then it was a keyword beside the other one, and its yes turned the other one on again.
+    # Until then the former name was a separate keyword, and its yes turned the other one on again.
     "KbdInteractiveAuthentication": ("ChallengeResponseAuthentication", (8, 7)),
 }
 _NEW_NAMES = {former.lower(): new for new, (former, _since) in _RENAMED.items()}
-# Keywords that gather all files' values, and let in whoever is in any of them.
+# Keywords that collect the values of all files and admit whoever is in any of them.
 _LET_IN = ("allowgroups", "allowusers")
 
 ED25519_KEY = "/etc/ssh/ssh_host_ed25519_key"
-# A file of its own: Debian's ssh_host_rsa_key has 3072 bits, and somebody may have written down its fingerprint.
+# A separate file: Debian's ssh_host_rsa_key has 3072 bits, and its fingerprint may be on record somewhere.
 RSA_KEY = "/etc/ssh/ssh_host_rsa4096_key"
 
-# Older releases, and builds without GSSAPI or Kerberos, do not know these; sshd has no IgnoreUnknown.
+# Unknown to older releases and to builds without GSSAPI or Kerberos; sshd has no IgnoreUnknown.
 OPTIONAL = {
     name.lower()
     for name in (
@@ -112,11 +114,11 @@ _UNKNOWN = re.compile(r"Bad configuration option: (\w+)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Release:
-    """What the node's OpenSSH can do.
+    """The capabilities of the node's OpenSSH.
 
     Attributes:
         version: Major and minor.
-        exchanges: The key exchanges that it knows (`ssh -Q kex`).
+        exchanges: Its key exchanges (`ssh -Q kex`).
     """
 
     version: tuple[int, int]
@@ -124,42 +126,42 @@ class Release:
 
 
 def parse_version(text: str) -> tuple[int, int]:
-    """Return major and minor from what `ssh -V` says.
+    """Return major and minor version from the output of `ssh -V`.
 
     Raises:
-        ValueError: it is no OpenSSH's answer.
+        UserError: it is not OpenSSH.
     """
     found = re.match(r"OpenSSH_(\d+)\.(\d+)", text.strip())
     if not found:
-        raise ValueError(f"ssh -V says {text.strip()!r}, wanted is an OpenSSH")
+        raise UserError(f"ssh -V prints {text.strip()!r}; expected OpenSSH")
     return int(found[1]), int(found[2])
 
 
 def crypto(profile: str, release: Release) -> dict[str, list[str]]:
-    """Return the keywords of cryptography for a profile on a release.
+    """Return the cryptographic keywords of a profile on a release.
 
     Args:
-        profile: `pq` lets only key exchanges in that a quantum computer does not break (ssh-audit's standard audit);
-            `policy` is what ssh-audit's built-in policy for the release wants to the letter.
-        release: the node's OpenSSH.
+        profile: `pq` offers only post-quantum key exchanges (ssh-audit's standard audit); `policy` is exactly what
+            ssh-audit's built-in policy for the release expects.
+        release: The node's OpenSSH.
 
     Raises:
-        ValueError: the release knows no such key exchange.
+        UserError: the release is too old for the profile.
     """
     if release.version < _FIRST_WITH_INCLUDE:
         major, minor = release.version
-        raise ValueError(
-            f"OpenSSH {major}.{minor} on this node reads no file but sshd_config itself, wanted is 8.2 or newer: use "
-            "a newer image"
+        raise UserError(
+            f"OpenSSH {major}.{minor} on this node is too old: it reads no drop-in files; expected 8.2 or newer, use a "
+            "newer image"
         )
     modern = release.version >= _FIRST_WITH_POLICY_PQ
-    wanted = _POLICY_9 if profile == "policy" and not modern else _PQ
-    exchanges = [name for name in wanted if name in release.exchanges]
+    preferred = _POLICY_9 if profile == "policy" and not modern else _PQ
+    exchanges = [name for name in preferred if name in release.exchanges]
     if not exchanges:
         major, minor = release.version
-        raise ValueError(
-            f"OpenSSH {major}.{minor} on this node knows no key exchange that withstands a quantum computer: "
-            "set ssh_profile to policy, or use a newer image"
+        raise UserError(
+            f"profile pq is not supported by OpenSSH {major}.{minor} on this node, which has no post-quantum key "
+            "exchange; set profile to policy, or use a newer image"
         )
     macs = ["hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"]
     return {
@@ -177,24 +179,24 @@ def crypto(profile: str, release: Release) -> dict[str, list[str]]:
 
 
 def exempt_sources(controller: str | None, networks: Sequence[str]) -> list[str]:
-    """Return the value of PerSourcePenaltyExemptList as a list of one, or none where nobody is to be exempt.
+    """Return the value of PerSourcePenaltyExemptList in a list, which is empty if no source is exempt.
 
     Args:
-        controller: the controller's address as the node sees it, if it came by ssh.
-        networks: addresses and networks of the inventory.
+        controller: The controller's address as the node sees it, if it is connected by ssh.
+        networks: Further addresses and networks.
 
     Raises:
-        ValueError: one of `networks` is neither an address nor a network.
+        UserError: one of `networks` is neither an address nor a network.
     """
     sources = []
     for network in networks:
         try:
             sources.append(str(ipaddress.ip_network(network)))
         except ValueError as error:
-            raise ValueError(
-                f"ssh_exempt has {network!r}, wanted is an address or a network such as 192.168.63.0/24 ({error})"
+            raise UserError(
+                f"exempt contains {network!r}; expected addresses and networks such as 192.168.63.0/24 ({error})"
             ) from error
-    # A link-local address has its interface behind it, which sshd's list cannot hold.
+    # A link-local address ends in its interface, which sshd's list cannot express.
     if controller and "%" not in controller:
         own = network_of(controller)
         nets = [ipaddress.ip_network(source) for source in sources]
@@ -204,18 +206,18 @@ def exempt_sources(controller: str | None, networks: Sequence[str]) -> list[str]
 
 
 def merged_policy(settings: Mapping[str, Any], policy: Mapping[str, list[str]] | None = None) -> dict[str, list[str]]:
-    """Return keyword to values: access, then `policy`, then the user's `settings`.
+    """Return values by keyword: access, then `policy`, then the user's `settings`.
 
     Raises:
-        ValueError: a keyword or a value that cannot stand on one line of sshd_config.
+        UserError: a keyword or a value does not fit on one line of sshd_config.
     """
     merged = {keyword: [value] for keyword, value in ACCESS.items()} | dict(policy or {})
     known = {keyword.lower(): keyword for keyword in merged}
     for keyword, value in settings.items():
         if not _KEYWORD.fullmatch(str(keyword)) or str(keyword).lower() in {"match", "include"}:
-            raise ValueError(
-                f"ssh_settings has the keyword {keyword!r}, wanted is a keyword of sshd_config(5) other than "
-                "Match and Include"
+            raise UserError(
+                f"settings contains the keyword {keyword!r}; expected keywords of sshd_config(5) other than Match and "
+                "Include"
             )
         name = _NEW_NAMES.get(str(keyword).lower(), str(keyword))
         name = known.get(name.lower(), name)
@@ -227,28 +229,46 @@ def merged_policy(settings: Mapping[str, Any], policy: Mapping[str, list[str]] |
 
 
 def _word(keyword: str, value: object) -> str:
-    # YAML reads a bare yes or no as a truth value, which is not how sshd spells it.
+    # YAML reads a bare yes or no as a boolean.
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (dict, list)) or not str(value).strip() or "\n" in str(value):
-        raise ValueError(
-            f"ssh_settings gives {keyword} the value {value!r}, wanted is what stands after it on its line of "
-            "sshd_config(5)"
-        )
+        raise UserError(f"settings.{keyword} is {value!r}; expected one line of text, as in sshd_config(5)")
     return str(value).strip()
 
 
 def spelt_for(release: Release, policy: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Return a policy with the names of keywords that a release knows."""
+    """Return a policy with the keywords' names on a release."""
     return {
         _RENAMED[keyword][0] if release.version < _RENAMED.get(keyword, ("", (0, 0)))[1] else keyword: values
         for keyword, values in policy.items()
     }
 
 
-def accepted_algorithms(wanted: Mapping[str, list[str]]) -> str:
-    """Return which keys sshd says it takes of users, by the new name or the former; empty if it does not say."""
-    return wanted.get("pubkeyacceptedalgorithms", wanted.get("pubkeyacceptedkeytypes", [""]))[0]
+def desired_policy(
+    options: Mapping[str, Any], release: Release, controller: str | None, *, exclusive: bool
+) -> dict[str, list[str]]:
+    """Return values by keyword, as the module's options and the release call for.
+
+    Args:
+        options: `profile`, `settings` and `exempt` of the module.
+        release: The node's OpenSSH.
+        controller: The controller's address as the node sees it, if it is connected by ssh.
+        exclusive: Whether only operators may log in.
+
+    Raises:
+        UserError: an option is invalid, or the release too old.
+    """
+    sources = exempt_sources(controller, options["exempt"])
+    policy = crypto(options["profile"], release) | ({EXEMPT: sources} if sources else {})
+    if exclusive:
+        policy |= {"AllowGroups": [GROUP], "AuthorizedKeysFile": [".ssh/authorized_keys"]}
+    return spelt_for(release, merged_policy(options["settings"], policy))
+
+
+def accepted_algorithms(effective: Mapping[str, list[str]]) -> str:
+    """Return the user keys that `sshd -T` accepts, by the new name or the former; empty if it lists none."""
+    return effective.get("pubkeyacceptedalgorithms", effective.get("pubkeyacceptedkeytypes", [""]))[0]
 
 
 def render(policy: Mapping[str, list[str]]) -> str:
@@ -257,18 +277,18 @@ def render(policy: Mapping[str, list[str]]) -> str:
 
 
 def unknown_keywords(complaint: str, settings: Iterable[str]) -> set[str]:
-    """Return, in lower case, which keywords this release does not know and need not know.
+    """Return, in lower case, the optional keywords that this release does not know.
 
     Args:
-        complaint: what sshd says of the policy.
-        settings: the user's own keywords, which are never left out behind the user's back.
+        complaint: sshd's message about the policy.
+        settings: The user's own keywords, which are never left out silently.
     """
     named = {word.lower() for word in _UNKNOWN.findall(complaint)}
     return (named & OPTIONAL) - {str(keyword).lower() for keyword in settings}
 
 
 def parse_effective(output: str) -> dict[str, list[str]]:
-    """Return lower-case keyword to values from what `sshd -T` prints."""
+    """Return values by lower-case keyword from the output of `sshd -T`."""
     effective: dict[str, list[str]] = {}
     for line in output.splitlines():
         keyword, _, value = line.partition(" ")
@@ -276,42 +296,45 @@ def parse_effective(output: str) -> dict[str, list[str]]:
     return effective
 
 
-def overruled(policy: Iterable[str], wanted: Mapping[str, list[str]], effective: Mapping[str, list[str]]) -> str | None:
-    """Return one sentence if a keyword of the policy is not in effect, else None.
+def check_in_effect(
+    policy: Iterable[str], desired: Mapping[str, list[str]], effective: Mapping[str, list[str]]
+) -> None:
+    """Check that other files do not overrule the policy.
 
     Args:
-        policy: the keywords in question.
-        wanted: what sshd makes of the drop-in alone, so that both sides are spelt the same way.
-        effective: what sshd makes of all its files for the user.
+        policy: The keywords in question.
+        desired: How sshd reads the drop-in alone, so that both sides are spelt the same way.
+        effective: How sshd reads all its files for the user.
+
+    Raises:
+        UserError: a keyword has another value in effect.
     """
     own = {keyword.lower() for keyword in policy}
     if "allowgroups" in own and "allowusers" in set(effective) - own:
-        return (
-            f"sshd would let in only AllowUsers {' '.join(effective['allowusers'])}, whoever is in ssh_operators: take "
-            "that line out of /etc/ssh/sshd_config or the files in /etc/ssh/sshd_config.d"
+        raise UserError(
+            f"sshd would allow only AllowUsers {' '.join(effective['allowusers'])} instead of operators; remove that "
+            "line from /etc/ssh/sshd_config or the files in /etc/ssh/sshd_config.d"
         )
     for keyword in policy:
         name = keyword.lower()
-        if name in _LET_IN and effective.get(name) != wanted.get(name):
-            return (
-                f"sshd would let in {keyword} {' '.join(effective.get(name, ['(nobody)']))} instead of "
-                f"{' '.join(wanted.get(name, ['(nobody)']))}: /etc/ssh/sshd_config or another file in "
-                f"/etc/ssh/sshd_config.d has a line {keyword}, which adds to it or takes its place; take that out"
+        right, found = desired.get(name, []), effective.get(name, [])
+        problem = f"{keyword} {' '.join(found) or '(nothing)'} instead of {' '.join(right) or '(nothing)'}"
+        if name in _LET_IN and found != right:
+            raise UserError(
+                f"sshd would allow {problem}: another {keyword} line in /etc/ssh/sshd_config or the files in "
+                "/etc/ssh/sshd_config.d adds to it or replaces it; remove that line"
             )
-        # Keywords that gather values (AcceptEnv, HostKey) show other files' values after ours.
-        if wanted.get(name) != effective.get(name, [])[: len(wanted.get(name, []))] and name in wanted:
-            return (
-                f"sshd would use {keyword} {' '.join(effective.get(name, ['(nothing)']))} instead of "
-                f"{' '.join(wanted.get(name, ['(nothing)']))}: a setting in /etc/ssh/sshd_config before its "
-                "Include line, a file in "
-                "/etc/ssh/sshd_config.d that sorts before 00-picluster.conf, a Match block or a missing "
-                "Include line overrules it; take that out"
+        # Keywords that collect values (AcceptEnv, HostKey) show those of other files after ours.
+        if name in desired and right != found[: len(right)]:
+            raise UserError(
+                f"sshd would use {problem}: it is overruled by a setting before the Include line of "
+                "/etc/ssh/sshd_config, a file in /etc/ssh/sshd_config.d that sorts before 00-picluster.conf, a Match "
+                "block or a missing Include line; remove the cause"
             )
-    return None
 
 
 def strong_moduli(text: str, bits: int = 3071) -> str:
-    """Return the lines of a moduli file (moduli(5)) whose size is at least `bits`, and its comments."""
+    """Return the lines of a moduli file (moduli(5)) with at least `bits`, and its comments."""
     kept = []
     for line in text.splitlines(keepends=True):
         fields = line.split()

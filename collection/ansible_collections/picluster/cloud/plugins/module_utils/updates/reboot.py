@@ -1,20 +1,27 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Why a node needs a restart, from what its files say. Pure."""
+"""Why a node needs a restart, and how many nodes may restart at a time."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-# Seconds. No board is back sooner, and none that is not back by then comes.
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+
+if TYPE_CHECKING:
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
+
+REQUIRED = "/run/reboot-required"
+# Seconds. No board is back sooner, and one that is not back by then does not come back.
 _SHORTEST_WAIT, _LONGEST_WAIT = 10, 86400
 # A kernel release: numbers, an ABI (Debian, Ubuntu), the packager's mark (+rpt, +deb13); the rest is its flavour, such
-# as -rpi-v8, -v7l+, -amd64, -raspi. A Pi's image has kernels of several flavours, of which the board's model takes one.
+# as -rpi-v8, -v7l+, -amd64, -raspi. A Pi's image has kernels of several flavours; the board's model selects one.
 _RELEASE = re.compile(r"^(?P<version>\d+(?:\.\d+)*(?:-\d[\w.~]*)*(?:\+[a-z]\w*)?)(?P<flavour>.*)$")
 
 
 def parse_release(release: str) -> tuple[tuple[int, ...], str]:
-    """Split a kernel release into its version, as numbers that can be compared, and its flavour."""
+    """Split a kernel release into its version, as comparable numbers, and its flavour."""
     found = _RELEASE.match(release)
     if not found:
         return (), release
@@ -22,7 +29,7 @@ def parse_release(release: str) -> tuple[tuple[int, ...], str]:
 
 
 def newer_kernel(running: str, installed: list[str]) -> str:
-    """Return the newest installed kernel of the running one's flavour if it is newer than that; else nothing."""
+    """Return the newest installed kernel of the running one's flavour if it is newer, else an empty text."""
     version, flavour = parse_release(running)
     newest, name = max(
         ((other, release) for release in installed for other, kind in [parse_release(release)] if kind == flavour),
@@ -31,47 +38,35 @@ def newer_kernel(running: str, installed: list[str]) -> str:
     return name if newest > version else ""
 
 
-def required_by(packages: str) -> list[str]:
-    """Return what asked for a restart, once each, from the text of /run/reboot-required.pkgs."""
-    return list(dict.fromkeys(line.strip() for line in packages.splitlines() if line.strip()))
-
-
-def reasons(required: bool, packages: str, running: str, installed: list[str]) -> list[str]:  # noqa: FBT001 - read by name
-    """Return why a node needs a restart, nothing if it does not.
+def reboot_reasons(node: Node, running: str) -> list[str]:
+    """Return why a node needs a restart, one sentence each; empty if it does not.
 
     Args:
-        required: whether /run/reboot-required is there.
-        packages: the text of /run/reboot-required.pkgs, empty if there is none.
-        running: release of the running kernel.
-        installed: releases of the kernels on the disk.
+        node: The node.
+        running: Release of its running kernel.
+
+    Raises:
+        UserError: A file cannot be read.
     """
     found = []
-    if required:
-        by = required_by(packages)
-        found.append("/run/reboot-required" + (f" by {', '.join(by)}" if by else ""))
-    newer = newer_kernel(running, installed)
-    if newer:
-        found.append(f"kernel {newer} is installed, {running} runs")
+    if node.path(REQUIRED).exists():
+        lines = (node.files.read(f"{REQUIRED}.pkgs") or "").splitlines()
+        requesters = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+        found.append(REQUIRED + (f" by {', '.join(requesters)}" if requesters else ""))
+    # Only complete ones: dpkg indexes the modules last.
+    installed = [path.parent.name for path in node.path("/lib/modules").glob("*/modules.dep")]
+    if newer := newer_kernel(running, installed):
+        found.append(f"kernel {newer} is installed, but {running} is running")
     return found
 
 
 def check_batch(batch: int) -> None:
-    """Refuse what is no number of nodes.
-
-    Raises:
-        ValueError: it is none; the message is one sentence.
-    """
+    """Raise UserError if `batch` is not a number of nodes."""
     if batch < 1:
-        raise ValueError(f"batch is {batch}, wanted is how many nodes may be away at the same time, 1 at least")
+        raise UserError(f"batch is out of range: {batch}; expected 1 or more nodes that may restart at the same time")
 
 
 def check_wait(seconds: int) -> None:
-    """Refuse what is no time to wait for a node.
-
-    Raises:
-        ValueError: it is none; the message is one sentence.
-    """
+    """Raise UserError if `seconds` is not a sensible time to wait for a node."""
     if not _SHORTEST_WAIT <= seconds <= _LONGEST_WAIT:
-        raise ValueError(
-            f"{seconds} is no time to wait for a node, wanted are {_SHORTEST_WAIT} to {_LONGEST_WAIT} seconds"
-        )
+        raise UserError(f"{seconds} is out of range; expected {_SHORTEST_WAIT} to {_LONGEST_WAIT} seconds")

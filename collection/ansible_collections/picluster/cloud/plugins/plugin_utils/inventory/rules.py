@@ -251,7 +251,8 @@ def _net_problems(
         return
     if address is None or not isinstance(prefix, int) or isinstance(prefix, bool):
         return
-    net = ipaddress.IPv4Network((int(router), prefix), strict=False)
+    # ipaddress caches the prefix that it is given: a plain number, not Ansible's with its tags.
+    net = ipaddress.IPv4Network((int(router), int(prefix)), strict=False)
     first, last = net.network_address + 1, net.broadcast_address - 1
     what = ""
     if address not in net:

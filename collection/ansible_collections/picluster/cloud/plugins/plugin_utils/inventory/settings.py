@@ -12,19 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall import rules
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import config
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import (
+    DEFAULT_MEMORY,
+    check_settings,
+    read_settings,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.rules import (
     check_locale,
     check_servers,
     check_timezone,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils.k3s import plan
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s import rules as k3s_rules
 from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import check_wait
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import check_lock_timeout
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules as raspberry_rules
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import exempt_sources, merged_policy
 from ansible_collections.picluster.cloud.plugins.module_utils.updates import policy, reboot
-from ansible_collections.picluster.cloud.plugins.modules.hadoop_node import DEFAULT_MEMORY, read_settings
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.jumps import jump_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import (
@@ -38,12 +43,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
-def _k3s_wish(**settings: Any) -> None:  # noqa: ANN401 - a user's YAML values
+def _judge_k3s(**settings: Any) -> None:  # noqa: ANN401 - a user's YAML values
     """Judge settings of k3s on a node where all else is right."""
     right: dict[str, Any] = {"version": "v1.36.4+k3s1", "role": "server", "node_name": "red1"}
     right |= {"server_address": "192.168.63.11", "node_address": "192.168.63.11"}
     right |= dict.fromkeys(("token", "agent_token"), "0123456789abcdef")
-    plan.check(plan.Wish(**{**right, **settings}))
+    k3s_rules.check_settings(k3s_rules.K3sSettings(**{**right, **settings}))
 
 
 def _hadoop_settings(**settings: Any) -> None:  # noqa: ANN401 - a user's YAML values
@@ -52,7 +57,7 @@ def _hadoop_settings(**settings: Any) -> None:  # noqa: ANN401 - a user's YAML v
     right |= dict.fromkeys(("replication", "block_size", "disk_reserved", "vcores"), 0)
     right |= {"node": "red1", "master": "red1", "workers": ["red1"], "daemons": [], "users": [], "heaps": {}}
     right |= {"memory": DEFAULT_MEMORY, "properties": {}}
-    config.check(read_settings({**right, **settings}))
+    check_settings(read_settings({**right, **settings}))
 
 
 def _judge_memory(value: Mapping[str, Any]) -> None:
@@ -108,9 +113,9 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     "identity_timezone": lambda value: check_timezone(value, zoneinfo.available_timezones()),
     "identity_locale": check_locale,
     "identity_ntp_servers": lambda value: check_servers(_known(value)),
-    "k3s_version": plan.kubernetes_version,
-    "k3s_config": lambda value: _k3s_wish(config=value),
-    "k3s_limit_nofile": lambda value: _k3s_wish(limit_nofile=value),
+    "k3s_version": k3s_rules.kubernetes_version,
+    "k3s_config": lambda value: _judge_k3s(config=value),
+    "k3s_limit_nofile": lambda value: _judge_k3s(limit_nofile=value),
     "hadoop_memory": _judge_memory,
     "hadoop_properties": _judge_properties,
     "ssh_settings": _judge_ssh,
@@ -123,7 +128,7 @@ _JUDGES: dict[str, Callable[[Any], object]] = {
     **{f"raspberry_{name}": _judge_bounds(name) for name in raspberry_rules.BOUNDS},
     "updates_origins": lambda value: policy.parse_origins(_known(value)),
     "updates_blacklist": lambda value: policy.parse_blacklist(_known(value)),
-    "updates_lock_timeout": policy.check_lock_timeout,
+    "updates_lock_timeout": check_lock_timeout,
     "reboot_batch": reboot.check_batch,
     "reboot_timeout": reboot.check_wait,
     "reboot_health_within": reboot.check_wait,
@@ -142,7 +147,7 @@ def _verdict(name: str, spec: Spec, value: object) -> str:
         return ""
     try:
         _JUDGES[name](value)
-    except (ValueError, plan.SettingsError, config.ConfigError) as error:
+    except (UserError, ValueError) as error:
         text = str(error)
         option = name.partition("_")[2]
         if text.startswith(option):  # a module calls its option without the role's name

@@ -4,29 +4,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.text import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 LAYERS = ("docker", "k3s", "hdfs", "yarn")
 NOTHING = "-"
-# What Ansible and ssh put before the cause: who failed is said by the line itself.
-_PREFIXES = re.compile(
-    r"^(Task failed|Module failed|Action failed|Failed to authenticate|Failed to connect to the host via ssh"
-    r"|non-zero return code|MODULE FAILURE"
-    r"|Data could not be sent to remote host \"[^\"]*\"\. Make sure this host can be reached over ssh)\s*[.:]\s*",
-    re.IGNORECASE,
-)
-_SSH_NOISE = re.compile(
-    r"^(Warning: Permanently added|\*\* |debug\d:|OpenSSH_|Pseudo-terminal|mux_client|ControlSocket"
-    r"|Shared connection to)"
-)
-# ssh's own hint, between 15 lines of warning, on how to forget a host key that is no longer right.
-_FORGET = re.compile(r"ssh-keygen -f .+ -R \S+")
-_LONGEST_REASON = 400
 _LONGEST_DETAIL = 24
 
 
@@ -121,23 +108,6 @@ def reason(result: dict[str, Any]) -> str:
             return text
     # ssh often has nothing to add when a connection that was there is gone.
     return "the connection broke off" if result.get("unreachable") else "no reason given"
-
-
-def shortened(message: str) -> str:
-    """Return a message without what stands before the cause, in one line."""
-    if "REMOTE HOST IDENTIFICATION HAS CHANGED" in message:
-        hint = _FORGET.search(message)
-        return "its host key is not the known one" + (f"; if its card was burnt anew: {hint[0]}" if hint else "")
-    lines = [line.strip() for line in message.splitlines()]
-    text = " ".join(line for line in (_stripped(line) for line in lines) if line and not _SSH_NOISE.match(line))
-    text = " ".join(_stripped(text).split())
-    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 3] + "..."
-
-
-def _stripped(line: str) -> str:
-    while (rest := _PREFIXES.sub("", line)) != line:
-        line = rest
-    return line
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,140 @@
+# Copyright: the picluster authors
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of k3s on one node, and which of them cannot work. Nothing here touches the node."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
+# Keys that the role sets: another value in the user's configuration would break the node in ways that are hard to see.
+OWN_KEYS = frozenset(
+    {"token", "token-file", "agent-token", "agent-token-file", "server", "node-name", "node-ip", "data-dir"}
+    | {"advertise-address", "with-node-id"}
+)
+_VERSION = re.compile(r"^v(\d+)\.(\d+)\.\d+[A-Za-z0-9.+_-]*$")
+_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
+
+
+@dataclass(frozen=True)
+class K3sSettings:
+    """What k3s shall be on one node.
+
+    Attributes:
+        role: server, agent or none.
+        version: The release, such as v1.36.4+k3s1.
+        server_address: Address of the first server.
+        node_name: Name of the node in Kubernetes.
+        node_address: Address of the node.
+        token: Secret of the servers.
+        agent_token: Secret with which agents join.
+        config: Further keys of config.yaml.
+        registries: Content of registries.yaml.
+        containerd_template: Template of containerd's configuration.
+        limit_nofile: Open files that the service may have.
+        sha256: Digest of the release's binary.
+        probe: Whether the image of the pod check is kept on the node.
+        images: Whether k3s's own container images are kept on the node.
+    """
+
+    role: str
+    version: str
+    server_address: str
+    node_name: str
+    node_address: str
+    token: str
+    agent_token: str
+    config: dict[str, Any] = field(default_factory=dict)
+    registries: dict[str, Any] = field(default_factory=dict)
+    containerd_template: str = ""
+    limit_nofile: int = 1048576
+    sha256: str = ""
+    probe: bool = True
+    images: bool = False
+
+
+def read_settings(options: Mapping[str, Any]) -> K3sSettings:
+    """Return the settings from the options of module k3s_node; for role none only the role counts.
+
+    Raises:
+        UserError: a setting cannot work.
+    """
+    same = ("role", "server_address", "node_name", "node_address", "token", "agent_token")
+    settings = K3sSettings(
+        version=str(options["artifact"].get("version", "")),
+        sha256=str(options["artifact"].get("sha256", "")),
+        containerd_template=_decode("containerd_template", options["containerd_template"], ""),
+        config=_decode("config", options["config"], {}),
+        registries=_decode("registries", options["registries"], {}),
+        **{name: options[name] for name in (*same, "limit_nofile", "probe", "images")},
+    )
+    if settings.role != "none":
+        check_settings(settings)
+    return settings
+
+
+def _decode(name: str, text: str, empty: T) -> T:
+    """Return the value of an option given as JSON; a wrong one is not shown, as it may be secret."""
+    try:
+        value = json.loads(text) if text else empty
+    except ValueError:
+        value = None
+    if not isinstance(value, type(empty)):
+        kind = "mapping" if isinstance(empty, dict) else "string"
+        raise UserError(f"{name} is not a {kind} in JSON; pass it through the filter to_json")
+    return value
+
+
+def kubernetes_version(version: str) -> tuple[int, int]:
+    """Return major and minor of a k3s version such as v1.36.4+k3s1.
+
+    Raises:
+        UserError: it is not a version of k3s.
+    """
+    match = _VERSION.match(version)
+    if not match:
+        raise UserError(f"version is not a release of k3s: '{version}'; use one such as v1.36.4+k3s1")
+    return int(match[1]), int(match[2])
+
+
+def check_settings(settings: K3sSettings) -> None:
+    """Check that settings can work.
+
+    Raises:
+        UserError: one cannot.
+    """
+    kubernetes_version(settings.version)
+    if not _NAME.match(settings.node_name):
+        raise UserError(
+            f"node_name is not a node name of Kubernetes: '{settings.node_name}'; use lower-case letters, digits, '-' "
+            "and '.'"
+        )
+    for name in ("node_address", "server_address"):
+        value = getattr(settings, name)
+        try:
+            ipaddress.ip_address(value)
+        except ValueError as error:
+            raise UserError(f"{name} is not an IP address: '{value}'; set it to the address of a node") from error
+    for name in ("agent_token", "token") if settings.role == "server" else ("agent_token",):
+        # A token with K10 pins a CA that does not exist yet when all nodes start together.
+        value = getattr(settings, name)
+        if not re.fullmatch(r"[!-~]{16,}", value) or value.startswith("K10"):
+            raise UserError(
+                f"{name} is not a plain secret: it must have at least 16 printable characters, no blanks, and must not "
+                "start with K10; choose another"
+            )
+    if settings.limit_nofile < 1:
+        raise UserError(f"limit_nofile is out of range: {settings.limit_nofile}; use 1 or more")
+    taken = sorted(OWN_KEYS & {key.rstrip("+") for key in settings.config})
+    if taken:
+        raise UserError(f"config contains keys that the role k3s sets: {', '.join(taken)}; remove them")
