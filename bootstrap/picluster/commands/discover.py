@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from picluster.console.bars import Board
     from picluster.console.report import Report
     from picluster.discover.login import Login
-    from picluster.discover.verdict import Findings, Node
+    from picluster.discover.verdict import Findings, NodeResult
     from picluster.inventory.edit import Cluster, Edit
 
 # Largest network that is scanned by default: a /20. At 160 silent addresses in 2 s that takes under a minute.
@@ -117,7 +117,7 @@ def _parse_nets(texts: Sequence[str]) -> list[IPv4Network]:
     return nets
 
 
-class _SearchDisplay(discover.Watcher):
+class _SearchDisplay(discover.SearchWatcher):
     """Shows a search on a board."""
 
     def __init__(self, board: Board, cluster: Cluster) -> None:
@@ -222,7 +222,7 @@ def _report_nodes(report: Report, cluster: Cluster, findings: Findings) -> None:
         report.note(text)
 
 
-def _row(cluster: Cluster, node: Node) -> tuple[str, ...]:
+def _row(cluster: Cluster, node: NodeResult) -> tuple[str, ...]:
     reserved = cluster.addresses[node.name]
     state = node.state if node.address in (None, reserved) else f"{node.state}; reserved is {reserved}"
     answer = node.answer

@@ -201,7 +201,7 @@ def _device_opener(machine: Platform, device: Device, selection: safety.Selectio
 
 
 def _on_target(target: Target) -> _BootPartition:
-    card = prepare.Card(target)
+    card = prepare.ExistingCard(target)
     return _BootPartition(target.name, card.boot_files, lambda files: card.write(card.patches(files)), card.patches)
 
 

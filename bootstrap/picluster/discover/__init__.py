@@ -26,7 +26,7 @@ _KNOCKS = 160
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
-class Watcher:
+class SearchWatcher:
     """Receives progress; does nothing."""
 
     def asked(self, done: int, total: int) -> None:
@@ -61,7 +61,7 @@ class Where:
 class _Search:
     access: Access
     where: Where
-    watcher: Watcher
+    watcher: SearchWatcher
     logins: list[Login] = field(default_factory=list)
     seen: set[IPv4Address] = field(default_factory=set)
     done: int = 0
@@ -124,17 +124,17 @@ async def knock(address: IPv4Address, port: int, timeout_s: float) -> bool:
     return True
 
 
-def search(access: Access, where: Where, watcher: Watcher | None = None) -> list[Login]:
+def search(access: Access, where: Where, watcher: SearchWatcher | None = None) -> list[Login]:
     """Search for nodes; return every attempted login in the order of their addresses.
 
     Raises:
         OSError: if this machine cannot continue, for example because of its limit of open files.
     """
     try:
-        return asyncio.run(_run(access, where, watcher or Watcher()))
+        return asyncio.run(_run(access, where, watcher or SearchWatcher()))
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
 
 
-async def _run(access: Access, where: Where, watcher: Watcher) -> list[Login]:
+async def _run(access: Access, where: Where, watcher: SearchWatcher) -> list[Login]:
     return await _Search(access, where, watcher).run()

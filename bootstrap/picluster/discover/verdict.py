@@ -25,7 +25,7 @@ FOUND, MISSING, TWICE, WRONG_KEY = "found", "missing", "twice", "wrong host key"
 
 
 @dataclass(frozen=True)
-class Node:
+class NodeResult:
     """The result for one node of the inventory.
 
     Attributes:
@@ -61,7 +61,7 @@ class Findings:
         strangers: Number of hosts with ssh that do not accept the key.
     """
 
-    nodes: list[Node] = field(default_factory=list)
+    nodes: list[NodeResult] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
     strangers: int = 0
@@ -101,13 +101,13 @@ def _identity(login: Login) -> tuple[str, ...]:
     return (login.host_key, *((told.mac, told.serial, told.machine_id) if told else ()))
 
 
-def _node(cluster: Cluster, name: str, seen: list[Login], trusted: Mapping[IPv4Address, Verdict]) -> Node:
+def _node(cluster: Cluster, name: str, seen: list[Login], trusted: Mapping[IPv4Address, Verdict]) -> NodeResult:
     if len({_identity(login) for login in seen}) > 1:
         differ = len({_mac(one) for one in seen}) == len(seen)
         told = ((one, _mac(one) if differ else known_hosts.fingerprint(one.host_key)) for one in seen)
         boards = " and ".join(f"{one.address} ({mark})" for one, mark in told)
         why = f"{len(seen)} boards have the name {name}: {boards}; burn a card with another name for all but one"
-        return Node(name, TWICE, why=why)
+        return NodeResult(name, TWICE, why=why)
     login = _preferred(cluster, name, seen)
     verdict = trusted[login.address]
     if verdict is Verdict.OTHER:
@@ -117,8 +117,8 @@ def _node(cluster: Cluster, name: str, seen: list[Login], trusted: Mapping[IPv4A
             "known_hosts has another; this may be another host. If the system of the node is new, remove the old key: "
             f"{forget}"
         )
-        return Node(name, WRONG_KEY, why=why)
-    return Node(name, FOUND, login.address, login, is_new=verdict is Verdict.NEW)
+        return NodeResult(name, WRONG_KEY, why=why)
+    return NodeResult(name, FOUND, login.address, login, is_new=verdict is Verdict.NEW)
 
 
 def _mac(login: Login) -> str:
@@ -132,7 +132,7 @@ def _preferred(cluster: Cluster, name: str, seen: list[Login]) -> Login:
     return next((at[address] for address in likely if address in at), seen[0])
 
 
-def _missing(cluster: Cluster, name: str, logins: Iterable[Login]) -> Node:
+def _missing(cluster: Cluster, name: str, logins: Iterable[Login]) -> NodeResult:
     """Return the result for a missing node, with the reason if its host key or its address answers."""
     why = ""
     for login in logins:
@@ -144,10 +144,10 @@ def _missing(cluster: Cluster, name: str, logins: Iterable[Login]) -> Node:
             else f"does not allow a login ({login.problem})"
         )
         if login.host_key and known_hosts.judge(cluster.known_hosts, name, login.host_key) is Verdict.KNOWN:
-            return Node(name, MISSING, why=f"{name} is missing: its host key is at {login.address}, which {said}")
+            return NodeResult(name, MISSING, why=f"{name} is missing: its host key is at {login.address}, which {said}")
         if login.address == cluster.addresses[name]:
             why = f"{name} is missing: its address {login.address} {said}"
-    return Node(name, MISSING, why=why)
+    return NodeResult(name, MISSING, why=why)
 
 
 def _copies(logins: Iterable[Login]) -> Iterator[str]:
