@@ -40,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _burn_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="cm-burn", description=burn.DESCRIPTION)
+    parser = _Parser(prog="cm-burn", description=f"{burn.ABOUT.capitalize()}.")
     burn.add_options(parser)
     return parser
 

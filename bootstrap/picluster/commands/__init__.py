@@ -30,6 +30,11 @@ def exit_cards(failed: int) -> int:
     return min(EXIT_CARDS + failed, _EXIT_CARDS_MAX) if failed else 0
 
 
+def add_command(commands: Subparsers, name: str, about: str, more: str = "") -> argparse.ArgumentParser:
+    """Add a command; the first sentence of its --help is its line in the list of commands."""
+    return commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}. {more}")
+
+
 def add_json(parser: Options) -> None:
     """Add --json, which every command has."""
     parser.add_argument("--json", action="store_true", help="print events as JSON lines instead of text")

@@ -4,72 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picluster.cards import bmap, writer
 from picluster.cards.image import open_image
-from picluster.commands import again, changes, identity, images, nodes
+from picluster.commands import add_command, again, changes, identity, images, nodes
 from picluster.commands import places as placing
-from picluster.commands.burnjob import Job, execute
+from picluster.commands.burnjob import BurnRequest, Job, execute
 from picluster.errors import PiclusterError
 from picluster.firstboot import generations
 from picluster.inventory import plan, record
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
 
     from picluster.cards.image import Image
     from picluster.commands import Subparsers
-    from picluster.commands.identity import Identity, IdentityRequest
-    from picluster.commands.places import PlacesRequest
+    from picluster.commands.identity import Identity
     from picluster.console.report import Report
     from picluster.images.library import ResolvedImage
 
-DESCRIPTION = "Burn one card for each node from a stock image, and write the inventory of the cluster."
-
-
-@dataclass(frozen=True)
-class BurnRequest:
-    """What the options say.
-
-    Attributes:
-        nodes: Whose cards are burnt, in their order, and their network.
-        identity: What the cards receive.
-        places: Where the cards go.
-        image: The stock image as it was named, None if it was not.
-        sha256: What it must have, None for any.
-        catalogues: Files with names of images.
-        bmap: Block map, None for the one beside the image.
-        use_bmap: Whether to use a block map.
-        verify: Whether to read the cards back.
-        replace: Whether the cards replace those of nodes in the inventory.
-        dry_run: Whether nothing is written.
-        program: As it was typed: "picluster burn" or "cm-burn".
-        kept: Words of the options that a further burn needs again.
-    """
-
-    nodes: plan.InventoryRequest
-    identity: IdentityRequest
-    places: PlacesRequest
-    image: str | None
-    sha256: str | None
-    catalogues: Sequence[Path]
-    bmap: Path | None
-    use_bmap: bool
-    verify: bool
-    replace: bool
-    dry_run: bool
-    program: str
-    kept: Sequence[str]
+ABOUT = "burn one card for each node from a stock image, and write the inventory of the cluster"
 
 
 def add_to(commands: Subparsers) -> None:
     """Declare the command."""
-    about = "burn one card for each node and write the inventory"
-    add_options(commands.add_parser("burn", help=about, description=DESCRIPTION))
+    add_options(add_command(commands, "burn", ABOUT))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -127,7 +88,7 @@ def run(request: BurnRequest, report: Report) -> int:
     with ExitStack() as stack:
         with record.blamed(request.nodes.folder, recorded):
             job = _check(request, report, stack)
-        _report_job(request, job, report)
+        _report_job(job, report)
         return 0 if request.dry_run else execute(job, report)
 
 
@@ -167,16 +128,13 @@ def _check(request: BurnRequest, report: Report, stack: ExitStack) -> Job:
     _add_record(planned, _record(request.image, resolved, request.sha256 or "", checked))
     places = placing.choose(request.places, request.nodes.names, image.path, image.end)
     options = writer.Options(_block_map(request, resolved, image), request.verify, places.sparse)
-    names, program, kept = request.nodes.names, request.program, request.kept
-    return Job(program, kept, names, image, options, checked, recognised, places, planned).with_identity(checked)
+    return Job(request, image, options, checked, recognised, places, planned).with_identity(checked)
 
 
 def _add_record(planned: plan.Plan, new: record.Record) -> None:
-    contents = record.contents(planned.folder, new)
-    if contents is None:
-        return
-    planned.writes[planned.folder / record.CARDS] = contents
-    changed = record.differences(planned.folder, new)
+    contents, changed = record.update(planned.folder, new)
+    if contents is not None:
+        planned.writes[planned.folder / record.CARDS] = contents
     if changed:
         planned.notes.append(
             f"{record.CARDS} applies to all nodes of {planned.folder.name}: the new values ({', '.join(changed)}) "
@@ -184,9 +142,9 @@ def _add_record(planned: plan.Plan, new: record.Record) -> None:
         )
 
 
-def _report_job(request: BurnRequest, job: Job, report: Report) -> None:
+def _report_job(job: Job, report: Report) -> None:
     """Report what was found and what is about to happen."""
-    found = job.recognised
+    found, request = job.recognised, job.request
     arch = "" if request.nodes.arch else f", userland guessed as {found.arch}"
     report.say(
         "image",

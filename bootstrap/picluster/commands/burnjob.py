@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from picluster.cards import overlay, writer
@@ -16,14 +17,50 @@ from picluster.inventory import plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from picluster.cards.image import Image
     from picluster.cards.overlay import Patch
-    from picluster.commands.identity import Identity
-    from picluster.commands.places import Place, Places
+    from picluster.commands.identity import Identity, IdentityRequest
+    from picluster.commands.places import Place, Places, PlacesRequest
     from picluster.console.bars import Board
     from picluster.console.report import Report
     from picluster.firstboot.generations import Recognised
+
+
+@dataclass(frozen=True)
+class BurnRequest:
+    """What the options say.
+
+    Attributes:
+        nodes: Whose cards are burnt, in their order, and their network.
+        identity: What the cards receive.
+        places: Where the cards go.
+        image: The stock image as it was named, None if it was not.
+        sha256: What it must have, None for any.
+        catalogues: Files with names of images.
+        bmap: Block map, None for the one beside the image.
+        use_bmap: Whether to use a block map.
+        verify: Whether to read the cards back.
+        replace: Whether the cards replace those of nodes in the inventory.
+        dry_run: Whether nothing is written.
+        program: As it was typed: "picluster burn" or "cm-burn".
+        kept: Words of the options that a further burn needs again.
+    """
+
+    nodes: plan.InventoryRequest
+    identity: IdentityRequest
+    places: PlacesRequest
+    image: str | None
+    sha256: str | None
+    catalogues: Sequence[Path]
+    bmap: Path | None
+    use_bmap: bool
+    verify: bool
+    replace: bool
+    dry_run: bool
+    program: str
+    kept: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -31,9 +68,7 @@ class Job:
     """A burn of which everything was checked.
 
     Attributes:
-        program: As it was typed: "picluster burn" or "cm-burn".
-        kept: Words of the options that a further burn needs again.
-        nodes: Whose cards are burnt, in their order.
+        request: What the options say, completed from the record.
         image: The open image.
         options: How to burn.
         identity: What all cards receive.
@@ -43,9 +78,7 @@ class Job:
         patches: How the card of each node differs from the image.
     """
 
-    program: str
-    kept: Sequence[str]
-    nodes: Sequence[str]
+    request: BurnRequest
     image: Image
     options: writer.Options
     identity: Identity
@@ -53,6 +86,11 @@ class Job:
     places: Places
     planned: plan.Plan
     patches: Mapping[str, Sequence[Patch]] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> Sequence[str]:
+        """Return the nodes whose cards are burnt, in their order."""
+        return self.request.nodes.names
 
     def files(self, name: str, identity: Identity) -> Mapping[str, bytes]:
         """Return what is written to the boot partition of a node."""
@@ -66,7 +104,7 @@ class Job:
         """
         head, boot = self.image.head, self.image.boot
         patches = {name: overlay.patches(head, boot, self.files(name, identity)) for name in self.nodes}
-        return replace(self, identity=identity, patches=patches)
+        return dataclasses.replace(self, identity=identity, patches=patches)
 
 
 class BurnDisplay(writer.Watcher):
@@ -117,7 +155,7 @@ def execute(job: Job, report: Report) -> int:
             # Something was changed by now, so this is not bad input any more.
             broken = True
             reason = str(error) if isinstance(error, PiclusterError) else _reason(error)
-            report.error(reason, job.program)
+            report.error(reason, job.request.program)
             seen = {result.name for result in results}
             results += [writer.Result(name, "", reason) for name in job.nodes if name not in seen]
         return _conclude(job, results, report) or (EXIT_FAILED if broken else 0)
@@ -134,7 +172,7 @@ def _interrupted(job: Job, results: Sequence[writer.Result], report: Report) -> 
         if left
         else "interrupted; all cards are burnt"
     )
-    report.error(text, job.program)
+    report.error(text, job.request.program)
     with suppress(KeyboardInterrupt):
         changes.forget_host_keys(report, job.planned, good)
     return EXIT_INTERRUPTED
@@ -146,7 +184,7 @@ def _again(job: Job, names: Sequence[str]) -> tuple[str, str]:
     The command ends the line, so that nothing behind it is pasted with it.
     """
     left = job.places.left()
-    command = again.command(job.program, names, job.kept, left.options)
+    command = again.command(job.request.program, names, job.request.kept, left.options)
     return command, f"; {left.hint + ', then run' if left.hint else 'run'}: {command}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from picluster.commands import add_json
+from picluster.commands import add_command, add_json
 from picluster.devices import host, human_size, safety
 
 if TYPE_CHECKING:
@@ -18,11 +18,8 @@ _HEAD = ("DEVICE", "SIZE", "MODEL", "SERIAL", "CONTENTS", "TAKEN BY")
 
 def add_to(commands: Subparsers) -> None:
     """Declare the command."""
-    parser = commands.add_parser(
-        "devices",
-        help="list the disks, and which option accepts each",
-        description="List the disks of this machine, and which option of picluster burn accepts each.",
-    )
+    about = "list the disks of this machine, and which option of picluster burn accepts each"
+    parser = add_command(commands, "devices", about)
     add_json(parser)
     parser.set_defaults(parse=lambda _: None, run=run)
 

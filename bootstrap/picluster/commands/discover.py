@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picluster import discover
-from picluster.commands import EXIT_FAILED, add_dry_run, add_json, changes, nodes
+from picluster.commands import EXIT_FAILED, add_command, add_dry_run, add_json, changes, nodes
 from picluster.discover import leases, verdict
 from picluster.discover.login import Access, require_client
 from picluster.errors import PiclusterError
@@ -58,11 +58,11 @@ class DiscoverRequest:
 
 def add_to(commands: Subparsers) -> None:
     """Declare the command."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "discover",
-        help="find the nodes that are switched on, and record their boards and host keys",
-        description="Find the nodes of a cluster that are switched on, wherever DHCP put them, and record address, MAC "
-        "address, board and host key of each in the inventory.",
+        "find the nodes that are switched on, at any address, and record their boards and host keys",
+        "The exit code is 0 if every node of the inventory was found, else 1.",
     )
     parser.add_argument("cluster", metavar="CLUSTER", help="name of the cluster, such as red")
     nodes.add_inventories(parser)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picluster import firstboot
-from picluster.commands import can_ask, nodes
+from picluster.commands import can_ask
 from picluster.errors import PiclusterError
 from picluster.firstboot import settings
 from picluster.inventory import keys
@@ -28,13 +28,12 @@ _STAND_IN = "passphrase"
 
 def add_identity(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    nodes.add_key(parser)
     parser.add_argument(
         "--firstboot",
         choices=firstboot.NAMES,
         help="how the first boot is configured (default: what the boot files of the image support)",
     )
-    optional = parser.add_argument_group("optional settings", "A wired cluster needs none of them.")
+    optional = parser.add_argument_group("optional settings", "a wired cluster needs none of them")
     optional.add_argument("--wifi", metavar="SSID", help="Wi-Fi network to join; prompts for the passphrase")
     optional.add_argument(
         "--wifi-passphrase-file", type=Path, metavar="FILE", help="file whose only line is the passphrase"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from picluster.commands import EXIT_FAILED, add_json
+from picluster.commands import EXIT_FAILED, add_command, add_json
 from picluster.firstboot import generations
 from picluster.images import catalogue
 from picluster.images.library import Library, image_folder
@@ -40,16 +40,15 @@ class ImagesRequest:
 
 def add_to(commands: Subparsers) -> None:
     """Declare the command."""
-    about = "list, download and verify card images"
-    parser = commands.add_parser("images", help=about, description=f"{about.capitalize()}.")
+    parser = add_command(commands, "images", "list, download and verify card images")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    lists = verbs.add_parser("list", help="list the names that --image accepts, and the images in the cache")
+    lists = add_command(verbs, "list", "list the names that --image accepts, and the images in the cache")
     lists.set_defaults(run=_list)
-    get = verbs.add_parser("get", help="download an image into the cache")
+    get = add_command(verbs, "get", "download an image into the cache")
     get.add_argument("names", nargs=1, metavar="NAME|URL", help="name from picluster images list, or http(s) URL")
     add_sha256(get)
     get.set_defaults(run=_get)
-    verify = verbs.add_parser("verify", help="verify the checksums of the images in the cache")
+    verify = add_command(verbs, "verify", "verify the checksums of the images in the cache")
     verify.add_argument("names", nargs="*", metavar="NAME", help="images to verify (default: all)")
     verify.set_defaults(run=_verify)
     for verb in (lists, get, verify):

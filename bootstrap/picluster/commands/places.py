@@ -120,22 +120,24 @@ class PlacesRequest:
     yes: bool
 
 
-def add_places(parser: Options) -> None:
-    """Add the options."""
-    parser.add_argument(
-        "--device",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="card reader to burn in; can be repeated; auto selects all readers with an empty card; with fewer readers "
-        "than nodes, burn asks you to swap cards (see picluster devices)",
-    )
+def add_devices(parser: Options, about: str) -> None:
+    """Add --device, with its help, and --force-device."""
+    parser.add_argument("--device", action="append", default=[], metavar="PATH", help=about)
     parser.add_argument(
         "--force-device",
         action="append",
         default=[],
         metavar="PATH",
-        help="burn in this device although it is mounted, not removable or larger than 256 GB; never the system disk",
+        help="write to this device although it is mounted, not removable or larger than 256 GB; never the system disk",
+    )
+
+
+def add_places(parser: Options) -> None:
+    """Add the options."""
+    add_devices(
+        parser,
+        "card reader to burn in; can be repeated; auto selects all readers with an empty card; with fewer readers than "
+        "nodes, burn asks you to swap cards (see picluster devices)",
     )
     parser.add_argument("-y", "--yes", action="store_true", help="overwrite the devices without asking")
     parser.add_argument(
@@ -335,7 +337,7 @@ class _Readers:
             return
         if not can_ask(as_json=report.json):
             raise PiclusterError("--device overwrites cards: there is no terminal to confirm on; pass --yes to proceed")
-        report.ask("Overwrite them? Type yes to confirm: ")
+        report.ask("Overwrite them? Type yes: ")
         if sys.stdin.readline().strip().lower() != "yes":
             raise PiclusterError("not confirmed, nothing was changed")
 

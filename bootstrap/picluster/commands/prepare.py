@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from picluster.cards import prepare
 from picluster.cards.bootfiles import BootFiles
 from picluster.cards.filetarget import ExistingFile
-from picluster.commands import changes, exit_cards, identity, nodes
+from picluster.commands import add_command, changes, exit_cards, identity, nodes
 from picluster.commands import path as a_path
-from picluster.commands.places import parse_devices
+from picluster.commands.places import add_devices, parse_devices
 from picluster.devices import host, safety
 from picluster.errors import PiclusterError
 from picluster.firstboot import generations
@@ -56,24 +56,26 @@ class PrepareRequest:
 
 def add_to(commands: Subparsers) -> None:
     """Declare the command."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "prepare",
-        help="write the identity of a node to a card that another tool wrote",
-        description="Write the identity of each node to a card, an image file or a mounted boot partition that another "
-        "tool wrote. Give as many places as nodes; they are paired in order.",
+        "write the identity of each node to a card, image file or mounted boot partition of another tool",
+        "Give as many places as nodes; they are paired in order.",
     )
     nodes.add_nodes(parser)
     identity.add_identity(parser)
     places = parser.add_argument_group("places")
-    places.add_argument("--device", action="append", default=[], metavar="PATH", help="card in a reader")
+    add_devices(places, "card reader with a card; can be repeated")
     places.add_argument(
-        "--force-device", action="append", default=[], metavar="PATH", help="as for picluster burn (see its --help)"
+        "--image-file", type=a_path, action="append", default=[], metavar="FILE", help="unpacked image; can be repeated"
     )
     places.add_argument(
-        "--image-file", type=a_path, action="append", default=[], metavar="FILE", help="unpacked image of a card"
-    )
-    places.add_argument(
-        "--boot-folder", type=a_path, action="append", default=[], metavar="DIR", help="mounted boot partition"
+        "--boot-folder",
+        type=a_path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="mounted boot partition; can be repeated",
     )
     parser.set_defaults(parse=parse, run=run)
 

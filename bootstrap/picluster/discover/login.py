@@ -141,7 +141,8 @@ def command(access: Access, address: IPv4Address, known_hosts: Path, alias: str,
     """
     settings = {
         "BatchMode": "yes",
-        "ConnectTimeout": str(math.ceil(access.limit_s)),
+        # Longer than the limit of the whole login, which names the reason in the same words wherever a host is silent.
+        "ConnectTimeout": str(math.ceil(access.limit_s) + 1),
         "StrictHostKeyChecking": "accept-new",
         "UserKnownHostsFile": f'"{known_hosts.as_posix()}"',
         **({} if trust_machine else {"GlobalKnownHostsFile": os.devnull}),

@@ -110,26 +110,22 @@ def blamed(folder: Path, names: Collection[str]) -> Iterator[None]:
         raise PiclusterError(text) from error
 
 
-def differences(folder: Path, record: Record) -> list[str]:
-    """Return the names of the values that differ from the record of a cluster; none if there is no record.
+def update(folder: Path, record: Record) -> tuple[bytes | None, list[str]]:
+    """Return what becomes of the record of a cluster.
+
+    Returns:
+        The new contents of its file, None if it does not change, and the names of the values that differ from those of
+        an existing record. Empty values are left out of the file.
 
     Raises:
-        PiclusterError: if the record is not a YAML mapping.
+        PiclusterError: if the file is not a YAML mapping.
     """
     file = YamlFile(folder / CARDS, _HEADER)
-    if file.new:
-        return []
     now = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(record).items()}
-    # Empty values are left out of the file.
-    return [name for name, value in now.items() if (file.data.get(name) or None) != (value or None)]
-
-
-def contents(folder: Path, record: Record) -> bytes | None:
-    """Return the new contents of the record of a cluster, None if it does not change."""
-    file = YamlFile(folder / CARDS, _HEADER)
-    for name, value in asdict(record).items():
-        if value:
-            file.data[name] = list(value) if isinstance(value, tuple) else value
+    changed = [name for name, value in now.items() if (file.data.get(name) or None) != (value or None)]
+    for name in changed:
+        if now[name]:
+            file.data[name] = now[name]
         else:
-            file.data.pop(name, None)
-    return file.changed()
+            del file.data[name]
+    return file.changed(), [] if file.new else changed

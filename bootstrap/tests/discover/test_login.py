@@ -123,7 +123,7 @@ def test_ssh_is_told_to_ask_nobody_and_to_share_nothing(tmp_path: Path, *, trust
         "hostkeyalias": "red1",
         "identityfile": str(tmp_path / "a key"),
         "batchmode": "yes",
-        "connecttimeout": "8",
+        "connecttimeout": "9",
         "stricthostkeychecking": "accept-new",
         "updatehostkeys": "false",
         "forwardagent": "no",
