@@ -16,17 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 # What neither the inventory nor the record of the cards keeps, or what says where they are.
-_KEPT = (
-    "cluster",
-    "inventories",
-    "wifi",
-    "wifi_passphrase_file",
-    "catalogue",
-    "bmap",
-    "no_bmap",
-    "no_verify",
-    "json",
-)
+_KEPT = ("cluster", "inventories", "wifi", "wifi_passphrase_file", "catalogue", "bmap", "no_bmap", "no_verify", "json")
 
 
 def parse_kept(options: argparse.Namespace) -> list[str]:

@@ -162,19 +162,7 @@ def command(access: Access, address: IPv4Address, known_hosts: Path, alias: str,
     }
     identity = ["-i", str(access.key)] if access.key else []
     options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-    return [
-        "ssh",
-        "-T",
-        "-a",
-        "-x",
-        "-p",
-        str(access.port),
-        "-l",
-        access.user,
-        *identity,
-        *options,
-        str(address),
-    ]
+    return ["ssh", "-T", "-a", "-x", "-p", str(access.port), "-l", access.user, *identity, *options, str(address)]
 
 
 async def log_in(access: Access, address: IPv4Address) -> Login:

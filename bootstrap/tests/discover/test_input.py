@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from discoverkit import (
-    INVENTORY,
-    NODES,
-    snapshot,
-    write,
-)
+from discoverkit import INVENTORY, NODES, snapshot, write
 
 from picluster import cli
 

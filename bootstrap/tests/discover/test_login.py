@@ -14,14 +14,7 @@ from pathlib import Path
 
 import pytest
 from cardkit import run
-from discoverkit import (
-    BOARDS,
-    INVENTORY,
-    NODES,
-    RED,
-    search,
-    write,
-)
+from discoverkit import BOARDS, INVENTORY, NODES, RED, search, write
 from sshdkit import Board, Fleet
 
 from picluster.discover import login

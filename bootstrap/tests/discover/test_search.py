@@ -16,18 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cardkit import run
-from discoverkit import (
-    BOARDS,
-    INVENTORY,
-    KNOWN_HOSTS,
-    NODES,
-    RED,
-    facts,
-    hosts,
-    search,
-    snapshot,
-    write,
-)
+from discoverkit import BOARDS, INVENTORY, KNOWN_HOSTS, NODES, RED, facts, hosts, search, snapshot, write
 from sshdkit import PI, USER, Board, Fleet
 from zeroconf import ServiceInfo, Zeroconf
 

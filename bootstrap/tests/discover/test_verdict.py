@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cardkit import run
-from discoverkit import (
-    BOARDS,
-    KNOWN_HOSTS,
-    RED,
-    append,
-    hosts,
-    search,
-    write,
-)
+from discoverkit import BOARDS, KNOWN_HOSTS, RED, append, hosts, search, write
 from sshdkit import USER, Board, Fleet
 
 from picluster.discover import verdict

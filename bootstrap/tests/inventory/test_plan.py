@@ -255,8 +255,7 @@ def test_another_userland_than_the_clusters_is_noted(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "shown"),
-    [("project/keys/a", "{{ inventory_dir }}/../../keys/a"), ("home/.ssh/a", "~/.ssh/a")],
+    ("key", "shown"), [("project/keys/a", "{{ inventory_dir }}/../../keys/a"), ("home/.ssh/a", "~/.ssh/a")]
 )
 def test_a_keys_path_holds_on_other_machines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, shown: str
