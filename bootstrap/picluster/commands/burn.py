@@ -154,7 +154,7 @@ def _report_job(job: Job, report: Report) -> None:
         guessed_arch=found.arch,
     )
     changes.report_plan(report, job.planned)
-    job.places.tell(report, dry_run=request.dry_run)
+    job.places.announce(report, dry_run=request.dry_run)
     if not request.dry_run:
         return
     for name, place in zip(job.nodes, job.places.planned(), strict=True):

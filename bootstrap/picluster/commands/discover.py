@@ -124,7 +124,7 @@ class _SearchDisplay(discover.SearchWatcher):
         self._board = board
         self._cluster = cluster
 
-    def asked(self, done: int, total: int) -> None:
+    def queried(self, done: int, total: int) -> None:
         self._board.overall(done, total, "queried")
 
     def answered(self, login: Login) -> None:

@@ -78,7 +78,7 @@ class Places(Protocol):
         """Return for each node where its card will go."""
         ...
 
-    def tell(self, report: Report, *, dry_run: bool) -> None:
+    def announce(self, report: Report, *, dry_run: bool) -> None:
         """Report what would be overwritten, and what else the user may not expect."""
         ...
 
@@ -224,7 +224,7 @@ class _Files:
     def planned(self) -> list[str]:
         return [str(path) for path in self._paths.values()]
 
-    def tell(self, report: Report, *, dry_run: bool) -> None:  # noqa: ARG002 - it is the same
+    def announce(self, report: Report, *, dry_run: bool) -> None:  # noqa: ARG002 - it is the same
         if self._unasked:
             report.note(
                 f"without --device the cards become image files in {self._folder}; --device auto burns real cards"
@@ -304,7 +304,7 @@ class _Readers:
             for number in range(len(self.names))
         ]
 
-    def tell(self, report: Report, *, dry_run: bool) -> None:
+    def announce(self, report: Report, *, dry_run: bool) -> None:
         for left in self.selection.left_out:
             report.say(
                 "note", f"left out: {left.device.path}, {left.reason}", text=left.reason, device=left.device.path
@@ -313,12 +313,12 @@ class _Readers:
         would = "would be overwritten" if dry_run else "will be overwritten"
         for device in used:
             holds = f"holds {device.contents}" if device.contents else "empty"
-            said = f"{device.path}: {devices.described(device)}, {holds}"
+            description = f"{device.path}: {devices.described(device)}, {holds}"
             report.say(
                 "device",
-                f"{would}: {said}",
+                f"{would}: {description}",
                 path=device.path,
-                description=said,
+                description=description,
                 size=device.size,
                 model=device.model,
                 serial=device.serial,

@@ -92,12 +92,12 @@ def parse(options: argparse.Namespace) -> PrepareRequest:
         folders=options.boot_folder,
         dry_run=options.dry_run,
     )
-    wanted, given = len(request.nodes.names), len(request.image_files) + len(devices) + len(request.folders)
+    expected, given = len(request.nodes.names), len(request.image_files) + len(devices) + len(request.folders)
     if safety.AUTO in devices:
         raise PiclusterError("--device auto selects empty cards, but prepare needs cards with a system: name them")
-    if given != wanted:
+    if given != expected:
         raise PiclusterError(
-            f"--name has {wanted} nodes but there are {given} places: "
+            f"--name has {expected} nodes but there are {given} places: "
             "give as many of --device, --image-file and --boot-folder"
         )
     return request

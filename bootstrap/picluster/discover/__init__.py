@@ -29,7 +29,7 @@ _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 class SearchWatcher:
     """Receives progress; does nothing."""
 
-    def asked(self, done: int, total: int) -> None:
+    def queried(self, done: int, total: int) -> None:
         """Receive the number of queried candidates."""
 
     def answered(self, login: Login) -> None:
@@ -106,7 +106,7 @@ class _Search:
                 if not self._unheard:
                     self._mdns.cancel()
         self.done += 1
-        self.watcher.asked(self.done, len(self.seen))
+        self.watcher.queried(self.done, len(self.seen))
 
 
 async def knock(address: IPv4Address, port: int, timeout_s: float) -> bool:

@@ -97,15 +97,15 @@ def judge(cluster: Cluster, logins: Sequence[Login], trusted: Mapping[IPv4Addres
 
 
 def _identity(login: Login) -> tuple[str, ...]:
-    told = login.answer
-    return (login.host_key, *((told.mac, told.serial, told.machine_id) if told else ()))
+    answer = login.answer
+    return (login.host_key, *((answer.mac, answer.serial, answer.machine_id) if answer else ()))
 
 
 def _node(cluster: Cluster, name: str, seen: list[Login], trusted: Mapping[IPv4Address, Verdict]) -> NodeResult:
     if len({_identity(login) for login in seen}) > 1:
         differ = len({_mac(one) for one in seen}) == len(seen)
-        told = ((one, _mac(one) if differ else known_hosts.fingerprint(one.host_key)) for one in seen)
-        boards = " and ".join(f"{one.address} ({mark})" for one, mark in told)
+        marks = ((one, _mac(one) if differ else known_hosts.fingerprint(one.host_key)) for one in seen)
+        boards = " and ".join(f"{one.address} ({mark})" for one, mark in marks)
         why = f"{len(seen)} boards have the name {name}: {boards}; burn a card with another name for all but one"
         return NodeResult(name, TWICE, why=why)
     login = _preferred(cluster, name, seen)
@@ -156,11 +156,11 @@ def _copies(logins: Iterable[Login]) -> Iterator[str]:
     for login in logins:
         if login.answer is None:
             continue
-        told = login.answer
-        marks = (("host key", login.host_key), ("machine id", told.machine_id), ("MAC", told.mac))
+        answer = login.answer
+        marks = (("host key", login.host_key), ("machine id", answer.machine_id), ("MAC", answer.mac))
         for what, value in marks:
             if value:
-                owners[what, value][told.name] = None
+                owners[what, value][answer.name] = None
     shared: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for (what, _), names in owners.items():
         if len(names) > 1:
@@ -175,18 +175,18 @@ def _copies(logins: Iterable[Login]) -> Iterator[str]:
 def trust(cluster: Cluster, access: Access, logins: Sequence[Login]) -> dict[IPv4Address, Verdict]:
     """Return what known_hosts says about each login under the name of a node; if only ssh can decide, log in again."""
     ours = [login for login in logins if login.answer and login.answer.name in cluster.addresses]
-    said = {login.address: known_hosts.judge(cluster.known_hosts, _name(login), login.host_key) for login in ours}
-    unsure = [login for login in ours if said[login.address] is Verdict.UNSURE]
+    verdicts = {login.address: known_hosts.judge(cluster.known_hosts, _name(login), login.host_key) for login in ours}
+    unsure = [login for login in ours if verdicts[login.address] is Verdict.UNSURE]
     if unsure:
-        said |= asyncio.run(_ask_ssh(cluster, access, unsure))
-    return said
+        verdicts |= asyncio.run(_check_with_ssh(cluster, access, unsure))
+    return verdicts
 
 
 def _name(login: Login) -> str:
     return login.answer.name if login.answer else ""
 
 
-async def _ask_ssh(cluster: Cluster, access: Access, logins: Sequence[Login]) -> dict[IPv4Address, Verdict]:
+async def _check_with_ssh(cluster: Cluster, access: Access, logins: Sequence[Login]) -> dict[IPv4Address, Verdict]:
     doors = asyncio.Semaphore(LOGINS)
 
     async def one(login: Login, folder: Path) -> Verdict:

@@ -77,8 +77,8 @@ def forget(text: str, names: Iterable[str]) -> str:
     Names may be plain or hashed (man sshd, "SSH_KNOWN_HOSTS FILE FORMAT"). Lines with a marker (@cert-authority,
     @revoked) belong to the user and stay.
     """
-    wanted = set(names)
-    return "".join(line for line in text.splitlines(keepends=True) if not _matches(line, wanted))
+    forgotten = set(names)
+    return "".join(line for line in text.splitlines(keepends=True) if not _matches(line, forgotten))
 
 
 def _matches(line: str, names: set[str]) -> bool:
@@ -94,8 +94,8 @@ def _is_for(hosts: str, names: set[str]) -> bool:
 def _hashed(entry: str, name: str) -> bool:
     try:
         _, _, salt, digest = entry.split("|")
-        wanted = base64.b64decode(digest)
+        expected = base64.b64decode(digest)
         made = hmac.new(base64.b64decode(salt), name.encode(), hashlib.sha1).digest()
     except (ValueError, binascii.Error):
         return False
-    return hmac.compare_digest(wanted, made)
+    return hmac.compare_digest(expected, made)

@@ -61,7 +61,7 @@ def expand(expression: str, what: str) -> list[str]:
     """
     _refuse_mixed_padding(expression, what)
     try:
-        # The library drops duplicates unless told otherwise; then names and addresses would no longer pair up.
+        # Without the option the library drops duplicates, and names and addresses no longer pair up.
         values = [value.strip() for value in hostlist.expand_hostlist(expression, allow_duplicates=True)]
     except hostlist.BadHostlist as error:
         raise PiclusterError(
@@ -240,23 +240,23 @@ def make_net(
     Raises:
         PiclusterError: naming the value that does not fit.
     """
-    said = {option: (found or {}).get(option) or option for option in ("--prefix", "--gateway", "--dns")}
+    source = {option: (found or {}).get(option) or option for option in ("--prefix", "--gateway", "--dns")}
     if not MIN_PREFIX <= prefix <= MAX_PREFIX:
         raise PiclusterError(
-            f"{said['--prefix']} {prefix} is out of range: expected {MIN_PREFIX} to {MAX_PREFIX}, usually 24"
+            f"{source['--prefix']} {prefix} is out of range: expected {MIN_PREFIX} to {MAX_PREFIX}, usually 24"
         )
     network = IPv4Interface((int(addresses[0]), prefix)).network
-    router = parse_address(gateway, said["--gateway"]) if gateway else network.network_address + 1
+    router = parse_address(gateway, source["--gateway"]) if gateway else network.network_address + 1
     if router not in network:
         raise PiclusterError(
-            f"{said['--gateway']} {router} is not in {network}, the network of {addresses[0]}: "
+            f"{source['--gateway']} {router} is not in {network}, the network of {addresses[0]}: "
             "give the right --gateway, or another --cluster if these nodes are a cluster of their own"
         )
     if router in (network.network_address, network.broadcast_address):
         raise PiclusterError(
-            f"{said['--gateway']} {router} is the network or broadcast address of {network}: give another"
+            f"{source['--gateway']} {router} is the network or broadcast address of {network}: give another"
         )
-    servers = tuple(parse_address(server, said["--dns"]) for server in dns) or (router,)
+    servers = tuple(parse_address(server, source["--dns"]) for server in dns) or (router,)
     return Net(network, router, servers)
 
 

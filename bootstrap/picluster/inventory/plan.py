@@ -145,7 +145,7 @@ def plan(request: InventoryRequest) -> Plan:
     return made
 
 
-def require_known(folder: Path, wanted: Iterable[str]) -> None:
+def require_known(folder: Path, burnt: Iterable[str]) -> None:
     """Check that these nodes are in the inventory.
 
     Raises:
@@ -153,7 +153,7 @@ def require_known(folder: Path, wanted: Iterable[str]) -> None:
     """
     nodes = YamlFile(folder / NODES, _NODES_HEADER)
     known = nodes.section(*HOSTS)
-    for name in wanted:
+    for name in burnt:
         if name not in known:
             raise PiclusterError(f"{name} is not in {nodes.path}: to add it, give --ips and leave out --replace")
 
