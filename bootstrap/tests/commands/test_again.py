@@ -1,4 +1,4 @@
-"""The command that is told after a card failed: pasting it costs no good card and confirms nothing by itself."""
+"""The command that is suggested after a card failed: it overwrites no good card and confirms nothing by itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def here(bench: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def person(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Someone at the terminal, who types yes whenever the program waits for a line."""
+    """Return what a person at the terminal types: yes, whenever the program reads a line."""
     typed: list[str] = []
 
     def line() -> str:
@@ -46,7 +46,7 @@ def person(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def again(text: str) -> list[str]:
-    """Return the words after picluster of the command that ends the last line with one, as a shell reads them."""
+    """Return the arguments of the last suggested command, as a shell reads them."""
     told = [line.partition("run: ")[2] for line in text.splitlines() if "run: " in line]
     program, *words = shlex.split(told[-1])
     assert program == "picluster"
@@ -158,7 +158,7 @@ def test_only_the_reader_of_the_failed_card_goes_on_where_others_were_not_begun(
 
 
 def test_the_path_that_a_reader_has_left_is_not_named(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    """Another disk may have it by the time the command is pasted."""
+    """It may be the path of another disk when the command is pasted."""
     first = replace(machine.listed[0], serial="1")
     machine.listed = [first]
     machine.worn = {"/dev/sdb"}

@@ -1,4 +1,4 @@
-"""The commands as a user types them."""
+"""picluster burn, and what all commands have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cards and images that another tool wrote, prepared by the command line."""
+"""picluster prepare: cards and images that another tool wrote."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_mounted_boot_folder_is_prepared_like_a_card(here: Path) -> None:
 
 
 def test_a_folder_of_ubuntu_is_told_by_what_is_in_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its label is not among the files, and desktops mount it under many names."""
+    """The label is not one of the files, and desktops mount the partition under many names."""
     folders = [_folder(here, name) for name in ("mnt1", "mnt2")]
     for folder in folders:
         (folder / "issue.txt").unlink()

@@ -1,4 +1,4 @@
-"""One card again: what --replace takes from the record of its cluster."""
+"""picluster burn --replace: what it reads from the record of the cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, unread or of another encoding, and files that cannot be written."""
+"""Standard streams that are closed, full, without a reader or of another encoding, and files that cannot be written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BURN = "burn --name red1 --key key.pub --ips 192.168.63.11 --image card.img"
 
 
 def shell(line: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a line of sh, in which picluster is this one."""
+    """Run a shell command in which picluster is the package under test."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHON": sys.executable} | changes
     line = line.replace("picluster", '"$PYTHON" -m picluster', 1)
     return subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True, check=False)

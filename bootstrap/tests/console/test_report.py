@@ -1,4 +1,4 @@
-"""What is shown while something goes on: bars on a terminal, few lines elsewhere, events for programs."""
+"""Progress: bars on a terminal, few lines elsewhere, events for programs."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_programs_are_told_how_far_each_card_is(monkeypatch: pytest.MonkeyPatch)
 
 
 class Shown:
-    """A board that keeps what it was shown."""
+    """A board that records its calls."""
 
     def __init__(self) -> None:
         self.all: list[tuple[float, float]] = []
@@ -139,5 +139,5 @@ def test_more_rows_than_the_screen_has_are_one_bar(monkeypatch: pytest.MonkeyPat
         for name in names:
             bars.row(name, "done")
         bars.overall(1, 1)
-    # Their ends are told in lines above the bar.
+    # Lines above the bar report their ends.
     assert "red199: done" in err.getvalue()

@@ -1,4 +1,4 @@
-"""Bad input of picluster discover: one sentence, exit code 2, and nothing was written."""
+"""Bad input of picluster discover: one sentence, exit code 2, and nothing is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One login: what is asked, how ssh is called, and what is believed of the answer."""
+"""One login: the query, the ssh command, and which parts of the answer are accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Discovery, judged by real sshd's on loopback: who is found, wherever DHCP put it, and what is kept."""
+"""Discovery with real sshd processes on loopback: which nodes are found at which address, and what is recorded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_nodes_at_their_reserved_addresses_are_found_and_recorded(
     assert [f"# about {name}\n" in text for name in RED] == [True] * 3
     assert text.count("# mine") == 3
     for name, board in BOARDS.items():
-        # ssh's own program finds each key under the node's name.
+        # ssh-keygen finds each key under the name of the node.
         assert fleet.host_key(board) in run("ssh-keygen", "-F", name, "-f", KNOWN_HOSTS)
         assert said["result"][name]["host_key"] == known_hosts.fingerprint(fleet.host_key(board))
         assert said["result"][name]["host_key"] in run("ssh-keygen", "-l", "-F", name, "-f", KNOWN_HOSTS)
@@ -72,7 +72,7 @@ def test_a_node_in_the_pool_is_reached_there_until_it_is_back(fleet: Fleet, caps
     assert (code, said["result"]["red2"]["address"]) == (0, "127.77.0.9")
     assert hosts()["red2"]["ansible_host"] == "127.77.0.9"
     assert "ansible_host" not in hosts()["red1"]
-    # Ansible reaches it there, by the host key that was recorded, which its arguments demand.
+    # Ansible connects to it there, and requires the host key that was recorded.
     ansible = Path(sys.executable).with_name("ansible")
     write(Path("ansible.cfg"), "")
     environment = os.environ | {
@@ -81,7 +81,7 @@ def test_a_node_in_the_pool_is_reached_there_until_it_is_back(fleet: Fleet, caps
         "ANSIBLE_SSH_ARGS": "-o ControlMaster=no",
         "ANSIBLE_SSH_USETTY": "false",
     }
-    # The board's home is where its files are.
+    # The home of the board contains its files.
     asked = [ansible, "red2", "-i", INVENTORY, "-m", "ansible.builtin.raw", "-a", "cat ~/etc/machine-id"]
     done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert f"{2:032x}" in done.stdout, done.stdout + done.stderr
@@ -140,7 +140,7 @@ def test_a_lease_is_a_nodes_by_client_id_name_or_mac_as_dnsmasq_writes_them() ->
 
 
 def _responder(stack_address: str, port: int) -> Zeroconf:
-    """A responder that is no code of ours, which says on the loopback interface where red2.local is."""
+    """Run an mDNS responder of another project, which resolves red2.local on the loopback interface."""
     responder = Zeroconf(interfaces=["127.0.0.1"])
     kind = "_workstation._tcp.local."
     packed = [socket.inet_aton(stack_address)]
@@ -169,7 +169,7 @@ def test_multicast_dns_leads_to_a_node_in_another_net(
 def test_without_multicast_the_search_goes_on_at_once() -> None:
     found: list[IPv4Address] = []
     begin = time.monotonic()
-    # Nobody here has this address, so the socket cannot be made.
+    # This machine does not have the address, so the socket cannot be bound.
     asyncio.run(mdns.resolve(["red1"], found.append, 30, interfaces=["192.0.2.254"]))
     assert found == []
     assert time.monotonic() - begin < 15

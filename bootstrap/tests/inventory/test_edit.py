@@ -1,4 +1,4 @@
-"""Nodes leave the inventory by name, and what was edited by hand stays."""
+"""Removal of nodes from the inventory: what users edited stays."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FILES = ("20-roles.yml", "10-nodes.yml", "reservations.dnsmasq", "known_hosts")
 
 @pytest.fixture
 def red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The inventory of red1 to red3, as it is made, and with host keys."""
+    """Return the directory of a new inventory of red1 to red3, with host keys."""
     monkeypatch.chdir(tmp_path)
     assert cli.main(["inventory", "--name", "red[1-3]", "--ips", "192.168.63.[11-13]"]) == 0
     (RED / "known_hosts").write_text("red1 ssh-ed25519 AA\nred2,10.0.0.2 ssh-ed25519 BB\n", encoding="utf-8")
@@ -86,7 +86,7 @@ def test_a_node_leaves_every_file(red: Path, capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr().out
     assert "red2 leaves k3s_agent, hadoop_worker" in said
     assert "wrote inventories/red/known_hosts, inventories/red/reservations.dnsmasq" in said
-    # Ansible's own reader is content, and knows the node no more.
+    # Ansible reads the inventory without warnings, and does not have the node any more.
     ansible = [Path(sys.executable).with_name("ansible-inventory"), "-i", red / "10-nodes.yml"]
     done = subprocess.run([*ansible, "-i", red / "20-roles.yml", "--list"], capture_output=True, text=True, check=True)
     assert "red2" not in done.stdout

@@ -120,7 +120,7 @@ def test_ssh_takes_the_arguments_even_where_the_path_has_a_blank(folder: Path) -
     _make(folder)
     arguments = _load(folder / "group_vars/nodes/connection.yml")["ansible_ssh_common_args"]
     arguments = arguments.replace("{{ inventory_dir }}", "/a path/red").replace("{{ inventory_hostname }}", "red1")
-    # Ansible takes the words apart as a shell does.
+    # Ansible splits the words as a shell does.
     command = ["ssh", "-F", "none", "-G", *shlex.split(arguments), "192.0.2.1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -195,7 +195,7 @@ def test_an_option_that_is_given_is_newer_than_the_file_and_says_so(folder: Path
     assert _load(folder / "group_vars/all/cluster.yml")["node_gateway"] == "192.168.63.254"
     assert planned.user == "me"
     assert any("was 192.168.63.1, is now 192.168.63.254" in note for note in planned.notes)
-    # And what is not given stays as it is.
+    # Values that are not given stay unchanged.
     assert _make(folder).user == "me"
 
 
