@@ -51,7 +51,7 @@ lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck
 
 .PHONY: unit
 unit: setup ## Unit tests of every module, filter and bootstrap function
-	pytest --numprocesses=auto --dist=worksteal --durations=10
+	pytest --numprocesses=auto --dist=loadgroup --durations=10
 
 .PHONY: boots
 boots: setup ## First boots: burnt cards of each generation, started by a real kernel

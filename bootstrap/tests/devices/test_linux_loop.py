@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from picluster.devices import Device
 
+# Not beside tests that start containers: see firstboot/test_nodes.py.
+pytestmark = pytest.mark.xdist_group("mounts")
 needs_root = pytest.mark.skipif(not ROOT, reason="only root may attach loop devices")
 
 

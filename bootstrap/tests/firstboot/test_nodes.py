@@ -36,7 +36,11 @@ from picluster.firstboot.settings import Settings, parse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the lab's containers need Linux")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the lab's containers need Linux"),
+    # A container that starts holds a copy of all mounts for a moment, and a disk just unmounted is busy for that long.
+    pytest.mark.xdist_group("mounts"),
+]
 
 DHCPCD = (Path(__file__).parents[1] / "cases" / "dhcpcd.conf").read_text(encoding="utf-8")
 # Beside the lab's card, which is Trixie's. Before Bookworm: dhcpcd, FAT at /boot, pi with a known password.

@@ -23,6 +23,8 @@ from lab.state import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Not beside tests that unmount disks: see bootstrap/tests/firstboot/test_nodes.py.
+pytestmark = pytest.mark.xdist_group("mounts")
 # Far beyond what a start and an end take; only a pod that does neither waits so long.
 SECONDS = 30
 BUILD = """\

@@ -18,7 +18,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings im
     HadoopSettings,
     Memory,
     check_settings,
-    read_settings,
+    read_properties,
     text_of,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
@@ -132,9 +132,8 @@ def test_right_settings_pass() -> None:
 
 
 def test_a_property_group_that_is_no_mapping_is_refused() -> None:
-    params = {"properties": {"hdfs-site": "x"}}
     with pytest.raises(UserError, match=r"properties.hdfs-site is not a mapping; set it"):
-        read_settings(params)
+        read_properties({"hdfs-site": "x"})
 
 
 def test_yaml_values_become_hadoops() -> None:

@@ -48,7 +48,7 @@ def test_a_site_may_have_no_archive() -> None:
         ({"arm64": "sha512:00", "amd64": "sha512:11"}, []),
         (
             {"arm46": "sha512:00"},
-            ["hadoop_checksums.arm46 is not a variable of hadoop_checksums, did you mean hadoop_checksums.arm64?"],
+            ["hadoop_checksums.arm46 is not a key of hadoop_checksums; did you mean hadoop_checksums.arm64?"],
         ),
     ],
 )
@@ -61,7 +61,8 @@ def test_a_wrong_value_that_may_hold_a_secret_is_not_quoted() -> None:
     options = read("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     for name in ("hadoop_properties", "hadoop_http_secret"):
         (problem,) = specs.value_problems(name, options[name], ["fs.s3a.secret.key: wJalrXUtnFEMI"])
-        assert problem.startswith(f"{name} is hidden here, wanted is")
+        assert problem.startswith(f"{name} must be a ")
+        assert problem.endswith(", got a value that is not shown")
 
 
 def test_a_jobs_containers_fit_one_node_by_default() -> None:

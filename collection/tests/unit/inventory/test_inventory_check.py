@@ -1,4 +1,4 @@
-"""The inventory's judge: one data file for each kind of mistake, with the sentence that it must say."""
+"""The inventory check: one data file for each kind of mistake, with the sentence that it must report."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def run(folder: Path, tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", sorted((DATA / "cases").glob("*.yml")), ids=lambda path: path.stem)
-def test_every_kind_of_mistake_is_named_with_file_line_and_what_would_be_right(case: Path, tmp_path: Path) -> None:
+def test_every_kind_of_mistake_is_named_with_file_line_and_remedy(case: Path, tmp_path: Path) -> None:
     data = yaml.safe_load(case.read_text(encoding="utf-8"))
     folder = inventory(tmp_path / "red", data)
     result = run(folder, tmp_path)
     assert result["failed"]
     head, *found = result["msg"].splitlines()
-    assert found == [f"{folder}/{sentence}" for sentence in data["expect"]]
+    assert found == [f"{folder}/{sentence.replace('<folder>', str(folder))}" for sentence in data["expect"]]
     assert (
         head
         == f"The inventory has {'one problem' if len(found) == 1 else f'{len(found)} problems'}; no node was touched."
@@ -87,7 +87,7 @@ def test_a_good_inventory_gives_the_nodes_and_the_architectures_of_each_layer(tm
     assert result["changed"] is False
 
 
-def test_templates_are_not_judged_but_resolved_for_the_result(tmp_path: Path) -> None:
+def test_templates_are_not_checked_but_resolved_for_the_result(tmp_path: Path) -> None:
     case = {
         "replace": {
             "10-nodes.yml": ["192.168.63.12}", "'{{ base_net }}.12'}"],
@@ -107,34 +107,38 @@ k3s_config: {disable: [traefik], token-ttl: "{{ x }}"}
 hadoop_memory: {am: 9999, nodemanager: "{{ x }}"}
 hadoop_properties: {core-site: "{{ x }}", hdfs-site: {dfs.namenode.handler.count: 20}}
 ssh_settings: {MaxAuthTries: 3, Banner: "{{ x }}", IgnoreRhosts: }
+ssh_operators: {pi: {keys: ["{{ x }}"]}, lea: "{{ x }}"}
+ssh_exempt: [192.168.63.0/24, "{{ x }}"]
 network_parking: 192.168.63.240-192.168.63.250
 """
     folder = inventory(tmp_path / "red", {"append": {"group_vars/all/cluster.yml": settings}})
     assert "failed" not in run(folder, tmp_path)
 
 
-def test_what_the_boards_told_passes_and_so_do_nodes_behind_one_address(tmp_path: Path) -> None:
-    told = (
+def test_what_discover_read_from_boards_passes_and_so_do_nodes_behind_one_address(tmp_path: Path) -> None:
+    board = (
         'node_mac: "10:20:30:40:50:59", node_serial: "1000000012345678", node_model: "Raspberry Pi 5 Model B Rev 1.0"'
     )
     gateway = "ansible_host: gate.example.org, ansible_port: "
-    replaced = {"10-nodes.yml": ["192.168.63.12}", f"192.168.63.12, {told}, {gateway}2202}}"]}
+    replaced = {"10-nodes.yml": ["192.168.63.12}", f"192.168.63.12, {board}, {gateway}2202}}"]}
     folder = inventory(tmp_path / "red", {"replace": replaced})
     text = (folder / "10-nodes.yml").read_text(encoding="utf-8")
     (folder / "10-nodes.yml").write_text(text.replace("192.168.63.11}", f"192.168.63.11, {gateway}2201}}"))
     assert "failed" not in run(folder, tmp_path)
 
 
-def test_what_the_command_line_says_is_taken_for_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_the_command_line_have_the_type_they_spell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = inventory(tmp_path / "red", {})
     said = {"reboot_all": "true", "reboot_batch": "2", "updates_state": "none"}
     monkeypatch.setattr(load_extra_vars, "extra_vars", said, raising=False)
     assert "failed" not in run(folder, tmp_path)
     monkeypatch.setattr(load_extra_vars, "extra_vars", {**said, "reboot_batch": "two: [", "reboot_all": "on fire"})
-    where = "not in a file of the inventory (-e, perhaps)"
+    where = "outside the inventory's files (perhaps -e)"
     assert run(folder, tmp_path)["msg"].splitlines()[1:] == [
-        f'{where}: reboot_all is the text "on fire", wanted is true or false without quotes',
-        f'{where}: reboot_batch is the text "two: [", wanted is a whole number without quotes',
+        f'{where}: reboot_all must be true or false, got the string "on fire"',
+        f'{where}: reboot_batch must be an integer, got the string "two: ["',
     ]
 
 
@@ -148,7 +152,7 @@ def test_the_secret_is_never_shown(tmp_path: Path) -> None:
     assert "hunter2" not in str(run(inventory(tmp_path / "red", case), tmp_path))
 
 
-def test_a_vaulted_secrets_file_may_have_any_mode_and_a_vaulted_value_is_not_judged(tmp_path: Path) -> None:
+def test_a_vaulted_secrets_file_may_have_any_mode_and_a_vaulted_value_is_not_checked(tmp_path: Path) -> None:
     vaulted = "cluster_secret: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  61626364\n"
     folder = inventory(tmp_path / "red", {"change": {"group_vars/all/secrets.yml": vaulted}})
     assert "failed" not in run(folder, tmp_path)
@@ -169,7 +173,7 @@ def test_two_hundred_nodes_share_one_sentence(tmp_path: Path) -> None:
     }
     result = run(inventory(tmp_path / "red", case), tmp_path)
     assert result["msg"].count("\n") == 1
-    assert "cluster.yml:3: node_interface is the list ['eth0'], wanted is a text" in result["msg"]
+    assert "cluster.yml:3: node_interface must be a string, got the list ['eth0']" in result["msg"]
 
 
 def test_a_server_that_moves_away_from_its_clusters_data_is_refused(tmp_path: Path) -> None:

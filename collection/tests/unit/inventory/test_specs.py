@@ -37,37 +37,41 @@ def test_right_values_pass(spec: dict[str, Any], value: object) -> None:
 @pytest.mark.parametrize(
     ("spec", "value", "sentence"),
     [
-        ({}, 1.36, "x is 1.36, wanted is a text: put it into quotes"),
-        ({}, True, "x is true, wanted is a text: put it into quotes"),
-        ({}, {"a": 1}, "x is the mapping {'a': 1}, wanted is a text"),
-        ({"type": "int"}, True, "x is true, wanted is a whole number"),
-        ({"type": "int"}, 1.5, "x is 1.5, wanted is a whole number"),
-        ({"type": "bool"}, "yes", 'x is the text "yes", wanted is true or false without quotes'),
-        ({"type": "bool"}, 1, "x is 1, wanted is true or false"),
-        ({"type": "list"}, None, "x is empty, wanted is a list"),
-        ({"type": "int", "default": 1}, None, "x is empty, wanted is a whole number"),
-        ({"type": "dict"}, [1], "x is the list [1], wanted is a mapping of keys to values"),
+        ({}, 1.36, "x must be a string, got 1.36; put it in quotes"),
+        ({}, True, "x must be a string, got true; put it in quotes"),
+        ({}, {"a": 1}, "x must be a string, got the mapping {'a': 1}"),
+        ({"type": "int"}, True, "x must be an integer, got true"),
+        ({"type": "int"}, 1.5, "x must be an integer, got 1.5"),
+        ({"type": "bool"}, "yes", 'x must be true or false, got the string "yes"; remove the quotes'),
+        ({"type": "bool"}, "maybe", 'x must be true or false, got the string "maybe"'),
+        ({"type": "int"}, "many", 'x must be an integer, got the string "many"'),
+        ({"type": "list"}, "pi", 'x must be a list, got the string "pi"; write [pi]'),
+        ({"type": "list", "no_log": True}, "hunter2", "x must be a list, got a value that is not shown"),
+        ({"type": "bool"}, 1, "x must be true or false, got 1"),
+        ({"type": "list"}, None, "x must be a list, got an empty value"),
+        ({"type": "int", "default": 1}, None, "x must be an integer, got an empty value"),
+        ({"type": "dict"}, [1], "x must be a mapping, got the list [1]"),
         (
             {"type": "list", "elements": "int"},
             [1, "2"],
-            'x[1] is the text "2", wanted is a whole number without quotes',
+            'x[1] must be an integer, got the string "2"; remove the quotes',
         ),
         (
             {"choices": ["server", "agent"]},
             "servr",
-            'x is the text "servr", wanted is one of server, agent (did you mean server?)',
+            'x must be one of server, agent, got the string "servr"; did you mean server?',
         ),
         (
             {"type": "dict", "options": {"size": {"type": "int"}}},
             {"sise": 1},
-            "x.sise is not a variable of x, did you mean x.size?",
+            "x.sise is not a key of x; did you mean x.size?",
         ),
         (
             {"type": "dict", "options": {"size": {"type": "int", "required": True}}},
             {},
-            "x.size is missing, wanted is a whole number",
+            "x.size is missing; expected an integer",
         ),
-        ({"type": "int", "no_log": True}, "hunter2", "x is hidden here, wanted is a whole number without quotes"),
+        ({"type": "int", "no_log": True}, "hunter2", "x must be an integer, got a value that is not shown"),
     ],
 )
 def test_wrong_values_are_one_sentence(spec: dict[str, Any], value: object, sentence: str) -> None:
@@ -79,6 +83,6 @@ def test_long_values_are_shortened() -> None:
 
 
 def test_a_name_like_nothing_gets_no_guess() -> None:
-    assert specs.wrong_name("k3s_zzz", ["k3s_token"], "the role k3s") == (
-        "k3s_zzz is not a variable of the role k3s: take it out or see its README for the right name"
+    assert specs.wrong_name("k3s_zzz", ["k3s_token"], "a variable of the role k3s") == (
+        "k3s_zzz is not a variable of the role k3s; remove it, or correct its name"
     )

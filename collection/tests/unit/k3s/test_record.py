@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.action import k3s_check, k3s_node
-from ansible_collections.picluster.cloud.plugins.action.inventory_check import _moved_server_problems
-from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules import Inventory, Problem
+from ansible_collections.picluster.cloud.plugins.plugin_utils.k3s.checks import cluster_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils.k3s.record import holders
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.inventory import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def problems(folder: Path, server: str = "", **settings: Any) -> list[Problem]:
-    """Return what the inventory check says of one that has this server."""
+    """Return the problems of an inventory with this server."""
     variables = {"inventory_dir": str(folder), **settings}
     groups = {"nodes": ["red1", "red2"], "k3s_server": [server] if server else []}
-    return _moved_server_problems(Inventory(groups, {"red1": variables, "red2": variables}))
+    return list(cluster_problems(Inventory(groups, {"red1": variables, "red2": variables})))
 
 
 @pytest.fixture

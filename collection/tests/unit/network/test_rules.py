@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import check_wait, read_settings
+from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import (
+    check_wait,
+    parse_parking,
+    read_settings,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 RIGHT: dict[str, Any] = {"interface": "eth0", "address": "192.168.63.11", "prefix": 24, "gateway": "192.168.63.1"}
@@ -44,3 +48,9 @@ def test_bad_input_is_one_sentence(change: dict[str, Any], words: str) -> None:
 def test_a_time_without_sense_to_wait_for_an_address_is_refused(seconds: int) -> None:
     with pytest.raises(UserError, match=f"wait_for_address is out of range: {seconds}; expected 0 to 3600"):
         check_wait(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "top", "10.0.0.9-", "10.0.0.9-x", "10.0.0.9-10.0.0.8", "10.0.0.0/24"])
+def test_what_is_no_range_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="parking is invalid"):
+        parse_parking(text)

@@ -9,7 +9,6 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.network.vacate imp
     Move,
     Net,
     first_moves,
-    parse_parking,
 )
 
 NET = Net(24, "10.0.0.1", dns=("10.0.0.253",))
@@ -105,9 +104,3 @@ def test_no_room_to_park_is_one_sentence(net: Net, where: str) -> None:
         moves({"red1": "3", "red2": "2"}, {"red1": "2", "red2": "3"}, net=net)
     assert f"no address of {where} is free" in str(caught.value)
     assert "set network_parking" in str(caught.value)
-
-
-@pytest.mark.parametrize("text", ["", "top", "10.0.0.9-", "10.0.0.9-x", "10.0.0.9-10.0.0.8", "10.0.0.0/24"])
-def test_what_is_no_range_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="parking is invalid"):
-        parse_parking(text)

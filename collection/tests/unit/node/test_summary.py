@@ -41,20 +41,20 @@ def test_the_table_has_a_row_a_node_and_a_column_a_layer_in_fixed_order() -> Non
     ]
 
 
-def test_a_dead_node_is_never_ok_whoever_says_so() -> None:
+def test_an_unreachable_node_is_never_ok() -> None:
     summary = two_nodes()
     summary.collect(status("red2", "k3s", "ok"))
     summary.nodes["red2"].dead = True
     assert summary.as_json()["nodes"]["red2"]["layers"] == {"k3s": "-"}
 
 
-def test_a_failed_layer_tells_why_below_the_table() -> None:
+def test_the_reason_of_a_failed_layer_is_below_the_table() -> None:
     summary = two_nodes()
     summary.collect(status("red1", "docker", "failed", "no bridge"))
     assert node_summary.failures(summary) == ["red1 docker: no bridge"]
 
 
-def test_a_reason_is_not_told_twice() -> None:
+def test_a_reason_is_not_repeated() -> None:
     summary = two_nodes()
     summary.collect(status("red1", "docker", "failed", "no bridge"))
     summary.nodes["red1"].failed = True
@@ -100,7 +100,7 @@ def test_a_narrow_terminal_gets_a_narrow_table() -> None:
                 "Task failed: @@@@\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\n@@@@\n"
                 "  remove with:\n  ssh-keygen -f 'k' -R 'red1'\nHost key for red1 has changed."
             ),
-            "its host key is not the known one; if its card was burnt anew: ssh-keygen -f 'k' -R 'red1'",
+            "its host key has changed; if its card was burnt again, run: ssh-keygen -f 'k' -R 'red1'",
         ),
     ],
 )
@@ -121,9 +121,9 @@ def test_a_failure_without_words_still_has_a_line() -> None:
     lost = (
         'Task failed: Data could not be sent to remote host "10.0.0.1". Make sure this host can be reached over ssh: '
     )
-    assert node_summary.reason({"msg": lost, "unreachable": True}) == "the connection broke off"
+    assert node_summary.reason({"msg": lost, "unreachable": True}) == "the connection was lost"
     hangs = {"msg": "Task failed: Timeout (12s) waiting for privilege escalation prompt: ", "unreachable": True}
-    assert node_summary.reason(hangs).startswith("the node does not answer any more (Timeout (12s)")
+    assert node_summary.reason(hangs).startswith("the node no longer answers (Timeout (12s)")
     assert len(node_summary.reason({"msg": "x" * 9000})) == 400
 
 
@@ -201,4 +201,4 @@ def test_a_file_that_cannot_be_written_is_a_warning(monkeypatch: pytest.MonkeyPa
     run = Run(monkeypatch, str(tmp_path / "missing" / "summary.json"))
     run.plugin.v2_playbook_on_start(None)
     run.end()
-    assert run.lines == [f"cannot write the summary to {tmp_path}/missing/summary.json: No such file or directory"]
+    assert run.lines == [f"the summary cannot be written to {tmp_path}/missing/summary.json: No such file or directory"]

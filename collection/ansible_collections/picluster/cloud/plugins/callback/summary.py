@@ -11,18 +11,15 @@ type: aggregate
 short_description: A table of all nodes and their layers at the end of a run
 version_added: 0.1.0
 description:
-  - For each node of the group C(nodes) that the run was about, tells whether ssh reached it, the state of every
-    layer that was reported,
-    how many tasks were executed on it and how many changed something; below, each failed or unreachable node with
-    the task and the
-    reason, and the answers that the cluster gave.
-  - Layers come from the key C(picluster_status) of a task's result, a list of dictionaries with C(node),
-    C(layer), C(state) and C(detail); answers from
-    C(picluster_answer), one line of text.
-  - Silent for runs that are not about the group C(nodes).
+  - Shows for each node of the group C(nodes) in the run whether ssh reached it, the state of each reported layer, and
+    the number of executed and of changed tasks; below the table, each failed or unreachable node with the task and the
+    reason, and the answers of the cluster.
+  - Layers come from the key C(picluster_status) of a task's result, a list of dictionaries with C(node), C(layer),
+    C(state) and C(detail); answers come from C(picluster_answer), one line of text.
+  - Prints nothing for runs without nodes of the group C(nodes).
 options:
   file:
-    description: A file that gets the same as JSON.
+    description: A file to write the same to as JSON.
     type: path
     env:
       - name: PICLUSTER_SUMMARY
@@ -50,7 +47,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.node.summary impor
     table,
 )
 
-# These run on the controller whatever the node is like: they neither prove a connection nor cost the node anything.
+# These run on the controller whatever the state of the node: they neither prove a connection nor load the node.
 _NOT_ON_THE_NODE = frozenset(
     {
         *("add_host", "assert", "debug", "fail", "group_by", "import_role", "import_tasks", "include_role"),
@@ -64,7 +61,7 @@ def _on_the_node(task: Any) -> bool:
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carries no types
-    """Listens to a run and tells at its end how the nodes fared."""
+    """Collect the results of a run and print the table at its end."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -78,11 +75,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
         self._is_playbook = False
 
     def v2_playbook_on_start(self, playbook: Any) -> None:  # noqa: ARG002  # Ansible's signature
-        """Note that this is a playbook and no ad-hoc command."""
+        """Record that this is a playbook, not an ad-hoc command."""
         self._is_playbook = True
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """Note which nodes the play is about."""
+        """Record the nodes of the play."""
         variables = play.get_variable_manager().get_vars(play=play, include_hostvars=False)
         nodes = variables.get("groups", {}).get("nodes", [])
         here = set(variables.get("ansible_play_hosts_all", [])) & set(nodes)
@@ -90,7 +87,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
         self._summary.nodes = {name: known.get(name, NodeSummary()) for name in nodes if name in known or name in here}
 
     def _node(self, result: Any) -> NodeSummary | None:
-        """Count a task's result for its node, and take from it what it reports."""
+        """Count a task's result for its node, and collect what it reports."""
         self._summary.collect(result.result)
         node = self._summary.nodes.get(result.host.get_name())
         if node is None or not _on_the_node(result.task):
@@ -100,13 +97,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
         return node
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Note a task that worked."""
+        """Record a task that succeeded."""
         node = self._node(result)
         if node and _on_the_node(result.task):
             node.ssh = "ok"
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: FBT001, FBT002  # Ansible's signature
-        """Note a task that failed, and why."""
+        """Record a task that failed, and why."""
         node = self._node(result)
         if node is None:
             return
@@ -116,16 +113,16 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
             node.task_failed, node.reason = _name(result.task), reason(result.result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        """Note a node that ssh does not reach."""
+        """Record a node that ssh does not reach."""
         node = self._summary.nodes.get(result.host.get_name())
         if node is not None:
             node.ssh = "unreachable"
             node.task_failed, node.reason = _name(result.task), reason(result.result)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """Print the table, and write it as JSON where it is asked for."""
+        """Print the table, and write it as JSON if requested."""
         for name, node in self._summary.nodes.items():
-            # Ansible's own count knows what was rescued or ignored later.
+            # Ansible's own count includes what was rescued or ignored later.
             node.dead = bool(stats.dark.get(name))
             node.failed = bool(stats.failures.get(name))
         if not self._is_playbook:
@@ -153,9 +150,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
             Path(stream.name).chmod(0o644)
             os.replace(stream.name, path)  # noqa: PTH105  # a rename that may replace, on every system
         except OSError as error:
-            self._display.warning(f"cannot write the summary to {path}: {error.strerror}")
+            self._display.warning(f"the summary cannot be written to {path}: {error.strerror}")
 
 
 def _name(task: Any) -> str:
-    """Return a task's name without the role it belongs to, which the name of the task already tells."""
+    """Return a task's name without its role, which the name of the task implies."""
     return str(task.name or task.action)

@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""One secret a cluster, and from it one secret for each purpose."""
+"""One secret per cluster, and one derived from it for each purpose."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _SECRET = re.compile(r"[0-9a-fA-F]{64}")
 def derive_secret(secret: object, label: object) -> str:
     """Return the secret that belongs to `label`: HMAC-SHA256 of the label under the cluster's secret, in hex.
 
-    Nobody who learns one derived secret learns the cluster's secret or another derived one.
+    A derived secret reveals neither the cluster's secret nor another derived one.
 
     Args:
-        secret: the cluster's secret, 64 hex digits.
-        label: what the derived secret is for, `k3s-token` for example.
+        secret: The cluster's secret, 64 hex digits.
+        label: The purpose of the derived secret, for example `k3s-token`.
 
     Raises:
-        AnsibleFilterError: the secret is not 64 hex digits, or the label is empty. The secret is never shown.
+        AnsibleFilterError: the secret is not 64 hex digits, or the label is empty; the message never shows the secret.
     """
     if not isinstance(secret, str) or not _SECRET.fullmatch(secret):
-        found = f"{len(secret)} characters" if isinstance(secret, str) else f"a {type(secret).__name__}"
+        found = f"a string of {len(secret)} characters" if isinstance(secret, str) else f"a {type(secret).__name__}"
         raise AnsibleFilterError(
-            f"derive_secret needs the cluster's secret, 64 hex digits, but got {found}: "
-            "let `picluster inventory` make group_vars/all/secrets.yml"
+            f"the cluster's secret must be 64 hex digits, got {found}; run `picluster inventory`, which writes "
+            "group_vars/all/secrets.yml"
         )
     if not isinstance(label, str) or not label:
-        raise AnsibleFilterError(f"derive_secret needs a label that says what the secret is for, but got {label!r}")
+        raise AnsibleFilterError(f"the label of a derived secret must be a string such as k3s-token, got {label!r}")
     return hmac.new(bytes.fromhex(secret), label.encode(), hashlib.sha256).hexdigest()
 
 

@@ -99,11 +99,12 @@ confirm:
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS, Rollback, check_window
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS, Rollback
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall.apply import Firewall
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall.plan import rules_text
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall.rules import CONTAINERS, SSH_PORT, read_policy
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import current_connection
+from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import LOCK_TIMEOUT
 

@@ -1,33 +1,31 @@
 #!/usr/bin/python
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Documentation of the action plugin of the same name, which does the work on the controller."""
+"""Documentation of the action plugin of the same name, which runs on the controller."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: inventory_check
-short_description: Judge the whole inventory before any node is touched
+short_description: Check the whole inventory before any node is touched
 description:
-  - Checks groups, names, addresses, the cluster's secret, and the names, types and choices of all variables of
-    the roles, for all nodes of the
-    group C(nodes) in one task on the controller.
-  - Every message is one sentence that names the file and the line, the key, what was found and what would be
-    right. All that is wrong is told at once.
-  - Templates and values encrypted by ansible-vault are not judged.
+  - Checks groups, names, addresses, the cluster's secret, and the names, types, choices and bounds of all variables of
+    the roles, for all nodes of the group C(nodes) in one task on the controller.
+  - Each message is one sentence with file, line and variable, what was found and what to do. All mistakes are reported
+    at once.
+  - Templates and values encrypted by ansible-vault are not checked.
 version_added: 0.1.0
 options:
   layers:
     description:
-      - The vars file of the playbook that makes the roles' variables from groups and nodes. What it sets must not
-        stand in the inventory, where it would
-        be ignored. Looked for in the C(vars) directory beside the playbook; without it nothing is checked against it.
+      - The playbook's vars file that derives variables of the roles from groups and nodes. The inventory must not set
+        them, as its values would be ignored. Searched in the C(vars) directory beside the playbook; may be missing.
     type: path
     default: layers.yml
 attributes:
   check_mode:
     support: full
-    description: Changes nothing anyway.
+    description: Changes nothing.
   diff_mode:
     support: none
     description: Changes nothing.
@@ -57,7 +55,7 @@ nodes:
   type: dict
   sample: {red1: 192.168.63.11}
 nodes_text:
-  description: The same as JSON, for arguments that every node gets; a mapping is templated anew for each of them.
+  description: The same as JSON, for arguments that all nodes receive; a mapping would be templated for each node.
   returned: success
   type: str
   sample: '{"red1": "192.168.63.11"}'

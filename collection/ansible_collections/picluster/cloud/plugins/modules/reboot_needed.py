@@ -39,7 +39,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
-from ansible_collections.picluster.cloud.plugins.module_utils.updates.reboot import reboot_reasons
+from ansible_collections.picluster.cloud.plugins.module_utils.reboot.reasons import reboot_reasons
 
 if TYPE_CHECKING:
     from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node

@@ -94,8 +94,9 @@ confirm:
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS, Rollback, check_window
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS, Rollback
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import current_connection
+from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.apply import Access
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import PROFILES

@@ -90,10 +90,11 @@ moved:
 import signal
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS, Rollback, check_window
+from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS, Rollback
 from ansible_collections.picluster.cloud.plugins.module_utils.network.apply import StaticAddress
 from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import check_wait, read_settings
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import current_connection
+from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.files import 
     sync,
     write_atomically,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import check_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,23 +47,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     # Not a secret: using it on the node takes root.
     "confirm_token": {"type": "str", "no_log": False},
 }
-SHORTEST, LONGEST = 10, 3600
 # Seconds to wait for another call on the same node; no call takes that long.
 PATIENCE = 60
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _TOKEN = re.compile(r"[0-9a-f]{16,64}")
-
-
-def check_window(seconds: int) -> int:
-    """Return `seconds`.
-
-    Raises:
-        UserError: it is not a sensible time to log in again.
-    """
-    if not SHORTEST <= seconds <= LONGEST:
-        raise UserError(f"confirm_within is out of range: {seconds}; expected {SHORTEST} to {LONGEST} seconds")
-    return seconds
 
 
 class Rollback:

@@ -1,13 +1,16 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""HadoopSettings of a Hadoop node: read from the module's options and checked. Pure."""
+"""Settings of a Hadoop node: read from the module's options and checked. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 SITES = ("core-site", "hdfs-site", "yarn-site", "mapred-site", "capacity-scheduler")
 # MB. They fit a board of 4 GB that also runs k3s (memory plan: docs of the role).
@@ -45,7 +48,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class HadoopSettings:
-    """HadoopSettings of one node, named as the options of the module hadoop_node."""
+    """The settings of one node, named as the options of the module hadoop_node."""
 
     node: str
     master: str
@@ -69,18 +72,27 @@ def text_of(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def read_properties(sites: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the properties of each file as texts.
+
+    Raises:
+        UserError: a file has no mapping.
+    """
+    properties = {}
+    for site, values in sites.items():
+        if not isinstance(values, dict):
+            # Without the value: it may hold a secret.
+            raise UserError(f"properties.{site} is not a mapping; set it to a mapping of names to values")
+        properties[site] = {str(name): text_of(value) for name, value in values.items()}
+    return properties
+
+
 def read_settings(options: dict[str, Any]) -> HadoopSettings:
     """Return the settings in the module's options.
 
     Raises:
         UserError: a value has the wrong type.
     """
-    properties = {}
-    for site, values in options["properties"].items():
-        if not isinstance(values, dict):
-            # Without the value: it may hold a secret.
-            raise UserError(f"properties.{site} is not a mapping; set it to a mapping of names to values")
-        properties[site] = {str(name): text_of(value) for name, value in values.items()}
     return HadoopSettings(
         node=options["node"],
         master=options["master"],
@@ -96,7 +108,7 @@ def read_settings(options: dict[str, Any]) -> HadoopSettings:
         memory=Memory(**options["memory"]),
         heaps=options["heaps"],
         users=tuple(options["users"]),
-        properties=properties,
+        properties=read_properties(options["properties"]),
     )
 
 
@@ -106,11 +118,16 @@ def check_settings(settings: HadoopSettings) -> None:
     Raises:
         UserError: a setting is wrong.
     """
-    memory = settings.memory
     if not settings.master:
         raise UserError("master is empty; set it to the node with NameNode and ResourceManager")
     if not settings.workers:
         raise UserError("workers is empty, which would let any host join; list the nodes that store and compute")
+    check_memory(settings.memory)
+    check_sites(settings.properties)
+
+
+def check_memory(memory: Memory) -> None:
+    """Raise UserError if the sizes contradict each other."""
     for name, size in (("am", memory.am), ("map", memory.map), ("reduce", memory.reduce)):
         if size > memory.nodemanager:
             raise UserError(
@@ -121,6 +138,10 @@ def check_settings(settings: HadoopSettings) -> None:
         raise UserError(
             f"memory.sort is too large: {memory.sort} MB for a map task of {memory.map} MB; set it to half of map"
         )
-    unknown = sorted(set(settings.properties) - set(SITES))
+
+
+def check_sites(sites: Iterable[str]) -> None:
+    """Raise UserError if one of these is not a configuration file of Hadoop."""
+    unknown = sorted(set(sites) - set(SITES))
     if unknown:
         raise UserError(f"properties.{unknown[0]} is not a configuration file; expected one of {', '.join(SITES)}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 T = TypeVar("T")
 
@@ -133,8 +133,18 @@ def check_settings(settings: K3sSettings) -> None:
                 f"{name} is not a plain secret: it must have at least 16 printable characters, no blanks, and must not "
                 "start with K10; choose another"
             )
-    if settings.limit_nofile < 1:
-        raise UserError(f"limit_nofile is out of range: {settings.limit_nofile}; use 1 or more")
-    taken = sorted(OWN_KEYS & {key.rstrip("+") for key in settings.config})
+    check_limit_nofile(settings.limit_nofile)
+    check_config(settings.config)
+
+
+def check_limit_nofile(limit: int) -> None:
+    """Raise UserError if `limit` is not a number of files."""
+    if limit < 1:
+        raise UserError(f"limit_nofile is out of range: {limit}; use 1 or more")
+
+
+def check_config(keys: Iterable[str]) -> None:
+    """Raise UserError if the role sets one of these keys of config.yaml itself."""
+    taken = sorted(OWN_KEYS & {key.rstrip("+") for key in keys})
     if taken:
         raise UserError(f"config contains keys that the role k3s sets: {', '.join(taken)}; remove them")

@@ -91,3 +91,21 @@ def check_wait(seconds: int) -> int:
     if not 0 <= seconds <= _LONGEST_WAIT:
         raise UserError(f"wait_for_address is out of range: {seconds}; expected 0 to {_LONGEST_WAIT} seconds")
     return seconds
+
+
+def parse_parking(text: str) -> tuple[ipaddress.IPv4Address, ipaddress.IPv4Address]:
+    """Return the first and the last address of a range such as 192.168.63.240-192.168.63.250.
+
+    Raises:
+        UserError: it is not a range.
+    """
+    first, dash, last = text.partition("-")
+    try:
+        pair = ipaddress.IPv4Address(first.strip()), ipaddress.IPv4Address((last if dash else first).strip())
+    except ValueError as error:
+        raise UserError(
+            f"parking is invalid: {text!r}; expected a range of free addresses such as 192.168.63.240-192.168.63.250"
+        ) from error
+    if pair[1] < pair[0]:
+        raise UserError(f"parking is invalid: {text!r}; put the lower address first")
+    return pair

@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ssh connection that a module was started by: its two addresses, as sshd told its first child."""
+"""The ssh connection that a module was started through: its two addresses, as sshd passed them to its child."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    # Not for the running program: Python 3.9 cannot join types so.
+    # Not at run time: Bullseye's Python 3.9 cannot join types like this.
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -25,7 +25,7 @@ class Connection:
 
 
 def parse_environ(environ: bytes) -> Connection | None:
-    """Return the connection from a process's environment (SSH_CONNECTION of sshd(8)), or None if it names none."""
+    """Return the connection in a process's environment (SSH_CONNECTION, see sshd(8)), or None if there is none."""
     for item in environ.split(b"\0"):
         name, _, value = item.partition(b"=")
         if name == b"SSH_CONNECTION":
@@ -37,14 +37,14 @@ def parse_environ(environ: bytes) -> Connection | None:
 def current_connection() -> Connection | None:
     """Return the ssh connection above this process, or None if there is none.
 
-    sudo takes SSH_CONNECTION out of the environment, so the ancestors are asked, nearest first.
+    sudo removes SSH_CONNECTION from the environment, so the ancestors are searched, nearest first.
     """
     pid = os.getpid()
     while pid > 1:
         folder = Path("/proc") / str(pid)
         try:
             found = parse_environ((folder / "environ").read_bytes())
-            # The fields after the name in brackets, which may itself hold blanks and brackets (proc(5)).
+            # The fields after the name in brackets, which may itself contain blanks and brackets (proc(5)).
             parent = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
         except OSError:
             return None
@@ -55,14 +55,14 @@ def current_connection() -> Connection | None:
 
 
 def network_of(client: str) -> Network:
-    """Return what a client's address stands for, when it is to be let in the next time too.
+    """Return the network to allow so that a client can connect again.
 
-    A machine's IPv6 address is by default another one every day, in the same net of 64 bits (RFC 8981).
+    By default a machine's IPv6 address changes every day, within the same /64 (RFC 8981).
 
     Raises:
-        ValueError: it is no address.
+        ValueError: it is not an address.
     """
-    # A link-local address comes with its interface (RFC 4007 section 11); an IPv4 one may come mapped into IPv6.
+    # A link-local address ends in its interface (RFC 4007 section 11); an IPv4 address may be mapped into IPv6.
     address = ipaddress.ip_address(client.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped:

@@ -6,9 +6,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
+
+_SHORTEST, _LONGEST = 10, 3600
+
+
+def check_window(seconds: int) -> int:
+    """Return `seconds`.
+
+    Raises:
+        UserError: it is not a sensible time to log in again.
+    """
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise UserError(f"confirm_within is out of range: {seconds}; expected {_SHORTEST} to {_LONGEST} seconds")
+    return seconds
 
 
 class Guard(Protocol):

@@ -205,20 +205,26 @@ def exempt_sources(controller: str | None, networks: Sequence[str]) -> list[str]
     return [",".join(source.removesuffix("/32").removesuffix("/128") for source in sources)] if sources else []
 
 
+def check_keywords(keywords: Iterable[str]) -> None:
+    """Raise UserError if one of these cannot be a keyword of a drop-in of sshd_config."""
+    for keyword in keywords:
+        if not _KEYWORD.fullmatch(str(keyword)) or str(keyword).lower() in {"match", "include"}:
+            raise UserError(
+                f"settings contains the keyword {keyword!r}; expected keywords of sshd_config(5) other than Match and "
+                "Include"
+            )
+
+
 def merged_policy(settings: Mapping[str, Any], policy: Mapping[str, list[str]] | None = None) -> dict[str, list[str]]:
     """Return values by keyword: access, then `policy`, then the user's `settings`.
 
     Raises:
         UserError: a keyword or a value does not fit on one line of sshd_config.
     """
+    check_keywords(settings)
     merged = {keyword: [value] for keyword, value in ACCESS.items()} | dict(policy or {})
     known = {keyword.lower(): keyword for keyword in merged}
     for keyword, value in settings.items():
-        if not _KEYWORD.fullmatch(str(keyword)) or str(keyword).lower() in {"match", "include"}:
-            raise UserError(
-                f"settings contains the keyword {keyword!r}; expected keywords of sshd_config(5) other than Match and "
-                "Include"
-            )
         name = _NEW_NAMES.get(str(keyword).lower(), str(keyword))
         name = known.get(name.lower(), name)
         if value is None:

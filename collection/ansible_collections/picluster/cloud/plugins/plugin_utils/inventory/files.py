@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where in the inventory's files something is written, so that a message can name file and line.
 
-Only asked when there is something to complain about. Ansible's own record of a value's origin is meant for its own use.
+Read only when there is a problem to report. Ansible's own record of a value's origin is not a public interface.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _YAML_NAMES = {"", ".yml", ".yaml", ".json"}
 
 @dataclass(frozen=True)
 class Place:
-    """A line of a file; line 0 means that only the file is known."""
+    """A line of a file; with line 0 only the file is known."""
 
     path: Path
     line: int = 0
@@ -39,7 +39,7 @@ class Place:
 
 @dataclass(frozen=True)
 class _Entry:
-    """Something written in a file: a variable (`key`), a host of a group (`member`), or the group itself (neither)."""
+    """An entry of a file: a variable (`key`), a host of a group (`member`), or the group itself (neither)."""
 
     place: Place
     scope: str
@@ -93,7 +93,7 @@ class InventoryFiles:
     """The files of the inventory's sources.
 
     Args:
-        sources: what `-i` named: directories or files.
+        sources: The arguments of `-i`: directories or files.
     """
 
     def __init__(self, sources: Sequence[str]) -> None:
@@ -101,7 +101,7 @@ class InventoryFiles:
         self._entries: list[_Entry] | None = None
 
     def folders(self) -> list[Path]:
-        """Return the directories that group_vars can lie in."""
+        """Return the directories that group_vars can be in."""
         return [source if source.is_dir() else source.parent for source in self._sources]
 
     def _read(self) -> list[_Entry]:
@@ -114,18 +114,18 @@ class InventoryFiles:
                         _pairs(_compose(path)) if path.suffix in _YAML_NAMES and not os.access(path, os.X_OK) else ()
                     ):
                         self._entries += _group(path, name, line, node)
-            # Later ones win, as in Ansible: files beside the inventory outrank its inline variables.
+            # Later entries win, as in Ansible: files beside the inventory override its inline variables.
             for folder in self.folders():
                 self._entries += [*_vars_folder(folder, "group"), *_vars_folder(folder, "host")]
         return self._entries
 
     def variable(self, key: str, host: str, groups: Sequence[str]) -> Place | None:
-        """Return where `host` gets the variable `key` from, or None if it is in none of the files.
+        """Return where the variable `key` of `host` is set, or None if it is in none of the files.
 
         Args:
-            key: the variable's name.
-            host: the node.
-            groups: the node's groups, the most specific one first.
+            key: The variable's name.
+            host: The node.
+            groups: The node's groups, the most specific first.
         """
         for scope in (f"host {host}", *(f"group {name}" for name in groups), "group all"):
             found = [entry.place for entry in self._read() if entry.scope == scope and entry.key == key]
@@ -134,7 +134,7 @@ class InventoryFiles:
         return self._in_text(key)
 
     def _in_text(self, key: str) -> Place | None:
-        """Return where a source in INI format, which has no structure that could be read here, sets `key`."""
+        """Return where a source in INI format sets `key`, searched as text."""
         assignment = re.compile(rf"(^|\s){re.escape(key)}\s*=")
         for source in self._sources:
             for path in sorted(p for p in source.iterdir() if p.is_file()) if source.is_dir() else [source]:
@@ -149,16 +149,16 @@ class InventoryFiles:
         return None
 
     def member(self, host: str, group: str) -> Place | None:
-        """Return where `host` is put into `group`, or where the group stands if it got there by another one."""
+        """Return where `host` is added to `group`; for a member of a child group, where `group` is defined."""
         entries = [entry for entry in self._read() if entry.scope == f"group {group}" and not entry.key]
         own = [entry.place for entry in entries if entry.member == host]
         return next(reversed(own or [entry.place for entry in entries]), None)
 
     def group(self, group: str) -> Place | None:
-        """Return where a group stands."""
+        """Return where a group is defined."""
         return next((e.place for e in self._read() if e.scope == f"group {group}" and not e.key and not e.member), None)
 
     def file(self, name: str) -> Place:
-        """Return the place of a file by its path below the inventory's directory, whether it is there or not."""
+        """Return the place of a file by its path below the inventory's directory, whether it exists or not."""
         folders = self.folders() or [Path()]
         return Place(next((folder / name for folder in folders if (folder / name).exists()), folders[0] / name))

@@ -1,42 +1,45 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an inventory must be like before any node is touched. Pure: no Ansible, no node, no file."""
+"""The inventory's own rules: groups, names and types of variables, addresses, boards, the cluster's secret."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import HOSTNAME_RULE, is_domain, is_hostname
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import (
     Spec,
-    is_decided_later,
     shown,
     value_problems,
     wrong_name,
 )
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.subjects import cluster_problems
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.inventory import Inventory, Problem
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.templated import is_templated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 LAYER_GROUPS = ("docker", "k3s_server", "k3s_agent", "hadoop_master", "hadoop_worker")
-# Two hex digits six times, as Linux shows it, of one board: not of a group (the lowest bit of the first pair).
+# As Linux prints it; not a multicast address (the lowest bit of the first pair).
 MAC = re.compile(r"(?!00:00:00:00:00:00)[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 SECRET = re.compile(r"[0-9a-fA-F]{64}")
-# Bits of a net that a cluster can live in: not the whole internet, and not without room for two nodes and a router.
-WIDEST_NET, SMALLEST_NET = 8, 30
+# Prefixes of networks that a cluster can live in; a /31 has no room for two nodes and a router.
+SHORTEST_PREFIX, LONGEST_PREFIX = 8, 30
 SECRETS_FILE = "group_vars/all/secrets.yml"
 CLUSTER_FILE = "group_vars/all/cluster.yml"
 NODES_FILE = "10-nodes.yml"
 
 CLUSTER_SPEC: dict[str, Spec] = {
     "cluster_name": {"type": "str"},
-    # What it must look like is said by secret_problems, which never shows it.
+    # Its form is checked by secret_problems, which never shows it.
     "cluster_secret": {"type": "raw"},
     "node_address": {"type": "str", "required": True, "example": "192.168.63.11"},
-    # What the board told of itself to `picluster discover`.
+    # What `picluster discover` read from the board.
     "node_mac": {"type": "str"},
     "node_serial": {"type": "str"},
     "node_model": {"type": "str"},
@@ -49,48 +52,12 @@ CLUSTER_SPEC: dict[str, Spec] = {
 }
 
 
-@dataclass(frozen=True)
-class Inventory:
-    """The inventory as Ansible has read it.
-
-    Attributes:
-        groups: the hosts of each group.
-        variables: each node's variables, not templated.
-    """
-
-    groups: Mapping[str, Sequence[str]]
-    variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    def members(self, group: str) -> list[str]:
-        """Return a group's hosts, none if there is no such group."""
-        return list(self.groups.get(group, []))
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong.
-
-    Attributes:
-        text: what was found and what would be right.
-        key: the variable it is about, if any.
-        node: the node it is about, if any.
-        group: the group it is about, if any.
-        file: where it belongs, below the inventory's directory, if it is not there yet.
-    """
-
-    text: str
-    key: str = ""
-    node: str = ""
-    group: str = ""
-    file: str = ""
-
-
 def group_problems(inventory: Inventory) -> Iterator[Problem]:
-    """Yield what is wrong with who runs what."""
+    """Yield what is wrong with the groups."""
     nodes = inventory.members("nodes")
     if not nodes:
         yield Problem(
-            "the group nodes has no host, wanted is at least one: let `picluster inventory` write them",
+            "the group nodes has no hosts; run `picluster inventory`, which writes them",
             group="nodes",
             file=NODES_FILE,
         )
@@ -102,46 +69,10 @@ def group_problems(inventory: Inventory) -> Iterator[Problem]:
         for name in inventory.members(group):
             if name not in known:
                 yield Problem(
-                    f"{name} is in {group} but not in nodes: add it to {NODES_FILE} or take it out of {group}",
+                    f"{name} is in {group}, but not in nodes; add it to {NODES_FILE}, or remove it from {group}",
                     node=name,
                     group=group,
                 )
-    yield from _k3s_problems(inventory)
-    yield from _hadoop_problems(inventory)
-
-
-def _k3s_problems(inventory: Inventory) -> Iterator[Problem]:
-    servers, agents = inventory.members("k3s_server"), inventory.members("k3s_agent")
-    if agents and not servers:
-        yield Problem("k3s_agent has nodes but k3s_server has none: put one node into k3s_server", group="k3s_agent")
-    if len(servers) > 1:
-        yield Problem(
-            f"k3s_server has {', '.join(servers)}, and one server is supported so far: put the others into k3s_agent",
-            group="k3s_server",
-        )
-    for name in servers:
-        if name in agents:
-            yield Problem(
-                f"{name} is in k3s_server and in k3s_agent: take it out of one of them", node=name, group="k3s_agent"
-            )
-
-
-def _hadoop_problems(inventory: Inventory) -> Iterator[Problem]:
-    masters, workers = inventory.members("hadoop_master"), inventory.members("hadoop_worker")
-    if len(masters) > 1:
-        yield Problem(
-            f"hadoop_master has {', '.join(masters)}, wanted is one node: take the others out", group="hadoop_master"
-        )
-    if workers and not masters:
-        yield Problem(
-            "hadoop_worker has nodes but hadoop_master has none: put one node into hadoop_master", group="hadoop_worker"
-        )
-    if masters and not workers:
-        yield Problem(
-            "hadoop_master has a node but hadoop_worker has none: put the nodes that store and compute into "
-            "hadoop_worker, the master itself if there is no other",
-            group="hadoop_master",
-        )
 
 
 def variable_problems(
@@ -150,63 +81,63 @@ def variable_problems(
     """Yield what is wrong with names, types and choices of variables.
 
     Args:
-        inventory: the inventory.
-        roles: the variables that each role has, and their specifications.
-        decided: the variables that the playbook itself sets, so that the inventory's value would be ignored.
+        inventory: The inventory.
+        roles: The variables that each role has, and their specifications.
+        decided: The variables that the playbook sets, so that the inventory's value would be ignored.
     """
     owners: list[tuple[tuple[str, ...], str, Mapping[str, Spec]]] = [
         *(((f"{role}_",), f"the role {role}", options) for role, options in roles.items()),
         (("cluster_", "node_"), "the inventory", CLUSTER_SPEC),
     ]
     fixed = set(decided)
-    # Most values are shared by all nodes: each one is judged once.
-    judged: dict[tuple[str, str], list[str]] = {}
+    # Most values are shared by all nodes: each is checked once.
+    verdicts: dict[tuple[str, str], list[str]] = {}
     for node, variables in inventory.variables.items():
         for name, value in variables.items():
             for prefixes, owner, options in owners:
                 if not name.startswith(prefixes):
                     continue
-                memory = (name, repr(value))
-                if memory not in judged:
+                key = (name, repr(value))
+                if key not in verdicts:
                     if name in fixed:
-                        judged[memory] = [f"{name} is set by the playbook itself, from groups and nodes: take it out"]
+                        verdicts[key] = [f"{name} is set by the playbook, from the groups and nodes; remove it"]
                     elif name in options:
-                        judged[memory] = list(value_problems(name, options[name], value))
+                        verdicts[key] = list(value_problems(name, options[name], value))
                     else:
-                        judged[memory] = [wrong_name(name, set(options) - fixed, owner)]
-                for text in judged[memory]:
+                        verdicts[key] = [wrong_name(name, set(options) - fixed, f"a variable of {owner}")]
+                for text in verdicts[key]:
                     yield Problem(text, key=name, node=node)
 
 
 def missing_problems(inventory: Inventory) -> Iterator[Problem]:
-    """Yield which variables every node needs and lacks."""
+    """Yield the required variables that a node lacks."""
     for node, variables in inventory.variables.items():
         for key, spec in CLUSTER_SPEC.items():
             if spec.get("required") and key not in variables:
                 own = key == "node_address"
-                text = f"{key} is missing, wanted is for example {key}: {spec['example']}"
+                text = f"{key} is missing; add it, for example {key}: {spec['example']}"
                 yield Problem(
                     text, key=key, node=node, group="nodes" if own else "", file=NODES_FILE if own else CLUSTER_FILE
                 )
 
 
 def address_problems(inventory: Inventory) -> Iterator[Problem]:
-    """Yield what is wrong with the nodes' addresses. Values of a wrong type are variable_problems' business."""
+    """Yield what is wrong with the nodes' addresses; variable_problems reports a wrong type."""
     taken: dict[str, str] = {}
     for node, variables in inventory.variables.items():
         text, gateway, prefix = (variables.get(key) for key in ("node_address", "node_gateway", "node_prefix"))
         address = None
-        if isinstance(text, str) and not is_decided_later(text):
+        if isinstance(text, str) and not is_templated(text):
             address = _ipv4(text)
             if address is None:
                 yield Problem(
-                    f"node_address is {shown(text)}, wanted is an IPv4 address such as 192.168.63.11",
+                    f"node_address must be an IPv4 address such as 192.168.63.11, got {shown(text)}",
                     key="node_address",
                     node=node,
                 )
             elif str(address) in taken:
                 yield Problem(
-                    f"node_address {address} is {taken[str(address)]}'s already, wanted is one address a node",
+                    f"node_address {address} is already used by {taken[str(address)]}; addresses must be unique",
                     key="node_address",
                     node=node,
                 )
@@ -217,34 +148,34 @@ def address_problems(inventory: Inventory) -> Iterator[Problem]:
 
 
 def _name_problems(node: str, variables: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with how a node looks names up."""
+    """Yield what is wrong with the name servers and search domains of a node."""
     rules: tuple[tuple[str, Callable[[str], bool], str], ...] = (
         ("node_dns", lambda value: _ip(value) is not None, "IP addresses of name servers"),
         ("node_search", is_domain, "domains such as home.arpa"),
     )
-    for key, judge, wanted in rules:
+    for key, is_right, expected in rules:
         values = variables.get(key)
         for value in values if isinstance(values, list) else []:
-            if isinstance(value, str) and not is_decided_later(value) and not judge(value):
-                yield Problem(f"{key} has {shown(value)}, wanted are {wanted}", key=key, node=node)
+            if isinstance(value, str) and not is_templated(value) and not is_right(value):
+                yield Problem(f"{key} contains {shown(value)}; expected {expected}", key=key, node=node)
 
 
 def _net_problems(
     node: str, address: ipaddress.IPv4Address | None, gateway: object, prefix: object
 ) -> Iterator[Problem]:
-    if isinstance(prefix, int) and not isinstance(prefix, bool) and not WIDEST_NET <= prefix <= SMALLEST_NET:
+    if isinstance(prefix, int) and not isinstance(prefix, bool) and not SHORTEST_PREFIX <= prefix <= LONGEST_PREFIX:
         yield Problem(
-            f"node_prefix is {prefix}, wanted are the bits of the network: 8 to 30, mostly 24",
+            f"node_prefix is out of range: {prefix}; expected {SHORTEST_PREFIX} to {LONGEST_PREFIX} bits, usually 24",
             key="node_prefix",
             node=node,
         )
         return
-    if not isinstance(gateway, str) or is_decided_later(gateway):
+    if not isinstance(gateway, str) or is_templated(gateway):
         return
     router = _ipv4(gateway)
     if router is None:
         yield Problem(
-            f"node_gateway is {shown(gateway)}, wanted is the router's IPv4 address such as 192.168.63.1",
+            f"node_gateway must be the router's IPv4 address such as 192.168.63.1, got {shown(gateway)}",
             key="node_gateway",
             node=node,
         )
@@ -256,16 +187,18 @@ def _net_problems(
     first, last = net.network_address + 1, net.broadcast_address - 1
     what = ""
     if address not in net:
-        what = f"is outside {net}, the net of node_gateway {router} and node_prefix {prefix}"
+        what = f"is outside {net}, the network of node_gateway {router} and node_prefix {prefix}"
     elif address == net.network_address:
-        what = f"is the number of the net {net} itself"
+        what = f"is the network address of {net}"
     elif address == net.broadcast_address:
         what = f"is the broadcast address of {net}"
     elif address == router:
-        what = "is the router's (node_gateway)"
+        what = "is the address of the router (node_gateway)"
     if what:
         yield Problem(
-            f"node_address {address} {what}, wanted is a free one from {first} to {last}", key="node_address", node=node
+            f"node_address {address} {what}; expected a free address from {first} to {last}",
+            key="node_address",
+            node=node,
         )
 
 
@@ -282,34 +215,33 @@ def _ipv4(text: str) -> ipaddress.IPv4Address | None:
 
 
 def board_problems(inventory: Inventory) -> Iterator[Problem]:
-    """Yield what is wrong with the nodes' MACs, and with where they were found."""
+    """Yield what is wrong with the nodes' MAC addresses, and with the addresses that they were found at."""
     macs: dict[str, str] = {}
     places: dict[tuple[str, object], str] = {}
     for node, variables in inventory.variables.items():
         mac, host = variables.get("node_mac"), variables.get("ansible_host")
-        if isinstance(mac, str) and not is_decided_later(mac):
+        if isinstance(mac, str) and not is_templated(mac):
             if not MAC.fullmatch(mac):
                 yield Problem(
-                    f"node_mac is {shown(mac)}, wanted is a board's MAC in small letters such as dc:a6:32:01:02:03, or "
-                    "none: `picluster discover` finds it",
+                    "node_mac must be the board's MAC address in lower case such as dc:a6:32:01:02:03, got "
+                    f"{shown(mac)}; run `picluster discover`, which reads it from the board, or remove it",
                     key="node_mac",
                     node=node,
                 )
             elif macs.setdefault(mac, node) != node:
                 yield Problem(
-                    f"node_mac {mac} is {macs[mac]}'s already, wanted is each board's own: `picluster discover` finds "
-                    "it",
+                    f"node_mac {mac} is already used by {macs[mac]}; MAC addresses must be unique",
                     key="node_mac",
                     node=node,
                 )
-        if not isinstance(host, str) or is_decided_later(host):
+        if not isinstance(host, str) or is_templated(host):
             continue
         # Behind one router's address there may be several nodes, each at a port of its own.
         place = (host, variables.get("ansible_port"))
         if places.setdefault(place, node) != node:
             yield Problem(
-                f"ansible_host {host} is {places[place]}'s already, wanted is where this node itself is: `picluster "
-                "discover` finds it",
+                f"ansible_host {host} is already used by {places[place]}; set it to the node's own address, which "
+                "`picluster discover` finds",
                 key="ansible_host",
                 node=node,
             )
@@ -320,34 +252,35 @@ def secret_problems(inventory: Inventory) -> Iterator[Problem]:
     for node, variables in inventory.variables.items():
         value = variables.get("cluster_secret")
         if value is None:
-            text = "cluster_secret is missing, wanted are 64 hex digits: `picluster inventory` makes the file"
+            text = "cluster_secret is missing; run `picluster inventory`, which generates it"
             yield Problem(text, key="cluster_secret", node=node, file=SECRETS_FILE)
-        elif not is_decided_later(value) and not (isinstance(value, str) and SECRET.fullmatch(value)):
-            found = f"{len(value)} characters" if isinstance(value, str) else "no text (put it into quotes)"
+        elif not is_templated(value) and not (isinstance(value, str) and SECRET.fullmatch(value)):
+            found = f"a string of {len(value)} characters" if isinstance(value, str) else "no string; put it in quotes"
             text = (
-                f"cluster_secret is {found}, wanted are 64 hex digits: take the file away and let `picluster "
-                "inventory` make it anew"
+                f"cluster_secret must be 64 hex digits, got {found}; remove the file and run `picluster inventory`, "
+                "which generates a new one"
             )
             yield Problem(text, key="cluster_secret", node=node)
 
 
-def mode_problem(mode: int) -> Problem | None:
-    """Return what is wrong with the permission bits of the secrets file."""
-    if not mode & 0o077:
-        return None
-    return Problem(
-        f"others than its owner may read or write this file (mode {mode & 0o7777:04o}), wanted is mode 0600: "
-        "chmod 600 it",
-        file=SECRETS_FILE,
-    )
+def mode_problem(path: Path) -> Iterator[Problem]:
+    """Yield that other users can read or write the secrets file."""
+    mode = path.stat().st_mode & 0o7777
+    if mode & 0o077:
+        access = "readable" if mode & 0o044 else "accessible"
+        yield Problem(
+            f"the file is {access} by other users (mode {mode:04o}); run: chmod 600 {shlex.quote(str(path))}",
+            file=SECRETS_FILE,
+        )
 
 
 def all_problems(
     inventory: Inventory, roles: Mapping[str, Mapping[str, Spec]], decided: Sequence[str] = ()
 ) -> list[Problem]:
-    """Return everything that is wrong with an inventory."""
+    """Return all mistakes in an inventory but those in the roles' settings."""
     return [
         *group_problems(inventory),
+        *cluster_problems(inventory, roles),
         *missing_problems(inventory),
         *variable_problems(inventory, roles, decided),
         *address_problems(inventory),

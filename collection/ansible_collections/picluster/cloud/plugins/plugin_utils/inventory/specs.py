@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Strict checks of values against a role's argument specification.
 
-Ansible's own validation of role arguments knows no unknown variables, converts before it judges without handing on what
-it converted, and takes a mapping for a text (measured on ansible-core 2.19.14). So `"24"` passes as a number and fails
-later.
+Ansible's own validation of role arguments ignores unknown variables, converts a value before it checks it without
+passing on what it converted, and accepts a mapping as a string (measured on ansible-core 2.19.14). So `"24"` passes as
+a number and fails later.
 """
 
 from __future__ import annotations
@@ -18,50 +18,41 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 Spec = dict[str, Any]
-# The name of the inventory's rules for it.
-is_decided_later = is_templated
 _LONGEST = 60
-_WANTED = {
-    "str": "a text",
+_KINDS = {
+    "str": "a string",
     "path": "a path",
-    "int": "a whole number",
+    "int": "an integer",
     "float": "a number",
     "bool": "true or false",
     "list": "a list",
-    "dict": "a mapping of keys to values",
+    "dict": "a mapping",
 }
+# YAML's booleans; Ansible reads the same texts as such in a variable of the command line.
+_BOOLEANS = {"true", "false", "yes", "no", "on", "off"}
 
 
 def shown(value: object) -> str:
-    """Return a value as one short text that tells its type as well."""
+    """Return a value for a message, shortened, with its type where the text alone does not show it."""
     if value is None:
-        return "empty"
+        return "an empty value"
     if isinstance(value, bool):
         return str(value).lower()
-    kind = (
-        "the text "
-        if isinstance(value, str)
-        else "the list "
-        if isinstance(value, list)
-        else "the mapping "
-        if isinstance(value, dict)
-        else ""
-    )
+    names = {str: "the string ", list: "the list ", dict: "the mapping "}
+    kind = next((name for of, name in names.items() if isinstance(value, of)), "")
     text = f'"{value}"' if isinstance(value, str) else repr(value)
     return kind + (text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "...")
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return the name most like `name`, or an empty text if none is."""
+    """Return the name most similar to `name`, or an empty text if none is."""
     return next(iter(difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)), "")
 
 
-def wrong_name(name: str, names: Iterable[str], owner: str) -> str:
-    """Return a sentence about a name that `owner` does not have."""
+def wrong_name(name: str, names: Iterable[str], kind: str) -> str:
+    """Return a sentence about a name that is not one of `names`, which are of this kind ("a variable of ...")."""
     guess = nearest(name, names)
-    return f"{name} is not a variable of {owner}" + (
-        f", did you mean {guess}?" if guess else ": take it out or see its README for the right name"
-    )
+    return f"{name} is not {kind}; " + (f"did you mean {guess}?" if guess else "remove it, or correct its name")
 
 
 def _fits(kind: str, value: object) -> bool:
@@ -80,36 +71,46 @@ def _fits(kind: str, value: object) -> bool:
 
 def _hint(kind: str, value: object) -> str:
     if kind in {"str", "path"} and isinstance(value, (bool, int, float)):
-        return ": put it into quotes"
-    if kind in {"int", "float", "bool"} and isinstance(value, str):
-        return " without quotes"
-    if kind == "list" and isinstance(value, str):
-        return f": write [{value}]"
+        return "; put it in quotes"
+    if isinstance(value, str):
+        if kind == "list":
+            return f"; write [{value}]"
+        if (kind == "bool" and value.lower() in _BOOLEANS) or (kind in {"int", "float"} and _is_number(value)):
+            return "; remove the quotes"
     return ""
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def value_problems(name: str, spec: Mapping[str, Any], value: object) -> Iterator[str]:
-    """Yield one sentence for each thing that is wrong with a value.
+    """Yield one sentence for each mistake in a value.
 
     Args:
-        name: the variable's name, with the path inside it.
-        spec: its entry in an argument specification (type, choices, elements, options, no_log; with `default: null` it
-            may be null, which then means something).
-        value: the value as the inventory has it, not templated.
+        name: The variable's name, with the path inside it.
+        spec: Its entry in an argument specification (type, choices, elements, options, no_log; with `default: null`
+            null is a value like others).
+        value: The value as the inventory has it, not templated.
     """
-    if is_decided_later(value) or (value is None and spec.get("default", "") is None):
+    if is_templated(value) or (value is None and spec.get("default", "") is None):
         return
     kind = str(spec.get("type", "str"))
-    found = "hidden here" if spec.get("no_log") else shown(value)
+    secret = spec.get("no_log")
+    found = "a value that is not shown" if secret else shown(value)
     if not _fits(kind, value):
-        yield f"{name} is {found}, wanted is {_WANTED.get(kind, kind)}{_hint(kind, value)}"
+        yield f"{name} must be {_KINDS.get(kind, kind)}, got {found}{'' if secret else _hint(kind, value)}"
         return
     choices = spec.get("choices")
     for one in value if isinstance(value, list) else [value]:
-        if choices and not is_decided_later(one) and one not in choices:
+        if choices and not is_templated(one) and one not in choices:
             guess = nearest(str(one), map(str, choices))
-            yield f"{name} is {found}, wanted is one of {', '.join(map(str, choices))}" + (
-                f" (did you mean {guess}?)" if guess else ""
+            yield f"{name} must be one of {', '.join(map(str, choices))}, got {found}" + (
+                f"; did you mean {guess}?" if guess else ""
             )
             return
     if isinstance(value, list):
@@ -129,7 +130,7 @@ def _mapping_problems(name: str, options: Mapping[str, Spec], value: Mapping[str
         if key in options:
             yield from value_problems(f"{name}.{key}", options[key], one)
         else:
-            yield wrong_name(f"{name}.{key}", [f"{name}.{option}" for option in options], name)
+            yield wrong_name(f"{name}.{key}", [f"{name}.{option}" for option in options], f"a key of {name}")
     for key, option in options.items():
         if option.get("required") and key not in value:
-            yield f"{name}.{key} is missing, wanted is {_WANTED.get(str(option.get('type', 'str')), 'a value')}"
+            yield f"{name}.{key} is missing; expected {_KINDS.get(str(option.get('type', 'str')), 'a value')}"

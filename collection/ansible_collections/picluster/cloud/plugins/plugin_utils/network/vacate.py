@@ -12,6 +12,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import parse_parking
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,24 +53,6 @@ class Move:
     address: str
     net: Net
     parked: bool
-
-
-def parse_parking(text: str) -> tuple[IPv4, IPv4]:
-    """Return the first and the last address of a range such as 192.168.63.240-192.168.63.250.
-
-    Raises:
-        UserError: it is not a range.
-    """
-    first, dash, last = text.partition("-")
-    try:
-        pair = IPv4(first.strip()), IPv4((last if dash else first).strip())
-    except ValueError as error:
-        raise UserError(
-            f"parking is invalid: {text!r}; expected a range of free addresses such as 192.168.63.240-192.168.63.250"
-        ) from error
-    if pair[1] < pair[0]:
-        raise UserError(f"parking is invalid: {text!r}; put the lower address first")
-    return pair
 
 
 def first_moves(

@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whose host key is whose: what known_hosts holds, and what the machines at some addresses show. No login."""
+"""Host keys: those in known_hosts, and those that machines at some addresses present. No login."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     # An address and a port.
     Place = tuple[str, int]
 
-# Of a node whose key is not known only that it answers counts; every generation of cards has one of these two.
+# For nodes whose key is unknown, where only an answer counts; every generation of cards has one of these two.
 USUAL_TYPES = ("ssh-ed25519", "ssh-rsa")
-# What ssh-keyscan calls the types of known_hosts.
+# The types of known_hosts by their names in ssh-keyscan.
 _SCAN_TYPES = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}
-# Beyond what ssh-keyscan grants a silent address, for the many that it cannot ask all at once.
+# Seconds beyond the timeout of one address, as ssh-keyscan cannot query many addresses all at once.
 _SLACK = 20
 
 
 def entries(text: str) -> Iterator[tuple[str, str]]:
     """Yield the hosts and the key (``type base64``) of each line of known_hosts that has both and no marker.
 
-    Markers and patterns are the user's own and say nothing about one node (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
+    Markers and patterns are the user's own and do not identify a node (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
     """
     for line in text.splitlines():
         words = line.split()
@@ -46,7 +46,7 @@ def host_keys(text: str, names: Collection[str]) -> dict[str, frozenset[str]]:
 
 
 def named(hosts: str, names: Iterable[str]) -> Iterator[str]:
-    """Yield those of these names that an entry's hosts, plain or hashed, are or name."""
+    """Yield those of these names that an entry's hosts, plain or hashed, include."""
     if hosts.startswith("|1|"):
         yield from (name for name in names if _is_hash_of(hosts, name))
     else:
@@ -64,22 +64,22 @@ def _is_hash_of(entry: str, name: str) -> bool:
 
 
 def scan(places: Collection[Place], types: Collection[str], seconds: int) -> dict[Place, frozenset[str]]:
-    """Return the host keys that answer at each place, as ``type base64``; silent places are not in it.
+    """Return the host keys at each place that answers, as ``type base64``.
 
     Args:
-        places: where to ask, all at once.
-        types: of keys, as known_hosts calls them.
-        seconds: how long a place may be silent.
+        places: The places to query, all at once.
+        types: The types of keys, by their names in known_hosts.
+        seconds: The timeout of one place.
 
     Raises:
         OSError: there is no ssh-keyscan.
     """
-    wanted = ",".join(sorted({_scan_type(kind) for kind in types}))
+    kinds = ",".join(sorted({_scan_type(kind) for kind in types}))
     found: dict[Place, set[str]] = {}
     for port in sorted({port for _address, port in places}):
-        asked = sorted({address for address, its in places if its == port})
-        command = ["ssh-keyscan", "-T", str(seconds), "-p", str(port), "-t", wanted, "-f", "-"]
-        for address, key in parse_scan(_output(command, "\n".join(asked) + "\n", seconds + _SLACK)):
+        addresses = sorted({address for address, its in places if its == port})
+        command = ["ssh-keyscan", "-T", str(seconds), "-p", str(port), "-t", kinds, "-f", "-"]
+        for address, key in parse_scan(_output(command, "\n".join(addresses) + "\n", seconds + _SLACK)):
             found.setdefault((address, port), set()).add(key)
     return {place: frozenset(keys) for place, keys in found.items()}
 
@@ -97,10 +97,10 @@ def parse_scan(output: str) -> Iterator[tuple[str, str]]:
 
 
 def _output(command: list[str], text: str, seconds: int) -> str:
-    # Its exit code only says that one of many was silent.
+    # Its exit code only shows that one of many did not answer.
     try:
         done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired as error:
-        heard = error.stdout or b""
-        return heard.decode(errors="replace") if isinstance(heard, bytes) else heard
+        output = error.stdout or b""
+        return output.decode(errors="replace") if isinstance(output, bytes) else output
     return done.stdout

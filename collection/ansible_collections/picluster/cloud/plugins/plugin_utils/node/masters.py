@@ -1,6 +1,6 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Connections that ssh keeps open beyond the run (ControlPersist), and that lead to whoever had the address then."""
+"""Connections that ssh keeps open beyond the run (ControlPersist), to the machine that had the address then."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def close_masters(loader: Any, context: Any, variables: Mapping[str, Any], addresses: Iterable[str]) -> None:  # noqa: ANN401 - ansible-core carries no types
-    """Have no further login of a node go through a connection that was opened before.
+    """Close the open connections to a node, so that the next login opens a new one.
 
     Args:
-        loader: of connection plugins.
-        context: the play's.
-        variables: the node's, templated when they are asked for.
-        addresses: where the node may be.
+        loader: The loader of connection plugins.
+        context: The play's context.
+        variables: The node's variables, templated when they are read.
+        addresses: Where the node may be.
     """
     for address in addresses:
         connection = loader.get("ssh", context, new_stdin=None)
@@ -27,5 +27,5 @@ def close_masters(loader: Any, context: Any, variables: Mapping[str, Any], addre
         names = constants.config.get_plugin_vars("connection", "ssh")
         options = {name: variables[name] for name in names if name in variables}
         connection.set_options(var_options=options, direct={"host": address})
-        # Asks the master by its socket, not the node; nothing happens where there is none.
+        # Contacts the master by its socket, not the node; does nothing where there is none.
         connection.reset()

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the controller last saw of each node, kept beside the inventory.
 
-By it a rerun finds a node whose address in the inventory has been changed since, tells two nodes apart that say they
-are the same machine, and tells a NameNode that lost its image from a new one (`hdfs`: cluster id of the image). Losing
-the file loses only that. `addresses` are all at which a node may be: before it is moved its next one is among them, and
-only when it has proven to be at one the others go.
+A rerun uses it to find a node whose address in the inventory has changed since, to detect two nodes with the same
+machine-id, and to distinguish a NameNode that lost its image from a new one (`hdfs`: cluster id of the image). If the
+file is lost, nothing else is. `addresses` are all at which a node may be: its next address is added before the node
+moves, and the others are removed once the node is known to be at one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FILE = "seen.json"
 
 
 class Seen:
-    """The record of one inventory: node name to what was seen of it, such as ``{"addresses": ["192.168.1.11"]}``.
+    """The record of one inventory, by node name, such as ``{"red1": {"addresses": ["192.168.1.11"]}}``.
 
     In an action plugin::
 
@@ -41,7 +41,7 @@ class Seen:
         self.path = Path(inventory) / FILE
 
     def nodes(self) -> dict[str, dict[str, Any]]:
-        """Return what is known; nothing where there is no record, or none that can be read as one."""
+        """Return the record; empty if there is none, or none that can be read."""
         with contextlib.suppress(FileNotFoundError, ValueError):
             found = json.loads(self.path.read_text(encoding="utf-8"))
             if isinstance(found, dict):
@@ -50,12 +50,12 @@ class Seen:
 
     @contextlib.contextmanager
     def edit(self) -> Iterator[dict[str, dict[str, Any]]]:
-        """Hand out what is known, others kept out, and write it if it was changed.
+        """Yield the record under a lock, and write it if it was changed.
 
         Raises:
             OSError: the inventory's folder cannot be written.
         """
-        # The folder, not the file: the file is replaced, and a lock file would be one more thing in the inventory.
+        # Locks the folder: the file is replaced, and a lock file would be one more file in the inventory.
         folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
@@ -68,12 +68,12 @@ class Seen:
             os.close(folder)
 
     def settle(self, name: str, address: str) -> None:
-        """Note that a node has proven to be at an address and will stay there: nobody need ask elsewhere.
+        """Record that a node is known to be at an address, and nowhere else.
 
         Raises:
             OSError: the inventory's folder cannot be written.
         """
-        # In an ordinary run that is known, and two hundred nodes need not wait for each other's lock.
+        # In an ordinary run the record says so already, and 200 nodes need not wait for each other's lock.
         if self.nodes().get(name, {}).get("addresses") != [address]:
             with self.edit() as nodes:
                 nodes.setdefault(name, {})["addresses"] = [address]

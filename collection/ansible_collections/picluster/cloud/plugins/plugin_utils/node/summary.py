@@ -19,7 +19,7 @@ _LONGEST_DETAIL = 24
 
 @dataclass
 class NodeSummary:
-    """One node's share of a run."""
+    """The results of a run on one node."""
 
     ssh: str = NOTHING
     layers: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -31,25 +31,25 @@ class NodeSummary:
     failed: bool = False
 
     def state(self, layer: str) -> str:
-        """Return a layer's state; a node that does not answer has none that could be called ok."""
+        """Return a layer's state; on a node that does not answer no layer is ok."""
         state = self.layers.get(layer, (NOTHING, ""))[0]
         return NOTHING if self.dead and state in {"ok", "stand-in"} else state
 
     def cell(self, layer: str) -> str:
-        """Return what the table says about a layer: why it was skipped belongs beside the word."""
+        """Return the table's text for a layer; a short reason for skipping it is part of it."""
         state, detail = self.state(layer), self.layers.get(layer, (NOTHING, ""))[1]
         return f"{state}: {detail}" if state == "skipped" and 0 < len(detail) <= _LONGEST_DETAIL else state
 
 
 @dataclass
 class Summary:
-    """All nodes, in the inventory's order, and the answers that the cluster gave."""
+    """All nodes, in the inventory's order, and the answers of the cluster."""
 
     nodes: dict[str, NodeSummary] = field(default_factory=dict)
     answers: list[str] = field(default_factory=list)
 
     def collect(self, result: dict[str, Any]) -> None:
-        """Take `picluster_status` and `picluster_answer` out of a task's result or out of its loop's items."""
+        """Collect `picluster_status` and `picluster_answer` from a task's result or from the items of its loop."""
         items = result.get("results")
         for one in [result, *(i for i in (items if isinstance(items, list) else []) if isinstance(i, dict))]:
             status = one.get("picluster_status")
@@ -66,7 +66,7 @@ class Summary:
                     self.answers.append(str(line))
 
     def layers(self) -> list[str]:
-        """Return every layer that was reported, known ones first."""
+        """Return all reported layers, known ones first."""
         seen = {layer for node in self.nodes.values() for layer in node.layers}
         return [layer for layer in LAYERS if layer in seen] + sorted(seen - set(LAYERS))
 
@@ -92,7 +92,7 @@ def reason(result: dict[str, Any]) -> str:
     """Return the cause of a failure in one line.
 
     Args:
-        result: a failed or unreachable task's result; of a loop, the first item that failed counts.
+        result: The result of a failed or unreachable task; of a loop, the first failed item counts.
     """
     items = result.get("results")
     if isinstance(items, list):
@@ -102,17 +102,17 @@ def reason(result: dict[str, Any]) -> str:
     for key in ("msg", "stderr", "module_stderr", "stdout", "module_stdout"):
         text = shortened(str(result.get(key) or ""))
         if text and result.get("unreachable") and text.startswith("Timeout ("):
-            # Whatever Ansible was waiting for just then, it was the node that did not answer.
-            return f"the node does not answer any more ({text.rstrip(':')})"
+            # Whatever Ansible was waiting for, the node did not answer.
+            return f"the node no longer answers ({text.rstrip(':')})"
         if text:
             return text
-    # ssh often has nothing to add when a connection that was there is gone.
-    return "the connection broke off" if result.get("unreachable") else "no reason given"
+    # When an open connection is lost, ssh often reports no reason.
+    return "the connection was lost" if result.get("unreachable") else "no reason given"
 
 
 @dataclass(frozen=True)
 class Style:
-    """How the table is drawn."""
+    """How to draw the table."""
 
     width: int = 100
     unicode: bool = False
@@ -120,7 +120,7 @@ class Style:
 
 
 def color(cell: str) -> str:
-    """Return the colour of a cell's text as Ansible names it, or an empty text."""
+    """Return Ansible's name of the colour for a cell's text, or an empty text."""
     word = cell.partition(":")[0]
     return {"ok": "green", "failed": "red", "unreachable": "red", "skipped": "cyan", "stand-in": "yellow"}.get(word, "")
 
@@ -170,7 +170,7 @@ def failures(summary: Summary) -> list[str]:
 
 
 def _fitted(widths: list[int], smallest: list[int], limit: int) -> list[int]:
-    """Return the column widths, the widest ones shortened until a row fits into `limit` or nothing more can go."""
+    """Return the column widths, the widest shortened until a row fits into `limit` or no column can be shortened."""
     widths = list(widths)
     while sum(widths) + 3 * len(widths) + 1 > limit:
         widest = max(range(len(widths)), key=lambda i: widths[i] - max(smallest[i], 4))

@@ -8,7 +8,7 @@ _PLAIN = (str, int, float, list, dict, type(None))
 
 
 def is_templated(value: object) -> bool:
-    """Return whether a value is only known later: a template, or text that is encrypted by ansible-vault."""
+    """Return whether a value is known only later: a template, or a text encrypted by ansible-vault."""
     if isinstance(value, str):
         return "{{" in value or "{%" in value
     return not isinstance(value, _PLAIN)

@@ -1,20 +1,16 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Why a node needs a restart, and how many nodes may restart at a time."""
+"""Why a node needs a restart."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-
 if TYPE_CHECKING:
     from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
 REQUIRED = "/run/reboot-required"
-# Seconds. No board is back sooner, and one that is not back by then does not come back.
-_SHORTEST_WAIT, _LONGEST_WAIT = 10, 86400
 # A kernel release: numbers, an ABI (Debian, Ubuntu), the packager's mark (+rpt, +deb13); the rest is its flavour, such
 # as -rpi-v8, -v7l+, -amd64, -raspi. A Pi's image has kernels of several flavours; the board's model selects one.
 _RELEASE = re.compile(r"^(?P<version>\d+(?:\.\d+)*(?:-\d[\w.~]*)*(?:\+[a-z]\w*)?)(?P<flavour>.*)$")
@@ -58,15 +54,3 @@ def reboot_reasons(node: Node, running: str) -> list[str]:
     if newer := newer_kernel(running, installed):
         found.append(f"kernel {newer} is installed, but {running} is running")
     return found
-
-
-def check_batch(batch: int) -> None:
-    """Raise UserError if `batch` is not a number of nodes."""
-    if batch < 1:
-        raise UserError(f"batch is out of range: {batch}; expected 1 or more nodes that may restart at the same time")
-
-
-def check_wait(seconds: int) -> None:
-    """Raise UserError if `seconds` is not a sensible time to wait for a node."""
-    if not _SHORTEST_WAIT <= seconds <= _LONGEST_WAIT:
-        raise UserError(f"{seconds} is out of range; expected {_SHORTEST_WAIT} to {_LONGEST_WAIT} seconds")

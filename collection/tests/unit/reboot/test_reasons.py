@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fakenode import FakeNode
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.updates import reboot
-from ansible_collections.picluster.cloud.plugins.module_utils.updates.reboot import (
+from ansible_collections.picluster.cloud.plugins.module_utils.reboot.reasons import (
     newer_kernel,
     parse_release,
     reboot_reasons,
@@ -78,10 +76,3 @@ def test_the_reasons_are_named(tmp_path: Path) -> None:
         "/run/reboot-required by linux-image, raspberry",
         "kernel 6.1.0-38-amd64 is installed, but 6.1.0-9-amd64 is running",
     ]
-
-
-def test_a_batch_of_no_node_and_a_wait_for_nothing_are_refused() -> None:
-    with pytest.raises(UserError, match="batch is out of range: 0; expected 1 or more"):
-        reboot.check_batch(0)
-    with pytest.raises(UserError, match="9 is out of range; expected 10 to 86400 seconds"):
-        reboot.check_wait(9)

@@ -1,14 +1,14 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes that are the controller's way to other nodes: what the policy of sshd would close behind itself. Pure."""
+"""Nodes through which the controller reaches other nodes: sshd must go on forwarding there. Pure."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules import Inventory, Problem
-from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import is_decided_later
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.inventory import Inventory, Problem
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.templated import is_templated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,25 +24,25 @@ _OPENS = {"yes", "all", "local", "true"}
 
 
 def jumps(arguments: str) -> set[str]:
-    """Return the hosts that ssh's arguments go through, without user and port, and perhaps words that are no hosts."""
+    """Return the jump hosts in ssh's arguments, without user and port, and perhaps words that are not hosts."""
     found = (word for pattern in _JUMPS for match in pattern.findall(arguments) for word in re.split(r"[,\s]+", match))
     return {re.sub(r"^(?:ssh://)?(?:.*@)?\[?([^\[\]]*?)\]?(?::\d+)?/?$", r"\1", word) for word in found} - {""}
 
 
 def _forwards(variables: Mapping[str, Any]) -> bool:
     settings = variables.get("ssh_settings", {})
-    if not isinstance(settings, dict) or any(is_decided_later(key) for key in settings):
+    if not isinstance(settings, dict) or any(is_templated(key) for key in settings):
         return True
-    said = {str(keyword).lower(): value for keyword, value in settings.items()}
-    if "allowtcpforwarding" not in said:
+    values = {str(keyword).lower(): value for keyword, value in settings.items()}
+    if "allowtcpforwarding" not in values:
         return False
-    value = said["allowtcpforwarding"]
+    value = values["allowtcpforwarding"]
     # Null leaves it to sshd, which forwards.
-    return value is None or is_decided_later(value) or str(value).lower() in _OPENS
+    return value is None or is_templated(value) or str(value).lower() in _OPENS
 
 
-def jump_problems(inventory: Inventory) -> Iterator[Problem]:
-    """Yield which nodes would be out of reach once the node before them forwards nothing any more."""
+def cluster_problems(inventory: Inventory) -> Iterator[Problem]:
+    """Yield which nodes would be out of reach once the node in front of them stops forwarding."""
     names = {str(variables.get("node_address")): node for node, variables in inventory.variables.items()}
     names |= {node: node for node in inventory.variables}
     for node, variables in inventory.variables.items():
@@ -50,8 +50,8 @@ def jump_problems(inventory: Inventory) -> Iterator[Problem]:
             for way in sorted({names[host] for host in jumps(str(variables.get(key, ""))) if host in names}):
                 if way != node and not _forwards(inventory.variables[way]):
                     yield Problem(
-                        f"ssh goes through {way}, whose sshd is about to forward nothing, so that only {way} could "
-                        f"still be reached: give {way} ssh_settings: {{AllowTcpForwarding: local}}",
+                        f"ssh goes through {way}, where the role ssh disables forwarding, so that only {way} would "
+                        f"remain reachable; set ssh_settings: {{AllowTcpForwarding: local}} for {way}",
                         key=key,
                         node=node,
                     )

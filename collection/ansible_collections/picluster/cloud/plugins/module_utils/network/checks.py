@@ -1,0 +1,20 @@
+# Copyright: the picluster authors
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of the settings of the role network, for the inventory check. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import check_wait, parse_parking
+from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import check_window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CHECKS: dict[str, Callable[[Any], object]] = {
+    "wait_for_address": check_wait,
+    # Empty for any free address.
+    "parking": lambda addresses: addresses and parse_parking(addresses),
+    "confirm_within": check_window,
+}
