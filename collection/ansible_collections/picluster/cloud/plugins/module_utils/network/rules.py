@@ -44,11 +44,7 @@ class AddressSettings:
 def read_settings(  # noqa: PLR0913 - one argument an option
     *, interface: str, address: str, prefix: int, gateway: str, dns: Sequence[str] = (), search: Sequence[str] = ()
 ) -> AddressSettings:
-    """Return the settings from the options of the module static_address.
-
-    Raises:
-        UserError: an option cannot work.
-    """
+    """Return the settings from the options of the module static_address; raise UserError if an option cannot work."""
     try:
         own = ipaddress.IPv4Interface(f"{address}/{prefix}")
     except ValueError as error:
@@ -83,22 +79,14 @@ def read_settings(  # noqa: PLR0913 - one argument an option
 
 
 def check_wait(seconds: int) -> int:
-    """Return `seconds`.
-
-    Raises:
-        UserError: it is not a sensible time to wait for an address.
-    """
+    """Return `seconds`; raise UserError if it is not a sensible time to wait for an address."""
     if not 0 <= seconds <= _LONGEST_WAIT:
         raise UserError(f"wait_for_address is out of range: {seconds}; expected 0 to {_LONGEST_WAIT} seconds")
     return seconds
 
 
 def parse_parking(text: str) -> tuple[ipaddress.IPv4Address, ipaddress.IPv4Address]:
-    """Return the first and the last address of a range such as 192.168.63.240-192.168.63.250.
-
-    Raises:
-        UserError: it is not a range.
-    """
+    """Return the ends of a range such as 192.168.63.240-192.168.63.250; raise UserError if it is not a range."""
     first, dash, last = text.partition("-")
     try:
         pair = ipaddress.IPv4Address(first.strip()), ipaddress.IPv4Address((last if dash else first).strip())
