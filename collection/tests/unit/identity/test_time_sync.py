@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fakenode import MASKED, RUNNING, STOPPED, FakeNode
 
-from ansible_collections.picluster.cloud.plugins.module_utils.identity import time_sync
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.clock import (
+    DROPIN,
+    TIMESYNCD,
+    TimeSync,
+    dropin_text,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils.identity.rules import check_servers
-from ansible_collections.picluster.cloud.plugins.module_utils.identity.time_sync import DROPIN, TIMESYNCD
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Outcome
 from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Packages
@@ -45,7 +49,7 @@ class Machine(FakeNode):
 
     def converge(self, *servers: str) -> tuple[str, bool]:
         self.diff.clear()
-        return time_sync.TimeSync(self, Packages(self, 1)).converge(servers), self.changed
+        return TimeSync(self, Packages(self, 1)).converge(servers), self.changed
 
     @property
     def changes(self) -> list[str]:
@@ -87,7 +91,7 @@ def test_servers_are_a_drop_in_that_is_read_at_once_and_goes_again(node: Machine
 
 
 def test_a_run_killed_before_timesyncd_read_its_servers_is_repaired(node: Machine) -> None:
-    node.write(DROPIN, time_sync.dropin_text(["10.0.0.1"]))
+    node.write(DROPIN, dropin_text(["10.0.0.1"]))
     assert node.converge("10.0.0.1")[1]
     assert node.changes == [f"systemctl restart {TIMESYNCD}"]
     assert not node.converge("10.0.0.1")[1]

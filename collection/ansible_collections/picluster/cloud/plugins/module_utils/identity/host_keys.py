@@ -34,12 +34,7 @@ def plain_key(line: str) -> str:
 
 
 def recipe(name: str, public: str) -> list[str] | None:
-    """Return ssh-keygen's options for a key like a present one, or None for a type that is obsolete.
-
-    Args:
-        name: The file's name.
-        public: The present public key.
-    """
+    """Return ssh-keygen's options for a key like the public one in a file, or None for a type that is obsolete."""
     made = _OPTIONS.get(public.partition(" ")[0])
     # The one that the role ssh makes, as ssh-audit's policy for OpenSSH 9 requires it.
     return [*made, "-b", "4096"] if made and "4096" in name else made
@@ -64,11 +59,7 @@ class HostKeys:
     def prepare(self, foreign: Iterable[str]) -> list[str]:
         """Make new keys aside if one of the present ones is another node's; return those that count from then on.
 
-        Args:
-            foreign: Public keys of other nodes, as type and base64 text.
-
-        Raises:
-            UserError: a key cannot be made; the message has ssh-keygen's words.
+        `foreign` are public keys of other nodes, as type and base64 text. Raises UserError with ssh-keygen's words.
         """
         keys = sorted(self._folder.glob(KEYS))
         copied = set(foreign) & {_public(key) for key in keys}
@@ -99,13 +90,9 @@ class HostKeys:
         sync(self._folder)
 
     def activate(self, connection: Connection | None) -> None:
-        """Make sshd offer the keys that are aside, if there are any; open sessions stay.
+        """Make sshd offer the keys that are aside, or raise UserError if it does not; open sessions stay.
 
-        Args:
-            connection: Where sshd is queried for what it offers.
-
-        Raises:
-            UserError: sshd does not offer the new keys.
+        By `connection`, sshd is queried for what it offers.
         """
         for aside in sorted(self._folder.glob(KEYS + NEXT)):
             key = aside.with_name(aside.name.removesuffix(NEXT))
