@@ -9,8 +9,7 @@ from fakesshd import KEY, KEYS, OWNER, SshNode
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Outcome
-from ansible_collections.picluster.cloud.plugins.module_utils.ssh.accounts import Accounts
-from ansible_collections.picluster.cloud.plugins.module_utils.ssh.files import LoginFile
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.accounts import Accounts, LoginFile
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators
 
 if TYPE_CHECKING:

@@ -99,12 +99,9 @@ def parse_keys(text: str) -> list[PublicKey]:
 
 
 def refusal(keys: Iterable[PublicKey], algorithms: str, smallest_rsa: int) -> str | None:
-    """Return why sshd would accept none of these keys, or None if it would accept one.
+    """Return why sshd would accept none of these keys (at least one), or None if it would accept one.
 
-    Args:
-        keys: At least one key.
-        algorithms: PubkeyAcceptedAlgorithms as `sshd -T` prints it, empty if unknown.
-        smallest_rsa: RequiredRSASize.
+    `algorithms` is PubkeyAcceptedAlgorithms as `sshd -T` prints it, empty if unknown; `smallest_rsa` RequiredRSASize.
     """
     accepted = set(algorithms.split(","))
     reasons = []
@@ -132,11 +129,7 @@ def _shown(value: object) -> str:
 
 
 def parse_operators(value: Mapping[str, Any]) -> dict[str, Operator]:
-    """Return the operators by name.
-
-    Raises:
-        UserError: an entry is invalid.
-    """
+    """Return the operators by name; raise UserError if an entry is invalid."""
     operators = {}
     for name, entry in value.items():
         if not _NAME.fullmatch(str(name)) or name == "root":
