@@ -96,8 +96,7 @@ class Rollback:
                     ...  # change the files and apply them
                 return {"confirm": confirm}  # for the action plugin
 
-    Attributes:
-        name: What is rolled back: one word such as sshd.
+    Its name is one word such as sshd.
     """
 
     def __init__(self, node: Node, name: str) -> None:
@@ -166,8 +165,7 @@ class Rollback:
     ) -> dict[str, Any]:
         """Save `files` and have them restored after `seconds`; call it before any of them changes.
 
-        If it is armed already (by a run that was killed), the older state remains the one to restore, for the files of
-        both runs.
+        Armed already (by a run that was killed), the older state of both runs' files remains the one to restore.
 
         Args:
             seconds: Time until the node rolls back, unless `confirm` comes first.

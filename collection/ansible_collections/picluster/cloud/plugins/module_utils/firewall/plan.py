@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ansible_collections.picluster.cloud.plugins.module_utils.firewall.rules import (
-        FirewallPolicy,
-        Network,
-        Ports,
-    )
+    from ansible_collections.picluster.cloud.plugins.module_utils.firewall.rules import FirewallPolicy, Network, Ports
 
 TABLE = "inet picluster"
 RULES = "/etc/picluster/firewall.nft"
@@ -43,28 +39,18 @@ def _set(name: str, kind: str, elements: Iterable[str]) -> list[str]:
 
 
 def _address_sets(name: str, networks: Sequence[Network]) -> list[str]:
-    lines = []
-    for version in (4, 6):
-        # Single addresses without their prefix, as nft prints them.
-        elements = [
-            str(one.network_address if one.prefixlen == one.max_prefixlen else one)
-            for one in networks
-            if one.version == version
-        ]
-        lines += _set(f"{name}{version}", f"ipv{version}_addr", elements)
-    return lines
+    # Single addresses without their prefix, as nft prints them.
+    texts = {one: str(one.network_address if one.prefixlen == one.max_prefixlen else one) for one in networks}
+    elements = {version: [text for one, text in texts.items() if one.version == version] for version in (4, 6)}
+    return [line for version in (4, 6) for line in _set(f"{name}{version}", f"ipv{version}_addr", elements[version])]
 
 
 def _port_sets(name: str, ports: Ports) -> list[str]:
-    return [
-        line
-        for protocol, ranges in (("tcp", ports.tcp), ("udp", ports.udp))
-        for line in _set(
-            f"{name}_{protocol}",
-            "inet_service",
-            (str(first) if first == last else f"{first}-{last}" for first, last in ranges),
-        )
-    ]
+    lines = []
+    for protocol, ranges in (("tcp", ports.tcp), ("udp", ports.udp)):
+        elements = [str(first) if first == last else f"{first}-{last}" for first, last in ranges]
+        lines += _set(f"{name}_{protocol}", "inet_service", elements)
+    return lines
 
 
 def _from(name: str, verdict: str) -> list[str]:

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 
 def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
-    """Converge the node to the options of the module identity; return the module's answer.
-
-    Raises:
-        UserError: an option is invalid, or the node cannot have what it says.
-    """
+    """Converge the node to the options of the module identity; return the module's answer."""
     # Reads the clock, so it comes before everything that takes time.
     clock = Clock(node)
     check_options(options)

@@ -40,13 +40,7 @@ def describe_offset(offset: float) -> str:
 
 
 def certainly_off(clock: float, asked: float, answered: float) -> bool:
-    """Return whether a clock is off, however long the query or the answer took.
-
-    Args:
-        clock: What it showed.
-        asked: The right time when the query was sent.
-        answered: The right time when the answer arrived.
-    """
+    """Return whether a clock is off, however long it took from `asked` to `answered`, both by the right clock."""
     return not asked - TOLERANCE <= clock <= answered + TOLERANCE
 
 

@@ -21,15 +21,7 @@ _LONGEST_WAIT = 3600
 
 @dataclass(frozen=True)
 class AddressSettings:
-    """The desired address of a node.
-
-    Attributes:
-        interface: Name of the network interface.
-        address: The node's IPv4 address with the bits of its network.
-        gateway: The router.
-        dns: Name servers.
-        search: Domains in which short names are looked up.
-    """
+    """The desired address of a node; short names are looked up in the `search` domains."""
 
     interface: str
     address: ipaddress.IPv4Interface

@@ -27,12 +27,7 @@ _KEY = re.compile(r"(?:^|\s)((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+)\s+([A-Za-z0-9+/
 
 @dataclass(frozen=True)
 class PublicKey:
-    """The key on a line of an authorized_keys file.
-
-    Attributes:
-        kind: Such as ssh-ed25519.
-        bits: Size of an RSA key's modulus, 0 for others.
-    """
+    """The key on a line of an authorized_keys file; `bits` is the size of an RSA key's modulus, 0 for others."""
 
     kind: str
     bits: int = 0
@@ -40,13 +35,7 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class Operator:
-    """A user who may log in.
-
-    Attributes:
-        name: Account.
-        keys: All lines of authorized_keys.
-        sudo: Whether the user may become root without a password.
-    """
+    """A user who may log in, with all lines of authorized_keys; with sudo, also become root without a password."""
 
     name: str
     keys: tuple[str, ...]

@@ -111,12 +111,7 @@ _UNKNOWN = re.compile(r"Bad configuration option: (\w+)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Release:
-    """The capabilities of the node's OpenSSH.
-
-    Attributes:
-        version: Major and minor.
-        exchanges: Its key exchanges (`ssh -Q kex`).
-    """
+    """The node's OpenSSH: its major and minor version, and its key exchanges (`ssh -Q kex`)."""
 
     version: tuple[int, int]
     exchanges: frozenset[str]
@@ -136,20 +131,16 @@ def crypto(profile: str, release: Release) -> dict[str, list[str]]:
     `pq` offers only post-quantum key exchanges (ssh-audit's standard audit); `policy` is exactly what ssh-audit's
     built-in policy for the release expects.
     """
+    name = "OpenSSH {}.{} on this node".format(*release.version)
     if release.version < _FIRST_WITH_INCLUDE:
-        major, minor = release.version
-        raise UserError(
-            f"OpenSSH {major}.{minor} on this node is too old: it reads no drop-in files; expected 8.2 or newer, use a "
-            "newer image"
-        )
+        raise UserError(f"{name} is too old: it reads no drop-in files; expected 8.2 or newer, use a newer image")
     modern = release.version >= _FIRST_WITH_POLICY_PQ
     preferred = _POLICY_9 if profile == "policy" and not modern else _PQ
     exchanges = [name for name in preferred if name in release.exchanges]
     if not exchanges:
-        major, minor = release.version
         raise UserError(
-            f"profile pq is not supported by OpenSSH {major}.{minor} on this node, which has no post-quantum key "
-            "exchange; set profile to policy, or use a newer image"
+            f"profile pq is not supported by {name}, which has no post-quantum key exchange; set profile to policy, or "
+            "use a newer image"
         )
     macs = ["hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"]
     return {
@@ -167,10 +158,9 @@ def crypto(profile: str, release: Release) -> dict[str, list[str]]:
 
 
 def exempt_sources(controller: str | None, networks: Sequence[str]) -> list[str]:
-    """Return the value of PerSourcePenaltyExemptList in a list, which is empty if no source is exempt.
+    """Return the values of PerSourcePenaltyExemptList: one, or none if no source is exempt.
 
-    The controller's address is that which the node sees, if it is connected by ssh. Raises UserError if one of
-    `networks` is neither an address nor a network.
+    Raises UserError if one of `networks` is neither an address nor a network.
     """
     sources = []
     for network in networks:
@@ -239,8 +229,8 @@ def desired_policy(
 ) -> dict[str, list[str]]:
     """Return values by keyword, as the module's `profile`, `settings` and `exempt` and the release call for.
 
-    The controller's address is that which the node sees; `exclusive` is whether only operators may log in. Raises
-    UserError if an option is invalid, or the release too old.
+    The controller's address is the one that the node sees, None without ssh; `exclusive` is whether only operators may
+    log in. Raises UserError if an option is invalid, or the release too old.
     """
     sources = exempt_sources(controller, options["exempt"])
     policy = crypto(options["profile"], release) | ({EXEMPT: sources} if sources else {})

@@ -23,15 +23,8 @@ def claim(
 ) -> str:
     """Record a node's machine-id, if no other node has it; return the other's name, empty if there is none.
 
-    Args:
-        seen: The record of each node (seen.json); changed in place.
-        node: The node with this id.
-        peers: The nodes of the inventory; records of others do not count.
-        machine_id: The id.
-        mac: The MAC that distinguishes two boards, empty if it is not known.
-
-    Raises:
-        UserError: both names are one board.
+    `seen` is the record (seen.json), changed in place; records of nodes other than the `peers` do not count. Raises
+    UserError if both names are one board, by their MAC, which is empty if it is not known.
     """
     for other in sorted(set(peers) - {node}):
         found = seen.get(other, {})
@@ -77,11 +70,7 @@ def without(text: str, node: str, keys: Collection[str]) -> str:
 
 
 class KnownHosts:
-    """The inventory's file of host keys, which ssh adds to at any time.
-
-    Attributes:
-        path: The file.
-    """
+    """The inventory's file of host keys, which ssh adds to at any time."""
 
     def __init__(self, inventory: Path) -> None:
         self.path = inventory / "known_hosts"

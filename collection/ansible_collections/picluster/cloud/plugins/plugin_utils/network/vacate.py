@@ -21,15 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Net:
-    """The network of an address in the inventory.
-
-    Attributes:
-        prefix: Bits of the network.
-        gateway: The router.
-        dns: Name servers.
-        search: Search domains.
-        parking: Range of addresses to park nodes on, from the first to the last; empty for all free ones.
-    """
+    """The network of an address in the inventory; nodes are parked on the range `parking`, or on any free address."""
 
     prefix: int
     gateway: str
@@ -40,13 +32,7 @@ class Net:
 
 @dataclass(frozen=True)
 class Move:
-    """Where a node goes first.
-
-    Attributes:
-        address: Its next address.
-        net: The network of that.
-        parked: Whether this is not yet its node_address.
-    """
+    """A node's next address, and the network of that; it is only parked there if it is not its node_address yet."""
 
     address: str
     net: Net
