@@ -40,8 +40,8 @@ class Firewall:
         live, listed = (self._live(), self._check(text)) if installed else (None, None)
         # The table was removed or changed, or a run was killed before it loaded the file.
         drifted = live is None or (listed is not None and live != listed)
-        self._node.files.put(plan.UNIT_FILE, plan.unit_text())
-        self._node.files.put(plan.DROPIN, plan.dropin_text())
+        self._node.files.put(plan.UNIT_FILE, plan.UNIT_TEXT)
+        self._node.files.put(plan.DROPIN, plan.DROPIN_TEXT)
         loads = drifted or unconfirmed or self._node.files.read(RULES) != text
         answer: dict[str, Any] = {"loaded": loads}
         if loads and not self._node.check_mode:

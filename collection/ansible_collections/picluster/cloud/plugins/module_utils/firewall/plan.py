@@ -25,6 +25,38 @@ RESTORE = {
     True: ["sh", "-c", _DELETE],
 }
 
+# The unit that loads the rules before the network is up.
+UNIT_TEXT = f"""\
+# Written by picluster (role firewall).
+[Unit]
+Description=Firewall of the node
+ConditionPathExists={RULES}
+DefaultDependencies=no
+Wants=network-pre.target
+Before=network-pre.target shutdown.target
+Conflicts=shutdown.target
+After=nftables.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={NFT} -f {RULES}
+ExecReload={NFT} -f {RULES}
+ExecStop=-{NFT} delete table {TABLE}
+
+[Install]
+WantedBy=sysinit.target
+"""
+# Debian's nftables.service flushes all tables when it starts, reloads or stops.
+_AGAIN = f'-/bin/sh -c "systemctl --quiet is-active {UNIT} && exec {NFT} -f {RULES}"'
+DROPIN_TEXT = f"""\
+# Written by picluster (role firewall).
+[Service]
+ExecStartPost={_AGAIN}
+ExecReload={_AGAIN}
+ExecStopPost={_AGAIN}
+"""
+
 
 def _set(name: str, kind: str, elements: Iterable[str]) -> list[str]:
     """Return the lines of a named set; nftables has no syntax for an empty list of elements."""
@@ -131,35 +163,3 @@ def rules_text(policy: FirewallPolicy) -> str:
         "}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def unit_text() -> str:
-    """Return the unit that loads the rules before the network is up."""
-    return f"""\
-# Written by picluster (role firewall).
-[Unit]
-Description=Firewall of the node
-ConditionPathExists={RULES}
-DefaultDependencies=no
-Wants=network-pre.target
-Before=network-pre.target shutdown.target
-Conflicts=shutdown.target
-After=nftables.service
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart={NFT} -f {RULES}
-ExecReload={NFT} -f {RULES}
-ExecStop=-{NFT} delete table {TABLE}
-
-[Install]
-WantedBy=sysinit.target
-"""
-
-
-def dropin_text() -> str:
-    """Return the drop-in of Debian's nftables.service, which flushes all tables when it starts, reloads or stops."""
-    again = f'-/bin/sh -c "systemctl --quiet is-active {UNIT} && exec {NFT} -f {RULES}"'
-    lines = [f"{when}={again}" for when in ("ExecStartPost", "ExecReload", "ExecStopPost")]
-    return "\n".join(["# Written by picluster (role firewall).", "[Service]", *lines]) + "\n"

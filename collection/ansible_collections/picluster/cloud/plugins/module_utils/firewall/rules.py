@@ -41,15 +41,8 @@ class Ports:
 class FirewallPolicy:
     """Who may reach what on a node.
 
-    Attributes:
-        nodes: Addresses of the cluster's nodes.
-        node_ports: Ports that the nodes may reach on each other, None for all.
-        controller: Who may log in by ssh although other hosts may not.
-        management: Networks that may reach everything.
-        ssh_port: Port of sshd.
-        strangers_ssh: Whether any host may connect to sshd.
-        public: Ports that any host may reach, whether the node or a container listens on them.
-        containers: Patterns of the container interfaces.
+    The nodes may reach `node_ports` on each other, None for all. The `controller` may log in by ssh although other hosts
+    may not. The `management` networks may reach everything, and any host `public`, in containers too.
     """
 
     nodes: tuple[Network, ...] = ()
