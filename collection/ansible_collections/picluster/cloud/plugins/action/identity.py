@@ -22,16 +22,6 @@ HOST_KEYS = "picluster.cloud.host_keys"
 NOT_BEFORE = 1793491200.0
 
 
-def check_own_time(now: float) -> None:
-    """Check the controller's clock, before it is passed to the nodes; raise UserError if it cannot be right."""
-    if now < NOT_BEFORE:
-        shown, least = (time.strftime("%Y-%m-%d", time.gmtime(when)) for when in (now, NOT_BEFORE))
-        raise UserError(
-            f"the controller's clock is wrong: it shows {shown}, and picluster was released after {least}; set it "
-            "before running the playbook"
-        )
-
-
 def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Return the result of two calls: the second's answer, with the changes of both."""
     return {
@@ -50,8 +40,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the module's answer, after a copied node got a machine-id and host keys of its own."""
         super().run(tmp, task_vars)
+        now = time.time()
+        if now < NOT_BEFORE:
+            shown, least = (time.strftime("%Y-%m-%d", time.gmtime(when)) for when in (now, NOT_BEFORE))
+            raise AnsibleActionFail(
+                f"the controller's clock is wrong: it shows {shown}, and picluster was released after {least}; set it "
+                "before running the playbook"
+            )
         try:
-            check_own_time(time.time())
             return self._converge(task_vars or {})
         except UserError as error:
             raise AnsibleActionFail(str(error)) from error

@@ -71,7 +71,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
                     Display().warning(
                         f"{node.name} is at its node_address now; remove its ansible_host {node.own} from the inventory"
                     )
-            self._refuse_taken(taken_problems(known.nodes, found), limited=bool(variables.get("ansible_limit")))
+            problems = taken_problems(known.nodes, found)
+            # Whether both nodes are within --limit is not known here.
+            if problems and not variables.get("ansible_limit"):
+                raise AnsibleActionFail("\n".join([*problems.values(), "no node was touched"]))
+            for problem in problems.values():
+                Display().warning(problem)
         try:
             moves = first_moves(
                 {node.name: node.desired for node in known.nodes},
@@ -90,22 +95,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             "vacate": {name: _as_variables(move) for name, move in moves.items()},
         }
 
-    def _refuse_taken(self, problems: Mapping[str, str], *, limited: bool) -> None:
-        if problems and not limited:
-            raise AnsibleActionFail("\n".join([*problems.values(), "no node was touched"]))
-        # Whether both nodes are within --limit is not known here.
-        for problem in problems.values():
-            Display().warning(problem)
-
     def _remember(self, known: _KnownNodes, found: Mapping[str, str], moves: Mapping[str, Move]) -> None:
         """Record where a next run must look, before any node moves there."""
-        for folder, nodes in known.by_folder().items():
+        for folder in known.folders:
+            nodes = [node for node in known.nodes if known.folder(node.name) == folder]
             try:
                 with Seen(folder).edit() as record:
                     for node in nodes:
                         place = found.get(node.name, "" if node.is_doubtful else node.desired)
                         move = [moves[node.name].address] if node.name in moves else []
-                        if place:
+                        # A node behind a route of the user's own has no address of its own in the record.
+                        if place and node.desired in node.candidates:
                             addresses = list(node.recorded(place, *move, node.desired))
                             record.setdefault(node.name, {})["addresses"] = addresses
             except OSError as error:
@@ -121,17 +121,14 @@ class _KnownNodes:
     def __init__(self, hostvars: Any, desired: Mapping[str, str]) -> None:  # noqa: ANN401 - ansible's HostVars
         self._hostvars = hostvars
         self._raw = {name: hostvars.raw_get(name) for name in desired}
-        self._seen = {folder: Seen(folder).nodes() for folder in {self._folder(name) for name in desired}}
+        self._seen = {folder: Seen(folder).nodes() for folder in {self.folder(name) for name in desired}}
         self._keys = {folder: self._known(folder) for folder in self._seen}
         self.nodes = [self._node(str(name), str(address)) for name, address in desired.items()]
 
-    def by_folder(self) -> dict[str, list[KnownNode]]:
-        """Return the nodes of each inventory that have a record there."""
-        found: dict[str, list[KnownNode]] = {}
-        for node in self.nodes:
-            if node.desired in node.candidates:
-                found.setdefault(self._folder(node.name), []).append(node)
-        return {folder: nodes for folder, nodes in found.items() if folder}
+    @property
+    def folders(self) -> list[str]:
+        """The folders of the inventories."""
+        return [folder for folder in self._seen if folder]
 
     def net(self, name: str) -> Net:
         """Return the network of a node's address."""
@@ -143,11 +140,12 @@ class _KnownNodes:
             parking=str(self._value(name, "network_parking") or ""),
         )
 
-    def _folder(self, name: str) -> str:
+    def folder(self, name: str) -> str:
+        """Return the folder of a node's inventory, empty if it has none."""
         return str(self._raw[name].get("inventory_dir") or "")
 
     def _known(self, folder: str) -> dict[str, frozenset[str]]:
-        names = [name for name in self._raw if self._folder(name) == folder]
+        names = [name for name in self._raw if self.folder(name) == folder]
         path = Path(folder) / "known_hosts"
         text = path.read_text(encoding="utf-8", errors="replace") if folder and path.exists() else ""
         return known_hosts.host_keys(text, names)
@@ -158,7 +156,7 @@ class _KnownNodes:
         return self._hostvars[name][key] if is_templated(raw) else raw
 
     def _node(self, name: str, desired: str) -> KnownNode:
-        folder, raw = self._folder(name), self._raw[name]
+        folder, raw = self.folder(name), self._raw[name]
         host = raw.get("ansible_host")
         is_default = host is None or _DEFAULT_HOST.fullmatch(str(host).strip())
         own = "" if is_default else str(self._value(name, "ansible_host"))

@@ -41,7 +41,7 @@ class Ports:
 class FirewallPolicy:
     """Who may reach what on a node.
 
-    The nodes may reach `node_ports` on each other, None for all. The `controller` may log in by ssh although other hosts
+    The nodes may reach `node_ports` on each other, None for all. The `controller` may log in by ssh where other hosts
     may not. The `management` networks may reach everything, and any host `public`, in containers too.
     """
 

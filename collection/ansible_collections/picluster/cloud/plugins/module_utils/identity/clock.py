@@ -168,16 +168,10 @@ class TimeSync:
         if state.get("UnitFileState") == "disabled":
             self._node.units.enable(unit, state)
         if state.get("ActiveState") == "active":
-            # The second for a run that was killed after it wrote the drop-in.
-            if fresh or self._has_other_servers(servers):
+            query = ("timedatectl", "show-timesync", "--property=SystemNTPServers", "--value")
+            # The second for a run that was killed after it wrote the drop-in; without servers it is not queried.
+            if fresh or (servers and self._node.query(*query).split() != list(servers)):
                 self._node.units.restart(unit, "other time servers")
         elif not in_container(self._node):
             # In a container its condition prevents it from running: the clock is the host's.
             self._node.units.start(unit, state)
-
-    def _has_other_servers(self, servers: Sequence[str]) -> bool:
-        """Return whether the running timesyncd has not read our servers; without servers it is not queried."""
-        if not servers:
-            return False
-        out = self._node.query("timedatectl", "show-timesync", "--property=SystemNTPServers", "--value")
-        return out.split() != list(servers)

@@ -40,11 +40,6 @@ def recipe(name: str, public: str) -> list[str] | None:
     return [*made, "-b", "4096"] if made and "4096" in name else made
 
 
-def parse_offered(output: str) -> set[str]:
-    """Return the keys in the output of ssh-keyscan."""
-    return {plain_key(line.partition(" ")[2]) for line in output.splitlines() if line and not line.startswith("#")}
-
-
 class HostKeys:
     """The node's host keys.
 
@@ -117,7 +112,8 @@ class HostKeys:
     def _offered(self, connection: Connection | None) -> set[str]:
         """Return the keys that sshd offers; one that does not answer is counted as offering a wrong one."""
         host, port = (connection.server, connection.port) if connection else ("127.0.0.1", "22")
-        return parse_offered(self._node.run("ssh-keyscan", "-T", "5", "-p", port, host).out) or {""}
+        lines = self._node.run("ssh-keyscan", "-T", "5", "-p", port, host).out.splitlines()
+        return {plain_key(line.partition(" ")[2]) for line in lines if line and not line.startswith("#")} or {""}
 
 
 def _aside(key: Path) -> Path:

@@ -139,8 +139,9 @@ class StaticAddress:
         with self._guard.undo_on_failure():
             self._write(manager)
             manager.apply(moving=former is not None)
-            if former:
-                self._keep(former, gateways)
+            # The answer of this very call leaves from the former address.
+            if former and not all(self._node.run(*command).ok for command in keep_former(former, gateways)):
+                self._node.change(*keep_plainly(former))
             self._wait(options["timeout"])
             announce(Socket(self._settings.interface), self._settings.address.ip)
         self._moved = former is not None
@@ -167,11 +168,6 @@ class StaticAddress:
             at_confirm=[*manager.at_confirm(checkpoint), *([forget_former(former)] if former else [])],
         )
         self._confirm = confirm | ({"host": str(self._settings.address.ip)} if former else {})
-
-    def _keep(self, former: Live, gateways: set[str]) -> None:
-        """Keep the former address usable: the answer of this very call leaves from it."""
-        if not all(self._node.run(*command).ok for command in keep_former(former, gateways)):
-            self._node.change(*keep_plainly(former))
 
     def _wait(self, timeout: int) -> None:
         deadline = time.monotonic() + timeout

@@ -89,16 +89,13 @@ class Access:
         gone = [file.path for file in logins if file.text is None and not file.is_right(self._node)]
         for file in logins:
             file.write(self._node)
-        self._check_sudo(gone)
-        # Not earlier: the membership shows the run after a kill whose keys and sudo are still to be removed.
-        self._accounts.admit()
-        for file in configs:
-            file.write(self._node)
-
-    def _check_sudo(self, gone: list[str]) -> None:
-        """Raise UserError if Ansible, which became root by sudo, could not do so again."""
         user = self._options["user"]
+        # Ansible, which became root by sudo, must be able to do so again.
         if sudoers_path(user) in gone and os.environ.get("SUDO_USER") == user and self._accounts.loses_sudo(user):
             raise UserError(
                 f"operators.{user}.sudo is false, but Ansible becomes root by sudo as {user}; set it to true"
             )
+        # Not earlier: the membership shows the run after a kill whose keys and sudo are still to be removed.
+        self._accounts.admit()
+        for file in configs:
+            file.write(self._node)
