@@ -33,7 +33,7 @@ class Firewall:
     def present(self, text: str, within: int, token: str | None) -> dict[str, Any]:
         """Load exactly these rules, now and at every boot; return whether any were loaded, and what to confirm.
 
-        They must be confirmed `within` some seconds. Where the node refuses them, its former rules are in force again.
+        They must be confirmed `within` these seconds. If the node refuses them, its former rules are restored.
         """
         installed = self._install()
         unconfirmed = self._guard.resume()
@@ -84,7 +84,7 @@ class Firewall:
         return outcome.out if outcome.ok else None
 
     def _check(self, text: str) -> str | None:
-        """Return how nft would list these rules, None where it cannot load them on trial; raise what it rejects."""
+        """Return how nft would list these rules, None if no trial is possible; raise UserError if it rejects them."""
         with tempfile.NamedTemporaryFile("w", suffix=".nft", encoding="utf-8") as candidate:
             candidate.write(text)
             candidate.flush()

@@ -42,7 +42,7 @@ class FirewallPolicy:
     """Who may reach what on a node.
 
     The nodes may reach `node_ports` on each other, None for all. The `controller` may log in by ssh where other hosts
-    may not. The `management` networks may reach everything, and any host `public`, in containers too.
+    may not. The `management` networks may reach everything. Any host may reach `public`, on the node and in containers.
     """
 
     nodes: tuple[Network, ...] = ()

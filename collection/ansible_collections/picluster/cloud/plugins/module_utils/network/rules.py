@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_domain
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_address, is_domain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,10 +60,8 @@ def read_settings(  # noqa: PLR0913 - one argument an option
             "correct one of them"
         )
     for server in dns:
-        try:
-            ipaddress.ip_address(server)
-        except ValueError as error:
-            raise UserError(f"dns contains {server!r}; expected IP addresses of name servers") from error
+        if not is_address(server):
+            raise UserError(f"dns contains {server!r}; expected IP addresses of name servers")
     for domain in search:
         if not is_domain(domain):
             raise UserError(f"search contains {domain!r}; expected domains such as home.arpa")

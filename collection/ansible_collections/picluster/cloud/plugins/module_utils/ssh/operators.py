@@ -35,7 +35,7 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class Operator:
-    """A user who may log in, with all lines of authorized_keys; with sudo, also become root without a password."""
+    """A user who may log in: all lines of authorized_keys, and whether sudo makes the user root without a password."""
 
     name: str
     keys: tuple[str, ...]

@@ -90,7 +90,8 @@ def find(nodes: Sequence[KnownNode], answers: Answers) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in sorted(nodes, key=lambda node: not node.keys):
         for place in node.places:
-            if node.keys & answers.get(place, frozenset()) if node.keys else place in answers.keys() - claimed:
+            is_known = bool(node.keys & answers.get(place, frozenset()))
+            if is_known or (not node.keys and place in answers and place not in claimed):
                 claimed.add(place)
                 found[node.name] = place[0]
                 break
@@ -109,7 +110,7 @@ def homes(node: KnownNode, answers: Answers) -> list[str]:
 def settled_answers(
     nodes: Sequence[KnownNode], scan: Callable[[Sequence[KnownNode]], Answers], say: Callable[[str], None]
 ) -> Answers:
-    """Return the host keys at the addresses of the doubtful ones of all nodes, stable even after a killed run.
+    """Return the host keys at the addresses of the doubtful nodes, once a killed run's moves are over.
 
     A node that such a run was moving may answer at two addresses, or briefly at none: its move waits for a confirmation
     that never comes, and then it goes back. A connection that is opened before that would break.

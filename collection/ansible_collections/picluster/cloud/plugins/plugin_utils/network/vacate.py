@@ -32,7 +32,7 @@ class Net:
 
 @dataclass(frozen=True)
 class Move:
-    """A node's next address, and the network of that; it is only parked there if it is not its node_address yet."""
+    """A node's next address with its network; the node is parked there if that is not yet its node_address."""
 
     address: str
     net: Net
