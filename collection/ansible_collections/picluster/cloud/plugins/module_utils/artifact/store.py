@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 from ansible.module_utils.urls import ConnectionError as UrlConnectionError
 from ansible.module_utils.urls import SSLValidationError, open_url
 
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import CHUNK, Memo
 from ansible_collections.picluster.cloud.plugins.module_utils.artifact.lock import exclusive
 from ansible_collections.picluster.cloud.plugins.module_utils.artifact.rules import (
     Artifact,
     Checksum,
     parse_checksum_file,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils.node.digest import CHUNK, Memo
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import read_text, write_atomically
 
