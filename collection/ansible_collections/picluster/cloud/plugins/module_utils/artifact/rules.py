@@ -34,18 +34,11 @@ class Checksum:
 
 @dataclass(frozen=True)
 class Artifact:
-    """One released file for one architecture.
+    """One released file for one architecture; the fields are those of the option `files`.
 
     Attributes:
-        name: Its name.
-        version: Its pinned version.
-        arch: The architecture.
-        file: The file's name.
         url: Its address, empty if it comes from the site's folder only.
-        checksum: The checksum in the settings, if there is one.
-        checksum_url: The address of the publisher's checksum file.
         fallback_url: Where the publisher moves what is no longer current.
-        fallback_checksum_url: The same for the checksum file.
     """
 
     name: str
@@ -68,11 +61,7 @@ class Artifact:
 
 
 def parse_checksum(text: str) -> Checksum:
-    """Parse `sha256:<hex>`, `sha512:<hex>` or the bare digits.
-
-    Raises:
-        UserError: The text is not a checksum of a kind that resists forgery.
-    """
+    """Parse `sha256:<hex>`, `sha512:<hex>` or the bare digits; raise UserError for what does not resist forgery."""
     algorithm, _, digits = text.strip().lower().rpartition(":")
     found = _ALGORITHM_BY_DIGITS.get(len(digits)) if re.fullmatch(r"[0-9a-f]+", digits) else None
     if found is None or algorithm not in ("", found):
@@ -116,11 +105,7 @@ def _base(name: str) -> str:
 
 
 def parse_files(name: str, version: str, files: dict[str, Any]) -> list[Artifact]:
-    """Parse the option `files`: by architecture file, url, checksum, checksum_url, and the fallback of both addresses.
-
-    Raises:
-        UserError: A key is wrong.
-    """
+    """Parse the options of picluster.cloud.artifacts that say what to fetch."""
     for option, value, pattern in (("name", name, _NAME), ("version", version, _VERSION)):
         if not pattern.fullmatch(value):
             raise UserError(f"{option} is invalid: '{value}'; expected letters, digits and .+_~-")
