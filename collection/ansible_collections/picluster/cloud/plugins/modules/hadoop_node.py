@@ -151,12 +151,13 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import hdfs_dirs
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.apply import Hadoop
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import DAEMONS, make_plan
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.secrets import hide, secrets_of
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import (
     DEFAULT_HEAPS,
     DEFAULT_MEMORY,
     check_settings,
+    hide,
     read_settings,
+    secrets_of,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
@@ -213,13 +214,7 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
     plan = make_plan(settings, secret, inspect.getsource(hdfs_dirs))
     failed = {}
     try:
-        hadoop.converge(
-            plan,
-            settings,
-            options["cluster_id"],
-            formatted_on=options["formatted_on"],
-            give_up_data=options["give_up_data"],
-        )
+        hadoop.converge(plan, settings)
     except UserError as error:
         failed = {"failed": True, "msg": str(error)}  # with the id of an image that was formatted before the failure
     return {"hdfs": hadoop.image.cluster() if "namenode" in settings.daemons else "", **failed}
