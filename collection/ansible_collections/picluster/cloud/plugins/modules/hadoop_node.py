@@ -89,7 +89,7 @@ options:
     type: int
     default: 4
   memory:
-    description: Megabytes of NodeManager, smallest container, application master, map task, reduce task, sort buffer.
+    description: Sizes in megabytes.
     type: dict
     default: {}
     suboptions:
@@ -194,7 +194,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "users": {"type": "list", "elements": "str", "default": []},
     "properties": {"type": "dict", "default": {}, "no_log": True},
 }
-REQUIRED_BY = {"master": ["workers", "home", "cluster_id", "http_secret"]}
 
 
 def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
@@ -222,7 +221,7 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    run_module(converge, OPTIONS, required_by=REQUIRED_BY)
+    run_module(converge, OPTIONS, required_by={"master": ["workers", "home", "cluster_id", "http_secret"]})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -39,8 +39,6 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.files import 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.http import opener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
 POLL_SECONDS = 1.0
@@ -133,7 +131,12 @@ class HadoopCheck:
             account = pwd.getpwnam(self._user)
         except KeyError as error:
             raise UserError(f"user does not exist on this node: {self._user}; set user to an account") from error
-        with attended(self._node.path(_LOCK), lambda: self.kill(ANY_JOB)):
+        # The lock shows other checks on this node that one is in progress; it ends with the process.
+        with self._node.path(_LOCK).open("w", encoding="utf-8") as lock:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.kill(ANY_JOB)  # no other check is in progress, so these jobs are abandoned
+            fcntl.flock(lock, fcntl.LOCK_SH)
             return self._count(texts, account)
 
     def _count(self, texts: dict[str, bytes], account: pwd.struct_passwd) -> str:
@@ -238,20 +241,6 @@ def abandoned(entries: list[dict[str, Any]], own: str, now: float) -> list[str]:
         if name.startswith(own) or (name.startswith(PREFIX) and age > _ABANDONED_SECONDS):
             found.append(name)
     return found
-
-
-@contextmanager
-def attended(lock: Path, when_alone: Callable[[], None]) -> Iterator[None]:
-    """Show other checks on this node, while it lasts, that one is in progress; the lock ends with the process.
-
-    `when_alone` is called first if no other check is in progress, so that unfinished jobs are abandoned.
-    """
-    with lock.open("w", encoding="utf-8") as handle:
-        with suppress(BlockingIOError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            when_alone()
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        yield
 
 
 def stopped_daemons(node: Node) -> list[str]:

@@ -32,25 +32,6 @@ _STORAGE_TYPE = re.compile(r"^\[\w+\]")
 _CLUSTER_ID = re.compile(r"^clusterID=(\S+)$", re.MULTILINE)
 
 
-def must_format(entries: set[str], current: set[str]) -> bool:
-    """Return whether a name directory with these entries, and these in its `current`, is new and must be formatted.
-
-    Raises:
-        UserError: it holds something that is not a NameNode's image, over which nothing is formatted.
-    """
-    if "current" in entries:
-        if "VERSION" in current:
-            return False
-        raise UserError(
-            f"{NAME_DIR}/current has no VERSION: the image is damaged, or the data is not HDFS'; restore it from a "
-            "copy, or move it away if it is worthless"
-        )
-    foreign = sorted(entries - {_SCRATCH, "lost+found", "in_use.lock"})
-    if foreign:
-        raise UserError(f"{NAME_DIR} contains no NameNode image, but {foreign[0]!r}; move that away")
-    return True
-
-
 def parse_data_dirs(value: str) -> list[str]:
     """Return the paths in dfs.datanode.data.dir: paths or file URIs, separated by commas."""
     folders = [_STORAGE_TYPE.sub("", part.strip()) for part in value.split(",")]
@@ -70,10 +51,19 @@ class NameNodeImage:
         return found.group(1) if found else ""
 
     def is_new(self) -> bool:
-        """Return whether the directory must be formatted; raise UserError if it holds something else than an image."""
-        current = self._place / "current"
+        """Return whether the name directory must be formatted; refuse one that holds something else than an image."""
         entries = {path.name for path in self._place.iterdir()} if self._place.is_dir() else set()
-        return must_format(entries, {path.name for path in current.iterdir()} if current.is_dir() else set())
+        if "current" in entries:
+            if (self._place / "current/VERSION").exists():
+                return False
+            raise UserError(
+                f"{NAME_DIR}/current has no VERSION: the image is damaged, or the data is not HDFS'; restore it from a "
+                "copy, or move it away if it is worthless"
+            )
+        foreign = sorted(entries - {_SCRATCH, "lost+found", "in_use.lock"})
+        if foreign:
+            raise UserError(f"{NAME_DIR} contains no NameNode image, but {foreign[0]!r}; move that away")
+        return True
 
     def refuse_lost(self, name: str, data_dirs: str, formatted_on: Iterable[str]) -> None:
         """Refuse a format where there is evidence of an HDFS that was formatted before.

@@ -9,23 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import (
-    CLIENT_SIDE,
-    CONF,
-    DATA,
-    GC,
-    LINK,
-    LOG4J,
-    LOGS,
-    NAME_DIR,
-    SECRET,
-    WORKERS,
-    hadoop_env,
-    hdfs_dirs,
-    render_xml,
-    sites,
-    wrapper,
-)
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import config
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import CONF, DATA, LOGS
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import SITES, is_secret
 
 if TYPE_CHECKING:
@@ -68,7 +53,7 @@ _YARN = (*_HDFS, "yarn-site")
 DAEMONS = {
     daemon.name: daemon
     for daemon in (
-        Daemon("namenode", "NameNode", "hdfs", _HDFS, ((NAME_DIR, 0o700),), stop_seconds=180),
+        Daemon("namenode", "NameNode", "hdfs", _HDFS, ((config.NAME_DIR, 0o700),), stop_seconds=180),
         Daemon("secondarynamenode", "SecondaryNameNode", "hdfs", _HDFS, ((f"{DATA}/hdfs/checkpoint", 0o700),)),
         Daemon("datanode", "DataNode", "hdfs", _HDFS, ((f"{DATA}/hdfs/data", 0o700),)),
         Daemon("resourcemanager", "ResourceManager", "yarn", (*_YARN, "capacity-scheduler")),
@@ -147,7 +132,7 @@ def _fingerprint(value: object) -> str:
 
 def daemon_unit(daemon: Daemon, settings: HadoopSettings, inputs: str) -> str:
     """Return the unit of one daemon: in the foreground, no pid file, restarted until what it needs is there."""
-    options = f"-Xmx{settings.heaps[daemon.name]}m {GC} -XX:+ExitOnOutOfMemoryError"
+    options = f"-Xmx{settings.heaps[daemon.name]}m {config.GC} -XX:+ExitOnOutOfMemoryError"
     return f"""# Managed by picluster.
 [Unit]
 Description=Apache Hadoop {daemon.title}
@@ -165,7 +150,7 @@ Environment=HADOOP_PID_DIR=/run/hadoop-{daemon.name}
 # What this process was started with; a run compares it with the desired state.
 Environment={INPUTS}={inputs}
 RuntimeDirectory=hadoop-{daemon.name}
-ExecStart={LINK}/bin/{daemon.user} --config {CONF} {daemon.name}
+ExecStart={config.LINK}/bin/{daemon.user} --config {CONF} {daemon.name}
 # A JVM that was told to stop ends with 128 + SIGTERM.
 SuccessExitStatus=143
 Restart=always
@@ -218,33 +203,33 @@ def make_plan(settings: HadoopSettings, secret: str, script: str) -> HadoopPlan:
     """Return the desired state of a node with daemons, from checked settings, http_secret and hdfs_dirs.py's text."""
     daemons = [DAEMONS[name] for name in DAEMONS if name in settings.daemons]
     files = []
-    properties = sites(settings)
+    properties = config.sites(settings)
     for site, values in properties.items():
         # World-readable unless the user's own properties hold a secret.
         closed = any(is_secret(name) for name in settings.properties.get(site, {}))
         mode, group = (0o640, GROUP) if closed else (0o644, "root")
-        files.append(HadoopFile(f"{CONF}/{site}.xml", render_xml(values), mode, group))
+        files.append(HadoopFile(f"{CONF}/{site}.xml", config.render_xml(values), mode, group))
     files += [
-        HadoopFile(f"{CONF}/log4j.properties", LOG4J),
-        HadoopFile(f"{CONF}/hadoop-env.sh", hadoop_env(settings)),
-        HadoopFile(WORKERS, "".join(f"{name}\n" for name in sorted(settings.workers))),
-        HadoopFile(SECRET, f"{secret}\n", mode=0o640, group=GROUP, secret=True),
+        HadoopFile(f"{CONF}/log4j.properties", config.LOG4J),
+        HadoopFile(f"{CONF}/hadoop-env.sh", config.hadoop_env(settings)),
+        HadoopFile(config.WORKERS, "".join(f"{name}\n" for name in sorted(settings.workers))),
+        HadoopFile(config.SECRET, f"{secret}\n", mode=0o640, group=GROUP, secret=True),
     ]
-    files += [HadoopFile(f"/usr/local/bin/{tool}", wrapper(tool), mode=0o755) for tool in TOOLS]
+    files += [HadoopFile(f"/usr/local/bin/{tool}", config.wrapper(tool), mode=0o755) for tool in TOOLS]
     units = []
     for daemon in daemons:
         # All that it reads at its start: it restarts for that and for nothing else.
         read = {
-            site: {name: value for name, value in values.items() if name not in CLIENT_SIDE}
+            site: {name: value for name, value in values.items() if name not in config.CLIENT_SIDE}
             for site, values in properties.items()
             if site in daemon.sites
         }
         heap = settings.heaps[daemon.name]
-        inputs = _fingerprint([read, settings.home, settings.release, settings.java_home, heap, LOG4J, secret])
+        inputs = _fingerprint([read, settings.home, settings.release, settings.java_home, heap, config.LOG4J, secret])
         units.append(HadoopUnit(daemon.unit, inputs, daemon.name))
         files.append(HadoopFile(f"{UNITS}/{daemon.unit}", daemon_unit(daemon, settings, inputs)))
     if "namenode" in settings.daemons:
-        dirs = json.dumps(hdfs_dirs(settings), indent=2) + "\n"
+        dirs = json.dumps(config.hdfs_dirs(settings), indent=2) + "\n"
         inputs = _fingerprint([dirs, script])
         files += [
             HadoopFile(DIRS_JSON, dirs),
@@ -263,5 +248,5 @@ def make_plan(settings: HadoopSettings, secret: str, script: str) -> HadoopPlan:
 def software() -> tuple[str, ...]:
     """Return every file that the module may have written, for a node that has left: all but data."""
     conf = [f"{CONF}/{site}.xml" for site in SITES]
-    conf += [f"{CONF}/log4j.properties", f"{CONF}/hadoop-env.sh", WORKERS, SECRET, DIRS_JSON]
+    conf += [f"{CONF}/log4j.properties", f"{CONF}/hadoop-env.sh", config.WORKERS, config.SECRET, DIRS_JSON]
     return (*conf, SCRIPT, *(f"/usr/local/bin/{tool}" for tool in TOOLS), *(f"{UNITS}/{name}" for name in ALL_UNITS))

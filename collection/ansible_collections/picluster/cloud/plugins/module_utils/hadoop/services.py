@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import CONF, DATA, LINK
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import (
-    DAEMONS,
     DIRS_UNIT,
     INPUTS,
     READS_WORKERS,
@@ -40,12 +39,6 @@ def complaint(outcome: Outcome) -> str:
     lines = f"{outcome.out}\n{outcome.err}".splitlines()
     said = [line.strip() for line in lines if line.strip() and " INFO " not in line and "\tat " not in line]
     return " | ".join(said[-4:])[-800:] or outcome.reason
-
-
-def inputs_of(environ: bytes) -> str:
-    """Return the fingerprint in a process' environment (/proc/PID/environ), empty if it has none."""
-    prefix = f"{INPUTS}=".encode()
-    return next((v[len(prefix) :].decode() for v in environ.split(b"\0") if v.startswith(prefix)), "")
 
 
 class HadoopServices:
@@ -79,10 +72,10 @@ class HadoopServices:
         pid = int(state.get("MainPID") or 0)
         if pid:
             try:
-                running = inputs_of(self._node.path(f"/proc/{pid}/environ").read_bytes())
+                environ = self._node.path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             except OSError:
                 return ""  # it ended just now: systemd starts it again, with the new unit
-            return "" if running == unit.inputs else "restart"
+            return "" if f"{INPUTS}={unit.inputs}".encode() in environ else "restart"
         if unit.name == DIRS_UNIT and active == "active":
             return "" if self._node.files.read(NOTE) == unit.inputs else "restart"
         return ""  # between two tries: the next one takes the new unit
@@ -99,7 +92,7 @@ class HadoopServices:
             return
         if not fresh and not self._node.check_mode:
             tool, *arguments = READS_WORKERS[unit.daemon]
-            outcome = run_tool(self._node, DAEMONS[unit.daemon].user, _REFRESH_SECONDS, tool, *arguments)
+            outcome = run_tool(self._node, tool, _REFRESH_SECONDS, tool, *arguments)  # as the account of that name
             if not outcome.ok:  # it does not listen (yet): a start reads the list, too
                 self._begin("restart", unit.name)
         self._node.files.put(note, known)
