@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,17 +44,6 @@ class Target:
         return f"{self.sha256}\n" + (f"without {json.dumps(sorted(self.exclude))}\n" if self.exclude else "")
 
 
-def parse_mode(text: str) -> int:
-    """Parse an octal mode of at most 0777."""
-    try:
-        mode = int(text, 8)
-    except ValueError:
-        mode = -1
-    if mode & 0o777 != mode:
-        raise UserError(f"mode is invalid: '{text}'; expected octal digits such as '0755'")
-    return mode
-
-
 def read_target(options: dict[str, Any]) -> Target:
     """Return the desired state from the module's options, checked."""
     sha256 = str(options["artifact"].get("sha256", ""))
@@ -62,7 +52,9 @@ def read_target(options: dict[str, Any]) -> Target:
     dest = Path(options["dest"])
     if not dest.is_absolute() or not dest.name:
         raise UserError(f"dest is invalid: '{dest}'; expected an absolute path of a file or directory below /")
-    return Target(str(dest), options["kind"], sha256, parse_mode(options["mode"]), tuple(options["exclude"]))
+    if not re.fullmatch("0?[0-7]{1,3}", options["mode"]):
+        raise UserError(f"mode is invalid: '{options['mode']}'; expected octal digits such as '0755'")
+    return Target(str(dest), options["kind"], sha256, int(options["mode"], 8), tuple(options["exclude"]))
 
 
 class Placement:

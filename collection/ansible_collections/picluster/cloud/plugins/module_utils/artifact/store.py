@@ -115,8 +115,11 @@ class Store:
             if self.check_mode:
                 return {"path": str(path), "sha256": self._predict(artifact), "version": artifact.version}
             self._fetch(artifact, path)
+        pinned = self._pinned(artifact)
+        if pinned:
+            found = self._memo.digest(path, pinned[0].algorithm)
+            _refuse_other(artifact, str(path), found, *pinned)
         sha256 = self._memo.digest(path)
-        self._verify(artifact, path, sha256)
         self.lock[artifact.key] = sha256
         return {"path": str(path), "sha256": sha256, "version": artifact.version}
 
@@ -141,22 +144,18 @@ class Store:
         except (OSError, UserError):
             return None
 
-    def _verify(self, artifact: Artifact, path: Path, sha256: str) -> None:
+    def _pinned(self, artifact: Artifact) -> tuple[Checksum, str] | None:
+        """Return the checksum in settings or lock, and which of them; None if there is none."""
         if artifact.checksum:
-            found = self._memo.digest(path, artifact.checksum.algorithm)
-            if found != artifact.checksum.value:
-                raise UserError(_mismatch(artifact, str(path), artifact.checksum, found, _SETTINGS))
-            return
+            return artifact.checksum, _SETTINGS
         locked = self.lock.get(artifact.key)
-        if locked and locked != sha256:
-            raise UserError(_mismatch(artifact, str(path), Checksum("sha256", locked), sha256, str(self.lock_path)))
+        return (Checksum("sha256", locked), str(self.lock_path)) if locked else None
 
     def _expected(self, artifact: Artifact) -> tuple[Checksum, str]:
         """Return the checksum that a download must have, and where that comes from."""
-        if artifact.checksum:
-            return artifact.checksum, _SETTINGS
-        if artifact.key in self.lock:
-            return Checksum("sha256", self.lock[artifact.key]), str(self.lock_path)
+        pinned = self._pinned(artifact)
+        if pinned:
+            return pinned
         if not artifact.checksum_url:
             raise UserError(
                 f"no checksum is known for {artifact}: files.{artifact.arch} has neither checksum nor checksum_url; "
@@ -199,9 +198,7 @@ class Store:
                 stream.write(block)
                 for one in hashes.values():
                     one.update(block)
-            found = hashes[expected.algorithm].hexdigest()
-            if found != expected.value:
-                raise UserError(_mismatch(artifact, url, expected, found, source))
+            _refuse_other(artifact, url, hashes[expected.algorithm].hexdigest(), expected, source)
         write_atomically(_checksum_path(path), f"{hashes['sha256'].hexdigest()}  {path.name}\n")
 
     def _open_either(self, url: str, fallback: str, method: str) -> tuple[HTTPResponse, str]:
@@ -238,7 +235,9 @@ def _block(response: HTTPResponse, size: int, url: str) -> bytes:
         raise Unavailable(f"{urlsplit(url).hostname or url} closed the connection early ({error})") from error
 
 
-def _mismatch(artifact: Artifact, where: str, expected: Checksum, found: str, source: str) -> str:
+def _refuse_other(artifact: Artifact, where: str, found: str, expected: Checksum, source: str) -> None:
+    if found == expected.value:
+        return
     remedy = (
         "correct the checksum or provide the right file"
         if source == _SETTINGS
@@ -246,7 +245,7 @@ def _mismatch(artifact: Artifact, where: str, expected: Checksum, found: str, so
         if not source.startswith("https:")
         else "do not use the file; try again later or fetch it from another mirror"
     )
-    return (
+    raise UserError(
         f"{artifact} has a wrong checksum: {where} has {expected.algorithm} {found}, but {source} requires "
         f"{expected.value}; {remedy}"
     )

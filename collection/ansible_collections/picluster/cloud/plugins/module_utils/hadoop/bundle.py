@@ -17,7 +17,6 @@ import subprocess
 import tarfile
 import tempfile
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
@@ -129,11 +128,7 @@ def write_tar(stream: IO[bytes], version: str, arch: str, folder: Path, jars: Pa
 
 
 class BundleCache:
-    """The controller's folder of archives of one version, each complete.
-
-    Attributes:
-        sources: The folder with pom.xml and launchers.
-    """
+    """The controller's folder of archives of one version, built from the pom.xml and the launchers in `sources`."""
 
     def __init__(self, folder: Path, version: str, sources: Path) -> None:
         """Check version and sources."""
@@ -143,30 +138,16 @@ class BundleCache:
             raise UserError(f"folder has no pom.xml: {sources}; set folder to the role's files/bundle")
         self.version = version
         self.sources = sources
-        self._folder = folder
+        self.folder = folder
         self._key = cache_key(version, sources)
 
     def path(self, arch: str) -> Path:
         """Return the path of the archive of one architecture."""
-        return self._folder / f"hadoop-{self.version}-{arch}-maven-{self._key}.tar.gz"
+        return self.folder / f"hadoop-{self.version}-{arch}-maven-{self._key}.tar.gz"
 
     def missing(self, archs: list[str]) -> list[str]:
         """Return the architectures whose archives are not in the cache."""
         return [arch for arch in archs if not self.path(arch).is_file()]
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Exclude a second build; the kernel releases the lock when its owner ends."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lock = (self._folder / ".hadoop-bundle.lock").open("wb")
-        except OSError as error:
-            raise UserError(f"{describe_write_error(error)}; set cache to a folder that you can write") from error
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for left in self._folder.glob(".hadoop-*-maven-*.*"):  # of a killed build: with the lock they are ours
-                left.unlink()
-            yield
 
 
 def resolve(mvn: str, version: str, pom: Path, target: Path, timeout: int) -> None:
@@ -190,7 +171,15 @@ def resolve(mvn: str, version: str, pom: Path, target: Path, timeout: int) -> No
 
 def build(cache: BundleCache, archs: list[str], timeout: int) -> None:
     """Build the archives that the cache lacks."""
-    with cache.locked():
+    try:
+        cache.folder.mkdir(parents=True, exist_ok=True)
+        lock = (cache.folder / ".hadoop-bundle.lock").open("wb")
+    except OSError as error:
+        raise UserError(f"{describe_write_error(error)}; set cache to a folder that you can write") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it when this process ends
+        for left in cache.folder.glob(".hadoop-*-maven-*.*"):  # of a killed build: with the lock they are ours
+            left.unlink()
         missing = cache.missing(archs)  # queried again: another build may have had the lock
         if not missing:
             return
