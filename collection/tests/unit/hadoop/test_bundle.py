@@ -108,7 +108,7 @@ def test_a_tests_jar_without_web_pages_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as jar:
         jar.writestr("A.class", "x")
     with pytest.raises(UserError, match="no webapps"):
-        list(bundle.webapps(path))
+        bundle.webapps(path)
 
 
 def test_another_launcher_is_another_key(tmp_path: Path) -> None:

@@ -21,8 +21,7 @@ description:
   - Only what picluster wrote is changed or removed. A node with another installation of Hadoop is refused before
     anything is changed; O(daemons=[]) leaves that installation alone.
   - In check mode it also works on a node that has neither Java nor archive nor accounts yet.
-extends_documentation_fragment:
-  - picluster.cloud.attributes
+extends_documentation_fragment: [picluster.cloud.attributes]
 options:
   daemons:
     description: The daemons of this node. An empty list removes units, configuration and software; data stays.

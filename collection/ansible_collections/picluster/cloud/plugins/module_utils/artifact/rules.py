@@ -77,26 +77,16 @@ def parse_checksum_file(text: str, file: str) -> Checksum:
     Formats: GNU (`<hex>  <name>`), BSD (`SHA512 (<name>) = <hex>`), a bare checksum.
     A BSD file with a single line counts whatever name it carries: Apache's files keep the name of the release candidate
     (hadoop-3.3.6 is published with `hadoop-3.3.6-RC1.tar.gz` inside).
-
-    Raises:
-        UserError: The text has no checksum for the file.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    single_bsd: list[Checksum] = []
     for line in lines:
         gnu, bsd = _GNU_LINE.match(line), _BSD_LINE.match(line)
         if gnu and _base(gnu[2]) == file:
             return parse_checksum(gnu[1])
-        if bsd:
-            checksum = parse_checksum(f"{bsd[1].replace('-', '')}:{bsd[3]}")
-            if _base(bsd[2]) == file:
-                return checksum
-            single_bsd.append(checksum)
-    if len(lines) == 1:
-        if single_bsd:
-            return single_bsd[0]
-        if _BARE_LINE.match(lines[0]):
-            return parse_checksum(lines[0])
+        if bsd and (len(lines) == 1 or _base(bsd[2]) == file):
+            return parse_checksum(f"{bsd[1].replace('-', '')}:{bsd[3]}")
+    if len(lines) == 1 and _BARE_LINE.match(lines[0]):
+        return parse_checksum(lines[0])
     raise UserError(f"the publisher's checksum file has no line for {file}")
 
 

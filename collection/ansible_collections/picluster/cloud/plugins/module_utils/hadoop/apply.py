@@ -27,7 +27,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings im
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import (
         HadoopFile,
@@ -40,12 +40,10 @@ if TYPE_CHECKING:
 _SHOWN_PATHS = 3  # of a foreign Hadoop; enough to find the rest
 MARK = b"Managed by picluster."  # in the head of every file whose format has comments
 STAMP = ".picluster-sha256"  # in every tree that picluster.cloud.artifact unpacked
-_HEAD_BYTES = 200
 # Vouches for the files of its folder whose formats have no place for a mark. It is written before them and removed
 # after them, so that a killed run leaves no doubt.
 _ANCHOR = f"{CONF}/core-site.xml"
 _UNMARKED = frozenset({"workers", "http-secret", "hdfs-dirs.json"})
-_FOLDER = "picluster"  # a folder of this name holds only picluster's files
 
 
 class Hadoop:
@@ -126,11 +124,11 @@ class Hadoop:
             )
 
     def _add_accounts(self) -> None:
-        if not _exists(grp.getgrnam, GROUP):
+        if _owner("root", GROUP) is None:
             self._node.note(f"group {GROUP}", "", "added")
             self._node.change("groupadd", "--system", GROUP)
         for user in USERS:
-            if not _exists(pwd.getpwnam, user):
+            if _owner(user, "root") is None:
                 self._node.note(f"user {user}", "", "added")
                 options = ("--system", "--gid", GROUP, "--home-dir", f"{DATA}/{user}", "--no-create-home")
                 self._node.change("useradd", *options, "--shell", "/usr/sbin/nologin", user)
@@ -187,16 +185,8 @@ def refuse_loopback(*names: str) -> None:
             )
 
 
-def _exists(lookup: Callable[[str], object], name: str) -> bool:
-    try:
-        lookup(name)
-    except KeyError:
-        return False
-    return True
-
-
 def _owner(user: str, group: str) -> tuple[int, int] | None:
-    """Return user and group id, None if an account is missing: in check mode none has been added."""
+    """Return user and group id, None if an account is missing: in check mode none is added."""
     try:
         return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
     except KeyError:
@@ -217,7 +207,7 @@ def _is_marked(node: Node, path: str) -> bool:
     if not place.is_file():
         return False
     with place.open("rb") as stream:
-        return MARK in stream.read(_HEAD_BYTES)
+        return MARK in stream.read(200)
 
 
 def file_is_ours(node: Node, path: str) -> bool:
@@ -226,7 +216,8 @@ def file_is_ours(node: Node, path: str) -> bool:
         return False
     folder, name = os.path.split(path)
     tied = name in _UNMARKED and folder == CONF
-    return Path(folder).name == _FOLDER or _is_marked(node, _ANCHOR if tied else path)
+    # A folder named picluster holds only picluster's files.
+    return Path(folder).name == "picluster" or _is_marked(node, _ANCHOR if tied else path)
 
 
 def _link_is_ours(node: Node, home: str = "") -> bool:

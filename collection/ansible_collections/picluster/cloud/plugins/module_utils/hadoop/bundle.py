@@ -18,13 +18,10 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import atomic_stream, describe_write_error
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 HADOOP_GROUP = "org.apache.hadoop"
 # The group of leveldbjni for each architecture: that of org.fusesource is x86 only (HADOOP-16614).
@@ -74,14 +71,14 @@ def cache_key(version: str, folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def webapps(tests_jar: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield path (from webapps/ on) and content of every web page in the tests jar of hadoop-hdfs."""
+def webapps(tests_jar: Path) -> dict[str, bytes]:
+    """Return the web pages in the tests jar of hadoop-hdfs, by path from webapps/ on."""
     with zipfile.ZipFile(tests_jar) as archive:
-        names = sorted(name for name in archive.namelist() if name.startswith("webapps/") and not name.endswith("/"))
-        if not names:
-            raise UserError(f"{tests_jar.name} contains no webapps/, which a NameNode needs to start; check version")
-        for name in names:
-            yield name, archive.read(name)
+        names = [name for name in archive.namelist() if name.startswith("webapps/") and not name.endswith("/")]
+        pages = {name: archive.read(name) for name in names}
+    if not pages:
+        raise UserError(f"{tests_jar.name} contains no webapps/, which a NameNode needs to start; check version")
+    return pages
 
 
 def _entry(name: str, size: int, *, executable: bool = False) -> tarfile.TarInfo:
@@ -110,7 +107,7 @@ def write_tar(stream: IO[bytes], version: str, arch: str, folder: Path, jars: Pa
         if where is not None:
             files[f"{top}/share/hadoop/{where}/{path.name}"] = path
         elif path.name.endswith("-tests.jar"):
-            files.update({f"{top}/share/hadoop/hdfs/{name}": content for name, content in webapps(path)})
+            files.update({f"{top}/share/hadoop/hdfs/{name}": content for name, content in webapps(path).items()})
     launchers = [path for name in ("bin", "libexec") for path in sorted((folder / name).rglob("*")) if path.is_file()]
     files.update({f"{top}/{path.relative_to(folder).as_posix()}": path for path in launchers})
     # Level 1: jars are already compressed.

@@ -126,7 +126,6 @@ class HadoopCheck:
         Raises:
             UserError: a step of `layer` fails or has the wrong result.
         """
-        self.layer = "hdfs"
         try:
             account = pwd.getpwnam(self._user)
         except KeyError as error:

@@ -58,11 +58,7 @@ DAEMONS = {
         Daemon("datanode", "DataNode", "hdfs", _HDFS, ((f"{DATA}/hdfs/data", 0o700),)),
         Daemon("resourcemanager", "ResourceManager", "yarn", (*_YARN, "capacity-scheduler")),
         Daemon(
-            "nodemanager",
-            "NodeManager",
-            "yarn",
-            _YARN,
-            ((f"{DATA}/yarn/local", 0o755), (f"{LOGS}/containers", 0o755)),
+            "nodemanager", "NodeManager", "yarn", _YARN, ((f"{DATA}/yarn/local", 0o755), (f"{LOGS}/containers", 0o755))
         ),
         Daemon("historyserver", "JobHistoryServer", "mapred", (*_YARN, "mapred-site")),
     )
