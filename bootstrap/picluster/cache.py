@@ -1,4 +1,4 @@
-"""Where downloads are kept: one root for card images, the lab and the artifacts of the roles."""
+"""The directory of the cache: one root for card images, the lab and the artifacts of the roles."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from picluster.errors import PiclusterError
 
 
 def root() -> Path:
-    """Return $PICLUSTER_CACHE, or the platform's place for caches (~/.cache/picluster on Linux).
+    """Return $PICLUSTER_CACHE, or the cache directory of the platform (~/.cache/picluster on Linux).
 
-    Any file below it may be deleted; it is fetched or built again.
+    Every file in it may be deleted; it is downloaded or built again.
 
     Raises:
-        PiclusterError: if PICLUSTER_CACHE is below the home of nobody.
+        PiclusterError: if PICLUSTER_CACHE begins with the home of an unknown user.
     """
     chosen = os.environ.get("PICLUSTER_CACHE")
     if not chosen:
@@ -25,5 +25,5 @@ def root() -> Path:
         return Path(chosen).expanduser()
     except RuntimeError as error:
         raise PiclusterError(
-            f"PICLUSTER_CACHE is {chosen}, but there is no such user's home: name the directory in full"
+            f"PICLUSTER_CACHE {chosen} cannot be used: there is no such user's home; give an absolute path"
         ) from error

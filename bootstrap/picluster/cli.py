@@ -1,4 +1,4 @@
-"""The commands as they are typed: picluster, and cm-burn, which is picluster burn."""
+"""The programs: picluster, and cm-burn, which is picluster burn."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the usage text above it.
+    """Reports errors in one sentence, without the usage text above it.
 
-    No option may be abbreviated: --force would be --force-device.
+    Options cannot be abbreviated: --force would be --force-device.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as argparse has them
@@ -40,14 +40,18 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _burn_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="cm-burn", description="Burn one card for each node, with its key and DHCP hint.")
+    parser = _Parser(prog="cm-burn", description=f"{burn.ABOUT.capitalize()}.")
     burn.add_options(parser)
     return parser
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="picluster", description="Cards and inventory for a cluster of small boards.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser = _Parser(
+        prog="picluster",
+        description="Burn the cards of a Raspberry Pi cluster, and keep its inventory for Ansible.",
+        epilog="picluster COMMAND --help shows the options of a command.",
+    )
+    commands = parser.add_subparsers(required=True, title="commands", metavar="COMMAND")
     for command in (burn, prepare, inventory, discover, images, devices):
         command.add_to(commands)
     return parser
@@ -56,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 def _main(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     streams.steady()
-    # Whether programs listen must be known before the options are parsed, which may fail.
+    # Whether programs read the output must be known before the options are parsed, which may fail.
     report = Report(as_json="--json" in given)
     code = _run(parser, given, report)
     if report.problem:
@@ -69,7 +73,7 @@ def _run(parser: argparse.ArgumentParser, given: Sequence[str], report: Report) 
     try:
         names.refuse_long_dashes(given)
         options = parser.parse_args(given)
-        return int(options.run(options, report))
+        return int(options.run(options.parse(options), report))
     except PiclusterError as error:
         report.error(str(error), parser.prog)
         return EXIT_BAD_INPUT
@@ -82,10 +86,14 @@ def _run(parser: argparse.ArgumentParser, given: Sequence[str], report: Report) 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run picluster; return its exit code: 0 good, 2 bad input and nothing changed, 11 to 99 cards failed, else 1."""
+    """Run picluster.
+
+    Returns:
+        0 for success, 2 for bad input (nothing was changed), 11 to 99 for failed cards, 130 for an interrupt, else 1.
+    """
     return _main(_parser(), arguments)
 
 
 def cm_burn(arguments: Sequence[str] | None = None) -> int:
-    """Run picluster burn under its short name."""
+    """Run picluster burn under its short name, with the exit codes of main()."""
     return _main(_burn_parser(), arguments)

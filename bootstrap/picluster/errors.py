@@ -1,7 +1,7 @@
-"""The one kind of error a user is meant to read."""
+"""The one kind of error that is written for users."""
 
 from __future__ import annotations
 
 
 class PiclusterError(Exception):
-    """Input or a card that cannot be used; its text is one sentence that says what was found and what to do."""
+    """Input or a card cannot be used; the message is one sentence: what is wrong, what was found, what to do."""

@@ -1,4 +1,4 @@
-"""Commands as text that a person pastes into a shell: every word arrives as it is, nothing is expanded or run."""
+"""Quote commands for pasting into a shell: every word arrives as it is, nothing is expanded or run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# What means nothing to cmd.exe and PowerShell outside of quotes; list2cmdline() itself quotes for blanks alone.
+# Characters without a meaning to cmd.exe and PowerShell outside quotes; list2cmdline() quotes for blanks alone.
 _PLAIN_ON_WINDOWS = re.compile(r"[\w@+:./\\-]*", re.ASCII)
 
 
@@ -22,7 +22,7 @@ def join(words: Sequence[str], *, windows: bool = os.name == "nt") -> str:
 
 def _posix(word: str) -> str:
     quoted = shlex.quote(word)
-    # zsh replaces =name by the path of that program; shlex knows POSIX shells only.
+    # zsh replaces =name with the path of that program; shlex supports POSIX shells only.
     return f"'{word}'" if quoted == word and word.startswith("=") else quoted
 
 

@@ -1,4 +1,4 @@
-"""For the tests: commands as they are typed, in the folder of the fixture bench."""
+"""Commands for the tests, run in the directory of the fixture bench."""
 
 from __future__ import annotations
 

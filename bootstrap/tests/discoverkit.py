@@ -1,4 +1,4 @@
-"""For the tests of discovery: the inventory of red1 to red3, and the command as programs call it."""
+"""For the tests of discovery: the inventory of red1 to red3, and the command with --json."""
 
 from __future__ import annotations
 

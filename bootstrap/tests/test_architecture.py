@@ -1,8 +1,9 @@
-"""How the bootstrap is built: which room may import which, no import circles, and files that can be read at one go."""
+"""The architecture of the bootstrap: allowed imports, no import circles, one class of each name, short files."""
 
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -41,12 +42,13 @@ def _module(path: Path) -> str:
 
 
 MODULES = {_module(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in MODULES.items()}
 
 
 def _imports(module: str) -> set[str]:
     """Return the modules of ours that a module imports, anywhere in it and for type checking too."""
     found = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+    for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -84,6 +86,29 @@ def test_every_room_is_in_the_table_and_every_permission_is_used() -> None:
     for room, (allowed, _) in ALLOWED.items():
         used = {_room(name) for module in MODULES if _room(module) == room for name in IMPORTS[module]}
         assert allowed <= used, room
+
+
+def test_a_class_name_means_one_class() -> None:
+    """A leading underscore makes no other name of it."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                found[node.name.lstrip("_")].append(module)
+    assert {name: modules for name, modules in found.items() if len(modules) > 1} == {}
+
+
+def test_only_parsing_functions_see_raw_options() -> None:
+    """All others get a typed request."""
+    found = [
+        f"{module}.{function.name}"
+        for module, tree in TREES.items()
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        and "Namespace" in ast.unparse(function.args)
+        and not function.name.lstrip("_").startswith("parse")
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize("path", [*MODULES.values(), *sorted(TESTS.rglob("*.py"))], ids=lambda path: path.name)

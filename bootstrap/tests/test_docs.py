@@ -1,4 +1,4 @@
-"""The commands of docs/cards.md and docs/inventory.md are run, in their order; so is the README's."""
+"""Run the commands of docs/cards.md and docs/inventory.md in order, and that of the README."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def desk(make_card: Callable[..., Path], public_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the pages take for granted: a key in the home, a stock image, cards in readers, a mounted boot partition."""
+    """Return a home with what the pages assume: a key, a stock image, cards in readers, a mounted boot partition."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".ssh").mkdir()

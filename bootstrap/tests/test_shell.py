@@ -1,4 +1,4 @@
-"""Commands that are told for pasting: what the shells themselves make of them."""
+"""Commands for pasting: how shells read them."""
 
 from __future__ import annotations
 

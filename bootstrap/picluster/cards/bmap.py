@@ -94,10 +94,10 @@ def parse(data: bytes, name: str) -> Bmap:
     Raises:
         PiclusterError: if it is none, or does not hold together.
     """
-    return _Reader(data, name).bmap()
+    return _BmapReader(data, name).bmap()
 
 
-class _Reader:
+class _BmapReader:
     """Reads one file; each of its errors names the file."""
 
     def __init__(self, data: bytes, name: str) -> None:

@@ -134,18 +134,18 @@ class FatVolume:
             return [self._root_extent]
         return list(self._runs(self._chain(directory or self._root)))
 
-    def _entries(self, directory: int) -> list[fatdir.Entry]:
+    def _entries(self, directory: int) -> list[fatdir.DirectoryEntry]:
         table = b"".join(self._pread(position, length) for position, length in self._extents(directory))
         return list(fatdir.entries(table))
 
-    def _listed(self, directory: int) -> list[fatdir.Entry]:
+    def _listed(self, directory: int) -> list[fatdir.DirectoryEntry]:
         return [
             entry
             for entry in self._entries(directory)
             if not entry.attributes & fatdir.ATTR_VOLUME and entry.name not in (".", "..")
         ]
 
-    def _contents(self, entry: fatdir.Entry) -> Iterator[bytes]:
+    def _contents(self, entry: fatdir.DirectoryEntry) -> Iterator[bytes]:
         left = entry.size
         if left == 0:
             return
@@ -157,7 +157,7 @@ class FatVolume:
         if left:
             raise PiclusterError(f"{entry.name} on the boot partition is cut short: the image is damaged")
 
-    def _walk(self, directory: int = 0, above: str = "", depth: int = 0) -> Iterator[tuple[str, fatdir.Entry]]:
+    def _walk(self, directory: int = 0, above: str = "", depth: int = 0) -> Iterator[tuple[str, fatdir.DirectoryEntry]]:
         if depth > 32:  # noqa: PLR2004 - deeper than any real tree: a directory that contains itself
             raise PiclusterError("a directory of the boot partition contains itself: the image is damaged")
         for entry in self._listed(directory):
@@ -201,7 +201,7 @@ class FatVolume:
         """Return all files, by path with / between directories."""
         return {path: b"".join(self._contents(entry)) for path, entry in self._walk()}
 
-    def _find(self, directory: int, name: str) -> fatdir.Entry | None:
+    def _find(self, directory: int, name: str) -> fatdir.DirectoryEntry | None:
         wanted = name.casefold()
         return next((entry for entry in self._listed(directory) if entry.name.casefold() == wanted), None)
 

@@ -40,7 +40,7 @@ _ENTRY = struct.Struct("<11sBBBHHHHHHHI")
 
 
 @dataclass(frozen=True)
-class Entry:
+class DirectoryEntry:
     """One file or directory.
 
     Attributes:
@@ -67,7 +67,7 @@ class Entry:
         return bool(self.attributes & ATTR_DIRECTORY)
 
 
-def entries(table: bytes) -> Iterator[Entry]:
+def entries(table: bytes) -> Iterator[DirectoryEntry]:
     """Read all entries of a directory's bytes; the volume label is one of them (see ATTR_VOLUME)."""
     parts: dict[int, bytes] = {}
     checksum = -1
@@ -89,7 +89,7 @@ def entries(table: bytes) -> Iterator[Entry]:
         # An orphaned long name (left by a program that knows only short ones) must not be taken for this file's.
         long_name = _join(parts) if parts and checksum == _checksum(short) else ""
         name = long_name or _shown(short, flags, volume=bool(attributes & ATTR_VOLUME))
-        yield Entry(name, short, attributes, high << 16 | low, size, number, raw)
+        yield DirectoryEntry(name, short, attributes, high << 16 | low, size, number, raw)
         parts = {}
 
 

@@ -28,7 +28,7 @@ _SUFFIXES = (".img", ".img.xz", ".img.gz", ".img.zst", ".zip", ".img.zip")
 _BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
 
 
-class _Reader(Protocol):
+class _ByteStream(Protocol):
     def read(self, size: int = ..., /) -> bytes: ...
 
     def readinto(self, buffer: memoryview, /) -> int: ...
@@ -44,11 +44,11 @@ class Image:
         end: Byte after its last partition.
     """
 
-    def __init__(self, path: Path, head: BinaryIO, rest: _Reader | None) -> None:
+    def __init__(self, path: Path, head: BinaryIO, rest: _ByteStream | None) -> None:
         self.path = path
         self.head = head
         self._rest = rest
-        self._sources: list[_Reader] = []
+        self._sources: list[_ByteStream] = []
         self._read = 0
         head.seek(0)
         table = mbr.parse(head.read(mbr.SECTOR), path.name)
@@ -66,7 +66,7 @@ class Image:
     def start(self) -> None:
         """Begin to read from the first byte, once: what a packed image had to be unpacked for is not unpacked again."""
         self.head.seek(0)
-        self._sources = [cast("_Reader", source) for source in (self.head, self._rest) if source is not None]
+        self._sources = [cast("_ByteStream", source) for source in (self.head, self._rest) if source is not None]
         self._read = 0
 
     def read_into(self, view: memoryview) -> int:
@@ -179,7 +179,7 @@ def _find_image(path: Path) -> Path:
     raise PiclusterError(f"there is no image {path}: fetch it first, or correct the name")
 
 
-def _copy(source: _Reader, target: IO[bytes], length: int) -> None:
+def _copy(source: _ByteStream, target: IO[bytes], length: int) -> None:
     """Copy bytes; runs of zeros become holes, since a boot partition is mostly empty."""
     zeros = bytes(1 << 20)
     while length > 0:
@@ -194,13 +194,13 @@ def _copy(source: _Reader, target: IO[bytes], length: int) -> None:
     target.truncate()
 
 
-def _unpacker(path: Path, stream: IO[bytes], magic: bytes, stack: ExitStack) -> _Reader | None:
-    openers: tuple[Callable[[], _Reader], ...] = (
+def _unpacker(path: Path, stream: IO[bytes], magic: bytes, stack: ExitStack) -> _ByteStream | None:
+    openers: tuple[Callable[[], _ByteStream], ...] = (
         lambda: stack.enter_context(lzma.LZMAFile(stream)),  # noqa: SIM115 - the stack closes it
         lambda: stack.enter_context(gzip.GzipFile(fileobj=stream)),
         lambda: stack.enter_context(bz2.BZ2File(stream)),
         lambda: _Zstd(stream),
-        lambda: cast("_Reader", stack.enter_context(_open_zip(path, stream, stack))),
+        lambda: cast("_ByteStream", stack.enter_context(_open_zip(path, stream, stack))),
     )
     return next((opener() for start, opener in zip(PACKED, openers, strict=True) if magic.startswith(start)), None)
 
@@ -224,7 +224,7 @@ class _Zstd:
     """A reader of zstd, whose own kind of error becomes an OSError, as with the other packings."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._reader: _Reader
+        self._reader: _ByteStream
         self._error: type[Exception]
         try:
             from compression import zstd  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - Python 3.14
@@ -233,10 +233,10 @@ class _Zstd:
 
             self._error = zstandard.ZstdError
             reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
-            self._reader = cast("_Reader", reader)
+            self._reader = cast("_ByteStream", reader)
         else:
             self._error = zstd.ZstdError
-            self._reader = cast("_Reader", zstd.ZstdFile(stream))
+            self._reader = cast("_ByteStream", zstd.ZstdFile(stream))
 
     def read(self, size: int = -1, /) -> bytes:
         try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _READ = 1 << 20
 
 
-class _Blocks(io.RawIOBase):
+class _TargetStream(io.RawIOBase):
     """A medium that is read in whole blocks, as a file of any bytes."""
 
     def __init__(self, medium: Medium) -> None:
@@ -59,7 +59,7 @@ class _Blocks(io.RawIOBase):
         return bytes(data)
 
 
-class Card:
+class ExistingCard:
     """A card or image file that holds a system.
 
     Attributes:
@@ -74,7 +74,7 @@ class Card:
 
     def __init__(self, medium: Medium) -> None:
         self._medium = medium
-        self._stream = cast("BinaryIO", _Blocks(medium))
+        self._stream = cast("BinaryIO", _TargetStream(medium))
         self._stream.seek(0)
         first = self._stream.read(mbr.SECTOR)
         if first.startswith(PACKED):

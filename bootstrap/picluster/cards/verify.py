@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 STRETCH = 1 << 20
 
 
-class _Blocks:
+class _PatchedBlocks:
     """The blocks that differ from the image, looked up by stretches."""
 
     def __init__(self, patches: Sequence[Patch]) -> None:
@@ -65,7 +65,7 @@ def pieces(
         PiclusterError: naming the first byte of the stretch that differs.
         OSError: if the card cannot be read.
     """
-    changed = _Blocks(patches)
+    changed = _PatchedBlocks(patches)
     for piece in expected:
         step(piece.offset)
         hashed = hasher()
@@ -100,7 +100,7 @@ def _read(target: Medium, offset: int, view: memoryview) -> memoryview:
     return view
 
 
-def _undo(changed: _Blocks, target: Medium, offset: int, view: memoryview) -> None:
+def _undo(changed: _PatchedBlocks, target: Medium, offset: int, view: memoryview) -> None:
     """Compare the patches within and put the image's bytes in their place: the rest is then compared as the image's."""
     for at, new, stock in changed.within(offset, offset + len(view)):
         block = view[at - offset :][:ALIGNMENT]

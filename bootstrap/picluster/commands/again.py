@@ -1,7 +1,7 @@
-"""The command that burns again what was not burnt, ready to be pasted into a shell.
+"""The command that burns failed cards again, safe to paste into a shell.
 
-Pasting it must not cost a good card: it names only the nodes that are left and only readers that hold no good card, and
-it never has --yes, so that a person confirms what a card holds by then.
+It names only the remaining nodes and only readers without a good card, and never has --yes, so that a person confirms
+what the cards hold by then.
 """
 
 from __future__ import annotations
@@ -9,45 +9,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from picluster import shell
-from picluster.commands import planning
+from picluster.commands.nodes import DEFAULT_INVENTORIES
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
-# What neither the inventory nor its record of the cards keeps, or what says where they are; the others are read there.
-_KEPT = (
-    "cluster",
-    "inventories",
-    "wifi",
-    "wifi_passphrase_file",
-    "catalogue",
-    "bmap",
-    "no_bmap",
-    "no_verify",
-    "json",
-)
+# What neither the inventory nor the record of the cards keeps, or what says where they are.
+_KEPT = ("cluster", "inventories", "wifi", "wifi_passphrase_file", "catalogue", "bmap", "no_bmap", "no_verify", "json")
 
 
-def command(options: argparse.Namespace, names: Sequence[str], places: Sequence[tuple[str, str]]) -> str:
-    """Return the command that burns these nodes' cards again, with the options that were given.
+def parse_kept(options: argparse.Namespace) -> list[str]:
+    """Return the words of those options of picluster burn that a further burn needs again."""
+    return [word for name in _KEPT for word in _words(name, getattr(options, name))]
+
+
+def command(program: str, names: Sequence[str], kept: Iterable[str], places: Iterable[tuple[str, str]]) -> str:
+    """Return the command that burns the cards of these nodes again.
 
     Args:
-        options: Of picluster burn.
-        names: Those that were not burnt.
-        places: Where their cards go: options and their values, as Places.left() has them.
+        program: As it was typed: "picluster burn" or "cm-burn".
+        names: Nodes whose cards were not burnt.
+        kept: From parse_kept().
+        places: Where their cards go: options and their values, from Places.left().
     """
-    words = [*options.program.split(), "--name", ",".join(names), "--replace"]
-    for name in _KEPT:
-        words += _words(name, getattr(options, name))
-    for name, value in places:
-        words += _words(name, value)
-    return shell.join(words)
+    where = [word for name, value in places for word in _words(name, value)]
+    return shell.join([*program.split(), "--name", ",".join(names), "--replace", *kept, *where])
 
 
-def _words(name: str, value: object) -> Iterable[str]:
+def _words(name: str, value: object) -> list[str]:
     option = f"--{name.replace('_', '-')}"
-    if value in (None, False, [], "") or (name == "inventories" and value == planning.DEFAULT_INVENTORIES):
+    if value in (None, False, [], "") or (name == "inventories" and value == DEFAULT_INVENTORIES):
         return []
     if value is True:
         return [option]

@@ -1,4 +1,4 @@
-"""What cards are told, as options: the keys, and what else a first boot may settle."""
+"""Options for what every card receives: the keys, and optional settings of the first boot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picluster import firstboot
-from picluster.commands import somebody_to_ask
+from picluster.commands import can_ask
 from picluster.errors import PiclusterError
 from picluster.firstboot import settings
 from picluster.inventory import keys
@@ -18,114 +18,158 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
-    from picluster.console.report import Report
     from picluster.firstboot.generations import Recognised
     from picluster.firstboot.settings import Settings
     from picluster.inventory.record import Record
 
-# In the place of a passphrase until it was asked for: what is made of it has the same length.
+# Replaces a passphrase until the user was asked for it: the key that is derived from it has the same length.
 _STAND_IN = "passphrase"
 
 
 def add_identity(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "--key",
-        type=Path,
-        default=[],
-        action="append",
-        metavar="FILE",
-        help="public SSH key that may log in, may be repeated",
+        "--firstboot",
+        choices=firstboot.NAMES,
+        help="how the first boot is configured (default: what the boot files of the image support)",
     )
-    parser.add_argument(
-        "--firstboot", choices=firstboot.NAMES, help="way of the first boot (default: told by the image's boot files)"
-    )
-    optional = parser.add_argument_group("optional, as imagers have it; a wired cluster needs none of it")
-    optional.add_argument("--wifi", metavar="SSID", help="Wi-Fi network to join; its passphrase is asked for")
+    optional = parser.add_argument_group("optional settings", "a wired cluster needs none of them")
+    optional.add_argument("--wifi", metavar="SSID", help="Wi-Fi network to join; prompts for the passphrase")
     optional.add_argument(
-        "--wifi-passphrase-file", type=Path, metavar="FILE", help="file with the passphrase on its only line"
+        "--wifi-passphrase-file", type=Path, metavar="FILE", help="file whose only line is the passphrase"
     )
-    optional.add_argument("--wifi-hidden", action="store_true", help="the network does not announce its name")
-    optional.add_argument("--country", metavar="CC", help="where the Wi-Fi is used, like DE")
-    optional.add_argument("--timezone", metavar="ZONE", help="like Europe/Berlin")
-    optional.add_argument("--locale", help="like de_DE.UTF-8")
+    optional.add_argument("--wifi-hidden", action="store_true", help="the network does not broadcast its name")
+    optional.add_argument("--country", metavar="CC", help="country where the Wi-Fi is used, such as DE")
+    optional.add_argument("--timezone", metavar="ZONE", help="time zone, such as Europe/Berlin")
+    optional.add_argument("--locale", help="locale, such as de_DE.UTF-8")
+
+
+@dataclass(frozen=True)
+class IdentityRequest:
+    """What the options say; None and empty are options that were not given.
+
+    Attributes:
+        keys: Public keys.
+        firstboot: How the first boot is configured.
+        wifi: Name of the network.
+        passphrase: Of the network.
+        ask: Whether to ask for the passphrase.
+        hidden: Whether the network does not broadcast its name.
+        country: Of the radio.
+        timezone: Of the clock.
+        locale: Of the system.
+    """
+
+    keys: tuple[str, ...]
+    firstboot: str | None
+    wifi: str | None
+    passphrase: str | None
+    ask: bool
+    hidden: bool
+    country: str | None
+    timezone: str | None
+    locale: str | None
+
+    def with_record(self, record: Record) -> IdentityRequest:
+        """Return the request with the values of a record in place of the options that were not given.
+
+        Raises:
+            PiclusterError: if the cards join a Wi-Fi network, whose key is not recorded.
+        """
+        if record.wifi and self.wifi is None:
+            raise PiclusterError(
+                f"--wifi is missing: the cards join the network {record.wifi!r}, whose key is not recorded; "
+                "give --wifi again"
+            )
+        return replace(
+            self,
+            keys=self.keys or record.keys,
+            firstboot=self.firstboot or record.firstboot or None,
+            hidden=self.hidden or (record.wifi_hidden and self.wifi == record.wifi),
+            country=self.country or record.country or None,
+            timezone=self.timezone or record.timezone or None,
+            locale=self.locale or record.locale or None,
+        )
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What all cards of one command are told.
+    """What all cards of one command receive.
 
     Attributes:
         keys: Public keys.
         settings: The optional part.
-        firstboot: The way of the first boot, None to choose by the image.
-        unasked: Whether the Wi-Fi's passphrase is still to be asked for; see complete().
+        firstboot: How the first boot is configured, None to choose by the image.
+        ask: Whether the passphrase is a stand-in; see complete().
     """
 
     keys: tuple[str, ...]
     settings: Settings
     firstboot: str | None
-    unasked: bool = False
+    ask: bool = False
 
     def files(self, image: Recognised, name: str, user: str) -> Mapping[str, bytes]:
-        """Return the files of one node's boot partition; each call is a new burn, with a first boot of its own."""
+        """Return the files of a node's boot partition; each call is a new burn with a first boot of its own."""
         instance = f"picluster-{name}-{uuid.uuid4().hex}"
         return image.render(firstboot.NodeIdentity(name, self.keys, user, instance, self.settings))
 
 
-def read_identity(options: argparse.Namespace, report: Report, record: Record | None = None) -> Identity:
-    """Check the options.
-
-    Args:
-        options: Of add_identity().
-        report: How this command speaks.
-        record: How the cluster's cards were burnt; stands in for what is not given.
+def parse_identity(options: argparse.Namespace) -> IdentityRequest:
+    """Return what the options of add_identity() say; read the files that they name.
 
     Raises:
-        PiclusterError: for whatever is wrong.
+        PiclusterError: if a file cannot be used, or there is no way to get the passphrase.
     """
-    if options.key:
-        public = keys.read_keys(options.key)
-    elif record:
-        public = record.keys
-    else:
-        raise PiclusterError("no --key was given: name the public key that may log in, like ~/.ssh/id_ed25519.pub")
-    if record and record.wifi and options.wifi is None:
-        raise PiclusterError(f"the cards join the Wi-Fi {record.wifi!r}, whose key is not kept: give --wifi again")
-    same_wifi = record is not None and options.wifi == record.wifi
-    unasked = options.wifi is not None and options.wifi_passphrase_file is None
-    if unasked and not somebody_to_ask(report):
-        raise PiclusterError("--wifi needs a passphrase and nobody is there to ask: give --wifi-passphrase-file")
-    passphrase = _STAND_IN if unasked else None
-    if options.wifi_passphrase_file is not None:
-        passphrase = settings.read_passphrase(options.wifi_passphrase_file)
-    return Identity(
-        public,
-        settings.parse(
-            wifi=options.wifi,
-            passphrase=passphrase,
-            hidden=options.wifi_hidden or bool(record and same_wifi and record.wifi_hidden),
-            country=options.country or (record and record.country) or None,
-            timezone=options.timezone or (record and record.timezone) or None,
-            locale=options.locale or (record and record.locale) or None,
-        ),
-        options.firstboot or (record and record.firstboot) or None,
-        unasked,
+    file: Path | None = options.wifi_passphrase_file
+    ask = options.wifi is not None and file is None
+    if ask and not can_ask(as_json=options.json):
+        raise PiclusterError(
+            "the passphrase of --wifi is missing: there is no terminal to ask for it; give --wifi-passphrase-file"
+        )
+    return IdentityRequest(
+        keys=keys.read_keys(options.key),
+        firstboot=options.firstboot,
+        wifi=options.wifi,
+        passphrase=settings.read_passphrase(file) if file is not None else None,
+        ask=ask,
+        hidden=options.wifi_hidden,
+        country=options.country,
+        timezone=options.timezone,
+        locale=options.locale,
     )
 
 
-def complete(identity: Identity) -> Identity:
-    """Ask for the Wi-Fi's passphrase, if it was not given: when all else was checked, just before anything is written.
+def check(request: IdentityRequest) -> Identity:
+    """Return what the cards receive.
 
     Raises:
-        PiclusterError: if there is no answer, or it can be no passphrase.
+        PiclusterError: if a value is wrong.
+    """
+    if not request.keys:
+        raise PiclusterError("no --key was given: name a public key that may log in, such as ~/.ssh/id_ed25519.pub")
+    checked = settings.parse(
+        wifi=request.wifi,
+        passphrase=_STAND_IN if request.ask else request.passphrase,
+        hidden=request.hidden,
+        country=request.country,
+        timezone=request.timezone,
+        locale=request.locale,
+    )
+    return Identity(request.keys, checked, request.firstboot, request.ask)
+
+
+def complete(identity: Identity) -> Identity:
+    """Ask for the passphrase of the Wi-Fi network if it was not given, as the last step before anything is written.
+
+    Raises:
+        PiclusterError: if there is no answer, or it cannot be a passphrase.
     """
     known = identity.settings
-    if not identity.unasked or known.wifi is None:
+    if not identity.ask or known.wifi is None:
         return identity
     try:
-        typed = getpass.getpass(f"Passphrase of the Wi-Fi {known.wifi.ssid}: ")
+        typed = getpass.getpass(f"Passphrase of the Wi-Fi network {known.wifi.ssid}: ")
     except EOFError:
-        raise PiclusterError("no passphrase was typed, nothing was changed") from None
-    asked = settings.parse(wifi=known.wifi.ssid, passphrase=typed, hidden=known.wifi.hidden, country=known.country)
-    return replace(identity, settings=replace(known, wifi=asked.wifi), unasked=False)
+        raise PiclusterError("no passphrase was entered, nothing was changed") from None
+    wifi = settings.parse(wifi=known.wifi.ssid, passphrase=typed, hidden=known.wifi.hidden, country=known.country).wifi
+    return replace(identity, settings=replace(known, wifi=wifi), ask=False)

@@ -1,13 +1,14 @@
-"""picluster images: the names that --image knows, and the cache of what was fetched."""
+"""picluster images: list the names that --image accepts, and manage the cache of downloaded images."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from picluster.commands import EXIT_FAILED, add_json
+from picluster.commands import EXIT_FAILED, add_command, add_json
 from picluster.firstboot import generations
 from picluster.images import catalogue
 from picluster.images.library import Library, image_folder
@@ -19,28 +20,46 @@ if TYPE_CHECKING:
     from picluster.commands import Options, Subparsers
     from picluster.console.report import Report
 
+_HEAD = ("NAME", "GENERATION", "ARCH", "DATE", "SIZE", "IN CACHE")
+
+
+@dataclass(frozen=True)
+class ImagesRequest:
+    """What the options say.
+
+    Attributes:
+        catalogues: Files with the user's own images.
+        names: Images to fetch or to verify.
+        sha256: What an image must have, None for any.
+    """
+
+    catalogues: Sequence[Path]
+    names: Sequence[str] = ()
+    sha256: str | None = None
+
 
 def add_to(commands: Subparsers) -> None:
-    """Describe the command."""
-    parser = commands.add_parser("images", help="list, fetch and verify card images")
+    """Declare the command."""
+    parser = add_command(commands, "images", "list, download and verify card images")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    lists = verbs.add_parser("list", help="the names that --image takes, and what is in the cache")
+    lists = add_command(verbs, "list", "list the names that --image accepts, and the images in the cache")
     lists.set_defaults(run=_list)
-    get = verbs.add_parser("get", help="fetch an image into the cache")
-    get.add_argument("image", metavar="NAME|URL", help="a name of picluster images list, or an http(s) URL")
+    get = add_command(verbs, "get", "download an image into the cache")
+    get.add_argument("names", nargs=1, metavar="NAME|URL", help="name from picluster images list, or http(s) URL")
     add_sha256(get)
     get.set_defaults(run=_get)
-    verify = verbs.add_parser("verify", help="hash the images in the cache again")
-    verify.add_argument("images", nargs="*", metavar="NAME", help="which of them (default: all)")
+    verify = add_command(verbs, "verify", "verify the checksums of the images in the cache")
+    verify.add_argument("names", nargs="*", metavar="NAME", help="images to verify (default: all)")
     verify.set_defaults(run=_verify)
     for verb in (lists, get, verify):
         add_catalogue(verb)
         add_json(verb)
+        verb.set_defaults(parse=_parse)
 
 
 def add_sha256(parser: Options) -> None:
     """Add --sha256."""
-    parser.add_argument("--sha256", metavar="HEX", help="SHA-256 that the image must have, packed as it is")
+    parser.add_argument("--sha256", metavar="HEX", help="expected SHA-256 of the image file, packed as it is")
 
 
 def add_catalogue(parser: Options) -> None:
@@ -52,35 +71,34 @@ def add_catalogue(parser: Options) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help=f"names of your own images, may be repeated (default: {own}, if it is there)",
+        help=f"file with names of your own images; can be repeated (default: {own}, if it exists)",
     )
 
 
-def library(options: argparse.Namespace, report: Report) -> Library:
-    """Make the library that the options of add_catalogue() describe.
+def _parse(options: argparse.Namespace) -> ImagesRequest:
+    return ImagesRequest(options.catalogue, getattr(options, "names", ()), getattr(options, "sha256", None))
+
+
+def library(catalogues: Sequence[Path], report: Report) -> Library:
+    """Return the library of images that these catalogues describe.
 
     Raises:
         PiclusterError: if a catalogue cannot be used.
     """
-    return Library(image_folder(), catalogue.load(options.catalogue, generations.WORDS), report)
+    return Library(image_folder(), catalogue.load(catalogues, generations.WORDS), report)
 
 
-def _list(options: argparse.Namespace, report: Report) -> int:
-    rows = library(options, report).listed()
-    table = [("NAME", "GENERATION", "ARCH", "DATE", "SIZE", "IN CACHE")]
+def _list(request: ImagesRequest, report: Report) -> int:
+    rows = library(request.catalogues, report).listed()
+    table = []
     for row in rows:
         entry = row.entry
         size = decimal(row.size) if row.size else "-"
         cached = "yes" if row.path else "no"
         table.append((entry.name, entry.generation or "-", entry.arch or "-", entry.released or "-", size, cached))
-    lines = _columns(table)
-    if not report.json:
-        report.say("", lines[0])
-    for row, line in zip(rows, lines[1:], strict=True):
-        entry = row.entry
         report.say(
             "image",
-            line,
+            "",
             name=entry.name,
             aliases=entry.aliases,
             url=entry.url,
@@ -91,33 +109,30 @@ def _list(options: argparse.Namespace, report: Report) -> int:
             size=row.size,
             path=str(row.path) if row.path else None,
         )
+    report.table(_HEAD, table)
     report.say(
         "catalogue",
-        f"names of your own: {catalogue.user_file()}; the cache: {image_folder()}",
+        f"names of your own images: {catalogue.user_file()}; cache: {image_folder()}",
         own=str(catalogue.user_file()),
         cache=str(image_folder()),
     )
     return 0
 
 
-def _columns(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in table]
-
-
-def _get(options: argparse.Namespace, report: Report) -> int:
-    image = library(options, report).get(options.image, options.sha256)
+def _get(request: ImagesRequest, report: Report) -> int:
+    (name,) = request.names
+    image = library(request.catalogues, report).get(name, request.sha256)
     report.say("image", str(image.path), path=str(image.path), sha256=image.sha256, generation=image.generation)
     return 0
 
 
-def _verify(options: argparse.Namespace, report: Report) -> int:
+def _verify(request: ImagesRequest, report: Report) -> int:
     states = []
-    for one in library(options, report).verify(options.images):
+    for one in library(request.catalogues, report).verify(request.names):
         states.append(one.state)
         says = {
-            "ok": "is what it should be",
-            "differs": "differs from what was verified: the next command that needs it fetches it again",
+            "ok": "is intact",
+            "differs": "differs from what was verified; the next command that needs it downloads it again",
             "missing": "was removed from the cache",
         }[one.state]
         report.say("image", f"{one.name} {says} ({one.path})", name=one.name, path=str(one.path), state=one.state)

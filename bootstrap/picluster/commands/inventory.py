@@ -1,14 +1,13 @@
-"""picluster inventory: the inventory without cards; nodes join it, and leave it by name."""
+"""picluster inventory: write the inventory without cards, or remove nodes from it by name."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from picluster.commands import planning
+from picluster.commands import add_command, changes, nodes
 from picluster.errors import PiclusterError
-from picluster.inventory import edit as inventory_edit
-from picluster.inventory import keys, names, plan
+from picluster.inventory import edit, keys, plan
 
 if TYPE_CHECKING:
     import argparse
@@ -17,37 +16,50 @@ if TYPE_CHECKING:
     from picluster.console.report import Report
 
 
+@dataclass(frozen=True)
+class ChangeRequest:
+    """What the options say.
+
+    Attributes:
+        nodes: The nodes, and their network.
+        remove: Whether the nodes leave the inventory.
+        dry_run: Whether nothing is written.
+    """
+
+    nodes: plan.InventoryRequest
+    remove: bool
+    dry_run: bool
+
+
 def add_to(commands: Subparsers) -> None:
-    """Describe the command."""
-    parser = commands.add_parser("inventory", help="write the inventory without burning")
-    planning.add_nodes(parser)
-    parser.add_argument("--key", type=Path, action="append", default=[], metavar="FILE", help="public SSH key")
-    parser.add_argument("--remove", action="store_true", help="take these nodes out of the inventory")
-    parser.set_defaults(run=run)
+    """Declare the command."""
+    about = "add nodes to the inventory of a cluster, or remove them, without burning cards"
+    parser = add_command(commands, "inventory", about)
+    nodes.add_nodes(parser)
+    parser.add_argument("--remove", action="store_true", help="remove these nodes from the inventory")
+    parser.set_defaults(parse=parse, run=run)
 
 
-def run(options: argparse.Namespace, report: Report) -> int:
-    """Write the inventory."""
-    if options.remove:
-        return _remove(options, report)
-    if options.key:
-        keys.read_keys(options.key)
-    _, planned = planning.make_plan(options, None, client_id=None)
-    planning.say_plan(report, planned)
-    if not options.dry_run:
-        plan.apply(planned)
-    planning.say_inventory(report, planned, dry_run=options.dry_run)
-    return 0
-
-
-def _remove(options: argparse.Namespace, report: Report) -> int:
-    nodes = names.expand_names(options.name)
-    for option in ("ips", "prefix", "gateway", "dns", "user", "arch", "key"):
+def parse(options: argparse.Namespace) -> ChangeRequest:
+    """Return the request of the command."""
+    for option in ("ips", "prefix", "gateway", "dns", "user", "arch", "key") if options.remove else ():
         if getattr(options, option) not in (None, []):
-            raise PiclusterError(f"--{option} says nothing of nodes that leave: --remove takes --name alone")
-    cluster = names.check_cluster_name(options.cluster) if options.cluster is not None else names.cluster_of(nodes)
-    edit = inventory_edit.remove(options.inventories / cluster, nodes)
-    if not options.dry_run:
-        edit.apply()
-    planning.say_edit(report, edit, dry_run=options.dry_run)
+            raise PiclusterError(f"--{option} does not apply to nodes that are removed: leave it out")
+    keys.read_keys(options.key)
+    return ChangeRequest(nodes.parse_nodes(options), options.remove, options.dry_run)
+
+
+def run(request: ChangeRequest, report: Report) -> int:
+    """Write the inventory."""
+    if request.remove:
+        leaving = edit.remove(request.nodes.folder, request.nodes.names)
+        if not request.dry_run:
+            leaving.apply()
+        changes.report_edit(report, leaving, dry_run=request.dry_run)
+        return 0
+    planned = plan.plan(request.nodes)
+    changes.report_plan(report, planned)
+    if not request.dry_run:
+        plan.apply(planned)
+    changes.report_files(report, planned, dry_run=request.dry_run)
     return 0

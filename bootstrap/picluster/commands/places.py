@@ -1,4 +1,4 @@
-"""Where cards go: into image files, or onto the disks that were named or found, round by round."""
+"""Options for where the cards go: to image files, or to card readers, round by round."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from filelock import FileLock, Timeout
 
 from picluster import cache, devices
 from picluster.cards.filetarget import FileTarget
+from picluster.commands import can_ask
 from picluster.commands import path as a_path
-from picluster.commands import planning, somebody_to_ask
 from picluster.devices import host, rounds, safety
 from picluster.errors import PiclusterError
+from picluster.files import check_folder
 
 if TYPE_CHECKING:
     import argparse
@@ -34,11 +35,11 @@ DEFAULT_FOLDER = Path("cards")
 
 @dataclass(frozen=True)
 class Left:
-    """Where the cards go that are still to be burnt.
+    """Where the cards go that were not burnt.
 
     Attributes:
         options: Options of picluster burn and their values; none of them names a place that holds a good card.
-        hint: What the user is to do first; may be empty.
+        hint: What the user must do first; may be empty.
     """
 
     options: tuple[tuple[str, str], ...]
@@ -47,13 +48,13 @@ class Left:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one node's card goes.
+    """Where the card of one node goes.
 
     Attributes:
         name: The node.
         title: The file or device, for people.
         open: Opens it.
-        capacity: Bytes it holds, None for a file.
+        capacity: Size in bytes, None for a file.
     """
 
     name: str
@@ -63,61 +64,80 @@ class Place:
 
 
 class Places(Protocol):
-    """All the places of one burn.
+    """All places of one burn.
 
     Attributes:
         sparse: Whether they are new files.
-        summary: What the closing line adds: where the cards are.
+        summary: Where the cards are, for the last line of the report.
     """
 
     sparse: bool
     summary: str
 
     def planned(self) -> list[str]:
-        """Say for each node where its card will go."""
+        """Return for each node where its card will go."""
         ...
 
-    def tell(self, report: Report, *, dry_run: bool) -> None:
-        """Say what would be lost, and what else the user may not expect."""
+    def announce(self, report: Report, *, dry_run: bool) -> None:
+        """Report what would be overwritten, and what else the user may not expect."""
         ...
 
     def confirm(self, report: Report) -> None:
-        """Ask the user, if something would be lost, and see to it that all is ready to be written to.
+        """Ask the user before anything is overwritten, and check that the places can be written to.
 
         Raises:
-            PiclusterError: if it may not be lost, or cannot be written to.
+            PiclusterError: if the user does not confirm, or a place cannot be written to.
         """
         ...
 
     def rounds(self, report: Report) -> Iterator[Sequence[Place]]:
-        """Yield the places that are written side by side; between two rounds wait for the cards to be swapped."""
+        """Yield the places that are written in parallel; wait between two rounds until the cards are swapped."""
         ...
 
     def burnt(self, path: str, patches: Sequence[Patch]) -> None:
-        """Note that the card of this title is good, and what it now holds and no other does."""
+        """Record that the card with this title is good, and what only this card contains."""
         ...
 
     def left(self) -> Left:
-        """Return where a further command burns the cards that are not good, without touching a good one."""
+        """Return where a further command burns the remaining cards without touching a good one."""
         ...
 
 
-def add_places(parser: Options) -> None:
-    """Add the options."""
-    parser.add_argument(
-        "--device",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="card reader to burn in, may be repeated; auto takes all empty cards; with fewer readers than nodes it "
-        "goes on in rounds (see picluster devices)",
-    )
+@dataclass(frozen=True)
+class PlacesRequest:
+    """What the options of add_places() say.
+
+    Attributes:
+        devices: Card readers; empty for image files.
+        forced: Those that may be overwritten although they do not look like card readers.
+        output: Directory of the image files, None for the default.
+        yes: Whether to overwrite without asking.
+    """
+
+    devices: Sequence[str]
+    forced: Sequence[str]
+    output: Path | None
+    yes: bool
+
+
+def add_devices(parser: Options, about: str) -> None:
+    """Add --device, with its help, and --force-device."""
+    parser.add_argument("--device", action="append", default=[], metavar="PATH", help=about)
     parser.add_argument(
         "--force-device",
         action="append",
         default=[],
         metavar="PATH",
-        help="a device that is mounted, not removable or larger than 256 GB, and is meant; never the system's own",
+        help="write to this device although it is mounted, not removable or larger than 256 GB; never the system disk",
+    )
+
+
+def add_places(parser: Options) -> None:
+    """Add the options."""
+    add_devices(
+        parser,
+        "card reader to burn in; can be repeated; auto selects all readers with an empty card; with fewer readers than "
+        "nodes, burn asks you to swap cards (see picluster devices)",
     )
     parser.add_argument("-y", "--yes", action="store_true", help="overwrite the devices without asking")
     parser.add_argument(
@@ -125,59 +145,71 @@ def add_places(parser: Options) -> None:
         "--output",
         type=a_path,
         metavar="DIR",
-        help=f"write image files there instead of cards, one a node (default without --device: {DEFAULT_FOLDER})",
+        help=f"write one image file for each node to this directory (default without --device: {DEFAULT_FOLDER})",
     )
 
 
-def named(given: Sequence[str], option: str) -> list[str]:
-    """Return the devices that an option names, which may be repeated or hold several with commas.
+def parse_places(options: argparse.Namespace) -> PlacesRequest:
+    """Return what the options of add_places() say.
 
     Raises:
-        PiclusterError: for an empty name, such as an unset shell variable's.
+        PiclusterError: if they contradict each other.
     """
+    readers, forced = parse_devices(options)
+    if readers and options.output is not None:
+        raise PiclusterError("-o and --device exclude each other: -o writes image files, --device cards; give one")
+    return PlacesRequest(readers, forced, options.output, options.yes)
+
+
+def parse_devices(options: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """Return the devices of --device and --force-device; either can be repeated or name several with commas.
+
+    Raises:
+        PiclusterError: for an empty name, such as that of an unset shell variable, or if only --force-device is given.
+    """
+    given = _named(options.device, "--device"), _named(options.force_device, "--force-device")
+    if given[1] and not given[0]:
+        raise PiclusterError("--force-device is given without --device: give --device with the same name, too")
+    return given
+
+
+def _named(given: Sequence[str], option: str) -> list[str]:
     found = [path for value in given for path in value.split(",")]
     if not all(path.strip() for path in found):
         raise PiclusterError(f"{option} was given an empty name: name a disk, such as /dev/sdb")
     return found
 
 
-def choose(options: argparse.Namespace, names: Sequence[str], image: Path, need: int) -> Places:
+def choose(request: PlacesRequest, names: Sequence[str], image: Path, need: int) -> Places:
     """Check where the cards are to go.
 
     Args:
-        options: Of add_places().
+        request: From parse_places().
         names: The nodes.
         image: The source, which must not be overwritten.
         need: Bytes that each place must hold.
 
     Raises:
-        PiclusterError: for whatever is wrong.
+        PiclusterError: if a place cannot be used.
     """
-    wanted = named(options.device, "--device")
-    if not wanted:
-        if options.force_device:
-            raise PiclusterError("--force-device lifts a limit for a device of --device: give --device too")
-        return _Files(options.output, names, image)
-    if options.output is not None:
-        raise PiclusterError("-o writes image files and --device cards: give one of them")
+    if not request.devices:
+        return _Files(request.output, names, image)
     machine = host.platform()
-    selection = safety.choose(
-        wanted, machine.devices(), forced=named(options.force_device, "--force-device"), need=need
-    )
-    # As they were typed: a link of /dev/disk/by-id goes on naming the same reader. With auto there is one name for all.
-    typed = {device.path: name for device, name in zip(selection.devices, wanted, strict=False)}
-    return _Readers(machine, selection, list(names), need, yes=options.yes, typed={} if selection.auto else typed)
+    selection = safety.choose(request.devices, machine.devices(), forced=request.forced, need=need)
+    # As they were typed: a link of /dev/disk/by-id still names the same reader. With auto there is one name for all.
+    typed = {device.path: name for device, name in zip(selection.devices, request.devices, strict=False)}
+    return _Readers(machine, selection, list(names), need, yes=request.yes, typed={} if selection.auto else typed)
 
 
 class _Files:
-    """Image files in a folder, all in one round."""
+    """Image files in a directory, all in one round."""
 
     sparse = True
 
     def __init__(self, output: Path | None, names: Sequence[str], image: Path) -> None:
         folder = output or DEFAULT_FOLDER
         self._unasked = output is None
-        planning.check_folder(folder, "-o")
+        check_folder(folder, "-o")
         self.summary = f" in {folder}"
         self._folder = folder
         self._paths = {name: folder / f"{name}.img" for name in names}
@@ -185,35 +217,35 @@ class _Files:
             if not path.exists():
                 continue
             if path.samefile(image):
-                raise PiclusterError(f"{path} is the image itself: choose another directory with -o")
+                raise PiclusterError(f"{path} is the stock image itself: choose another directory with -o")
             if not path.is_file():
-                raise PiclusterError(f"{path} is not a file: choose another directory with -o")
+                raise PiclusterError(f"{path} exists and is not a file: choose another directory with -o")
 
     def planned(self) -> list[str]:
         return [str(path) for path in self._paths.values()]
 
-    def tell(self, report: Report, *, dry_run: bool) -> None:  # noqa: ARG002 - it is the same
+    def announce(self, report: Report, *, dry_run: bool) -> None:  # noqa: ARG002 - it is the same
         if self._unasked:
             report.note(
-                f"no --device was named, so the cards become image files in {self._folder}; --device auto burns cards"
+                f"without --device the cards become image files in {self._folder}; --device auto burns real cards"
             )
 
     def confirm(self, report: Report) -> None:  # noqa: ARG002 - nothing is asked
-        """Ask nothing: an image file of the same name is replaced, as by any other tool that writes files."""
+        """Check that files can be written; an image file of the same name is replaced without a question."""
         try:
             self._lock()
             self._folder.mkdir(parents=True, exist_ok=True)
-            # Whether a file can be made there, no permission bits tell.
+            # Permission bits do not say whether a file can be created.
             with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".picluster-"):
                 pass
         except OSError as error:
             raise PiclusterError(
-                f"image files cannot be written to {self._folder} ({error.strerror or error}): "
+                f"image files cannot be written to {self._folder}: {error.strerror or error}; "
                 "choose another directory with -o"
             ) from error
 
     def _lock(self) -> None:
-        """Keep a second burn out of the folder; the lock goes with this process."""
+        """Lock the directory against a second burn until this process ends."""
         name = hashlib.sha256(os.fsencode(self._folder.absolute())).hexdigest()[:16]
         path = cache.root() / "locks" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,16 +253,18 @@ class _Files:
         try:
             self._locked.acquire(timeout=0)
         except Timeout as error:
-            raise PiclusterError(f"another burn writes to {self._folder}: wait for it, or give another -o") from error
+            raise PiclusterError(
+                f"another burn writes to {self._folder}: wait until it ends, or choose another directory with -o"
+            ) from error
 
     def rounds(self, report: Report) -> Iterator[Sequence[Place]]:  # noqa: ARG002 - nothing is to be swapped
         yield [Place(name, str(path), _opener(FileTarget, path)) for name, path in self._paths.items()]
 
     def burnt(self, path: str, patches: Sequence[Patch]) -> None:
-        """Files need no telling apart."""
+        """Do nothing: each node has a file of its own."""
 
     def left(self) -> Left:
-        """Each node has a file of its own, so the folder is enough."""
+        """Return the directory, which is enough: each node has a file of its own."""
         return Left(() if self._unasked else (("output", str(self._folder)),))
 
 
@@ -243,7 +277,7 @@ class _Readers:
     """Cards in readers.
 
     Attributes:
-        typed: What the user called each reader, by its path.
+        typed: What the user typed for each reader, by its path.
     """
 
     machine: Platform
@@ -255,7 +289,7 @@ class _Readers:
     sparse: bool = False
     summary: str = ""
     _burnt: list[Sequence[Patch]] = field(default_factory=list)
-    # The readers whose cards may be overwritten, as the user confirmed, and are not good: by path.
+    # Readers whose cards the user allowed to overwrite and that hold no good card, by path.
     _open: dict[str, Device] = field(init=False)
     _seen: set[str] = field(init=False)
 
@@ -270,7 +304,7 @@ class _Readers:
             for number in range(len(self.names))
         ]
 
-    def tell(self, report: Report, *, dry_run: bool) -> None:
+    def announce(self, report: Report, *, dry_run: bool) -> None:
         for left in self.selection.left_out:
             report.say(
                 "note", f"left out: {left.device.path}, {left.reason}", text=left.reason, device=left.device.path
@@ -279,12 +313,12 @@ class _Readers:
         would = "would be overwritten" if dry_run else "will be overwritten"
         for device in used:
             holds = f"holds {device.contents}" if device.contents else "empty"
-            said = f"{device.path}: {devices.described(device)}, {holds}"
+            description = f"{device.path}: {devices.described(device)}, {holds}"
             report.say(
                 "device",
-                f"{would}: {said}",
+                f"{would}: {description}",
                 path=device.path,
-                description=said,
+                description=description,
                 size=device.size,
                 model=device.model,
                 serial=device.serial,
@@ -295,21 +329,21 @@ class _Readers:
             readers = "1 reader" if len(used) == 1 else f"{len(used)} readers"
             text = f"{len(self.names)} cards in {readers}: {rounds_needed} rounds"
             if not self.selection.auto:
-                text += "; every card put in later is overwritten, too, whatever it holds"
+                text += "; every card that is inserted later is overwritten too, whatever it holds"
             report.say("note", text, text=text)
 
     def confirm(self, report: Report) -> None:
         if self.yes:
             return
-        if not somebody_to_ask(report):
-            raise PiclusterError("--device overwrites cards and nobody is there to ask: give --yes if it may")
+        if not can_ask(as_json=report.json):
+            raise PiclusterError("--device overwrites cards: there is no terminal to confirm on; pass --yes to proceed")
         report.ask("Overwrite them? Type yes: ")
         if sys.stdin.readline().strip().lower() != "yes":
             raise PiclusterError("not confirmed, nothing was changed")
 
     def rounds(self, report: Report) -> Iterator[Sequence[Place]]:
         def say(name: str, text: str) -> None:
-            report.say("swap", text or f"{name}: a new card is in", name=name, text=text)
+            report.say("swap", text or f"{name}: a new card is inserted", name=name, text=text)
 
         swap = rounds.Swap(self.selection, need=self.need, is_ours=self._is_ours)
         for slots in rounds.rounds(self.names, swap, rounds.Watch(self.machine.devices, say)):
@@ -321,9 +355,9 @@ class _Readers:
         return lambda: self.machine.open(device, unmount=unmount)
 
     def _enter(self, devices: Sequence[Device]) -> None:
-        """Note which readers have got cards that are to be burnt."""
+        """Record which readers hold cards that are about to be burnt."""
         new = {device.path: device for device in devices}
-        # A reader that came back under a new path has left its old one, which may be another disk's by now.
+        # A reader that returns under a new path has left its old one, which may be that of another disk by now.
         moved = {(one.model, one.serial) for path, one in new.items() if path not in self._seen and one.serial}
         self._open = {path: one for path, one in self._open.items() if (one.model, one.serial) not in moved} | new
         self._seen.update(new)
@@ -333,11 +367,11 @@ class _Readers:
         self._open.pop(path, None)
 
     def left(self) -> Left:
-        """Return the readers without a good card, and auto if there is none: it takes blank cards alone."""
+        """Return the readers without a good card, or auto if there is none: it accepts only empty cards."""
         if self.selection.auto:
             return Left((("device", safety.AUTO),))
         if not self._open:
-            return Left((("device", safety.AUTO),), "all readers hold good cards, so put blank ones in")
+            return Left((("device", safety.AUTO),), "all readers hold good cards: insert empty ones")
         named = [(path, self.typed.get(path, path)) for path in self._open]
         forced = [name for path, name in named if path in self.selection.forced]
         options = [("device", ",".join(name for _, name in named))]
@@ -346,7 +380,7 @@ class _Readers:
         return Left(tuple(options))
 
     def _is_ours(self, device: Device) -> bool:
-        # Together they hold the burn's own instance, so no other card has them all.
+        # Together they contain the instance id of the burn, so no other card has them all.
         return any(all(self._holds(device, patch) for patch in patches) for patches in self._burnt)
 
     def _holds(self, device: Device, patch: Patch) -> bool:

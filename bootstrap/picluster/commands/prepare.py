@@ -1,7 +1,8 @@
-"""picluster prepare: the identity for cards and images that another tool wrote."""
+"""picluster prepare: write the identity of a node to a card or image that another tool wrote."""
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,10 +10,9 @@ from typing import TYPE_CHECKING
 from picluster.cards import prepare
 from picluster.cards.bootfiles import BootFiles
 from picluster.cards.filetarget import ExistingFile
-from picluster.commands import exit_cards, planning
-from picluster.commands import identity as identities
+from picluster.commands import add_command, changes, exit_cards, identity, nodes
 from picluster.commands import path as a_path
-from picluster.commands.places import named
+from picluster.commands.places import add_devices, parse_devices
 from picluster.devices import host, safety
 from picluster.errors import PiclusterError
 from picluster.firstboot import generations
@@ -25,25 +25,49 @@ if TYPE_CHECKING:
 
     from picluster.cards.target import Target
     from picluster.commands import Subparsers
+    from picluster.commands.identity import Identity, IdentityRequest
     from picluster.console.report import Report
     from picluster.devices import Device, Platform
     from picluster.firstboot.generations import Recognised
 
 
+@dataclass(frozen=True)
+class PrepareRequest:
+    """What the options say.
+
+    Attributes:
+        nodes: The nodes, in the order of their places: image files, devices, folders.
+        identity: What the cards receive.
+        image_files: Unpacked images of cards.
+        devices: Cards in readers.
+        forced: Those that may be written to although they do not look like card readers.
+        folders: Mounted boot partitions.
+        dry_run: Whether nothing is written.
+    """
+
+    nodes: plan.InventoryRequest
+    identity: IdentityRequest
+    image_files: Sequence[Path]
+    devices: Sequence[str]
+    forced: Sequence[str]
+    folders: Sequence[Path]
+    dry_run: bool
+
+
 def add_to(commands: Subparsers) -> None:
-    """Describe the command."""
-    parser = commands.add_parser(
+    """Declare the command."""
+    parser = add_command(
+        commands,
         "prepare",
-        help="give a card, an image file or a mounted boot folder its node's identity",
-        description="Give what another tool wrote its node's identity: as many places as --name has nodes, in order.",
+        "write the identity of each node to a card, image file or mounted boot partition of another tool",
+        "Give as many places as nodes; they are paired in order.",
     )
-    planning.add_nodes(parser)
-    identities.add_identity(parser)
+    nodes.add_nodes(parser)
+    identity.add_identity(parser)
     places = parser.add_argument_group("places")
-    places.add_argument("--device", action="append", default=[], metavar="PATH", help="a card in a reader")
-    places.add_argument("--force-device", action="append", default=[], metavar="PATH", help="as with picluster burn")
+    add_devices(places, "card reader with a card; can be repeated")
     places.add_argument(
-        "--image-file", type=a_path, action="append", default=[], metavar="FILE", help="an unpacked image of a card"
+        "--image-file", type=a_path, action="append", default=[], metavar="FILE", help="unpacked image; can be repeated"
     )
     places.add_argument(
         "--boot-folder",
@@ -51,20 +75,43 @@ def add_to(commands: Subparsers) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="a card's boot partition, mounted",
+        help="mounted boot partition; can be repeated",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(parse=parse, run=run)
+
+
+def parse(options: argparse.Namespace) -> PrepareRequest:
+    """Return the request of the command."""
+    devices, forced = parse_devices(options)
+    request = PrepareRequest(
+        nodes=nodes.parse_nodes(options),
+        identity=identity.parse_identity(options),
+        image_files=options.image_file,
+        devices=devices,
+        forced=forced,
+        folders=options.boot_folder,
+        dry_run=options.dry_run,
+    )
+    expected, given = len(request.nodes.names), len(request.image_files) + len(devices) + len(request.folders)
+    if safety.AUTO in devices:
+        raise PiclusterError("--device auto selects empty cards, but prepare needs cards with a system: name them")
+    if given != expected:
+        raise PiclusterError(
+            f"--name has {expected} nodes but there are {given} places: "
+            "give as many of --device, --image-file and --boot-folder"
+        )
+    return request
 
 
 @dataclass(frozen=True)
-class _Place:
-    """One place, looked at.
+class _BootPartition:
+    """The boot partition at one place.
 
     Attributes:
         title: For people.
-        boot: What is on its boot partition.
-        write: Writes files there; PiclusterError or OSError if it fails.
-        room: Checks that they find room, without writing.
+        boot: Its files.
+        write: Writes files there; raises PiclusterError or OSError if it fails.
+        room: Checks that there is room for them, without writing.
     """
 
     title: str
@@ -73,92 +120,81 @@ class _Place:
     room: Callable[[Mapping[str, bytes]], object]
 
 
-def run(options: argparse.Namespace, report: Report) -> int:
-    """Prepare the places and write the inventory."""
-    identity = identities.read_identity(options, report)
-    nodes = planning.check_names(options)
-    openers = _openers(options)
-    given = len(openers) + len(options.boot_folder)
-    if given != len(nodes):
-        raise PiclusterError(
-            f"--name has {len(nodes)} nodes but there are {given} places: "
-            "give as many of --device, --image-file and --boot-folder"
-        )
-    _refuse_twice([*options.image_file, *options.boot_folder])
-    with ExitStack() as stack:
-        places = [_on_target(stack.enter_context(opener())) for opener in openers]
-        places += [_in_folder(folder) for folder in options.boot_folder]
-        systems = [generations.recognise(place.boot, place.title, identity.firstboot) for place in places]
-        _, planned = planning.make_plan(options, systems[0].arch, client_id=_same_client_id(systems))
-        cards = [_Card(*card) for card in zip(nodes, places, systems, strict=True)]
-        for card in cards:
-            card.place.room(card.files(identity, planned.user))
-        planning.say_plan(report, planned)
-        if not options.dry_run:
-            identity = identities.complete(identity)
-            plan.apply(planned)
-        planning.say_inventory(report, planned, dry_run=options.dry_run)
-        good = {card.name for card in cards if _prepare(card, identity, planned.user, report, dry_run=options.dry_run)}
-    if not options.dry_run:
-        planning.forget_host_keys(report, planned, good)
-    return exit_cards(len(nodes) - len(good))
-
-
 @dataclass(frozen=True)
-class _Card:
-    """One node's place and the system on it."""
+class _Preparation:
+    """A node, its boot partition and the system on it."""
 
     name: str
-    place: _Place
+    place: _BootPartition
     system: Recognised
 
-    def files(self, identity: identities.Identity, user: str) -> Mapping[str, bytes]:
-        """Return what is written to it."""
+    def files(self, identity: Identity, user: str) -> Mapping[str, bytes]:
+        """Return what is written to the boot partition."""
         return identity.files(self.system, self.name, user)
 
 
-def _prepare(card: _Card, identity: identities.Identity, user: str, report: Report, *, dry_run: bool) -> bool:
-    """Write to one place and say how it went; return whether it is good."""
-    files = card.files(identity, user)
-    error = "" if dry_run else _write(card.place, files)
+def run(request: PrepareRequest, report: Report) -> int:
+    """Prepare the places and write the inventory."""
+    checked = identity.check(request.identity)
+    names = request.nodes.names
+    openers = _openers(request)
+    _refuse_twice([*request.image_files, *request.folders])
+    with ExitStack() as stack:
+        places = [_on_target(stack.enter_context(opener())) for opener in openers]
+        places += [_in_folder(folder) for folder in request.folders]
+        systems = [generations.recognise(place.boot, place.title, checked.firstboot) for place in places]
+        client_id = _same_client_id(systems)
+        planned = plan.plan(dataclasses.replace(request.nodes, guessed_arch=systems[0].arch, client_id=client_id))
+        jobs = [_Preparation(*job) for job in zip(names, places, systems, strict=True)]
+        for job in jobs:
+            job.place.room(job.files(checked, planned.user))
+        changes.report_plan(report, planned)
+        if not request.dry_run:
+            checked = identity.complete(checked)
+            plan.apply(planned)
+        changes.report_files(report, planned, dry_run=request.dry_run)
+        good = {job.name for job in jobs if _prepare(job, checked, planned.user, report, dry_run=request.dry_run)}
+    if not request.dry_run:
+        changes.forget_host_keys(report, planned, good)
+    return exit_cards(len(names) - len(good))
+
+
+def _prepare(job: _Preparation, identity: Identity, user: str, report: Report, *, dry_run: bool) -> bool:
+    """Write to one place and report the result; return whether it is good."""
+    files = job.files(identity, user)
+    error = "" if dry_run else _write(job.place, files)
     state = "failed" if error else "planned" if dry_run else "done"
     verb = {"failed": "failed on", "planned": "would prepare", "done": "prepared"}[state]
-    text = f"{card.name}: {verb} {card.place.title} ({card.system.adapter.title}; {error or ', '.join(files)})"
-    report.say("card", text, name=card.name, place=card.place.title, state=state, detail=error)
+    text = f"{job.name}: {verb} {job.place.title} ({job.system.adapter.title}; {error or ', '.join(files)})"
+    report.say("card", text, name=job.name, place=job.place.title, state=state, detail=error)
     return not error
 
 
 def _refuse_twice(paths: Sequence[Path]) -> None:
-    """Refuse a place that two nodes would share, by whatever names; devices are compared where they are chosen."""
+    """Refuse a place that two nodes would share under any names; devices are compared where they are chosen."""
     seen: dict[tuple[int, int], Path] = {}
     for path in paths:
         try:
             found = path.stat()
         except OSError:
-            continue  # a better sentence follows where it is opened
+            continue  # opening it reports a better reason
         first = seen.setdefault((found.st_dev, found.st_ino), path)
         if first is not path:
-            raise PiclusterError(f"{path} is {first}, which was named already: each node needs a place of its own")
+            raise PiclusterError(f"{path} is {first}, which was named already: give each node a place of its own")
 
 
-def _openers(options: argparse.Namespace) -> list[Callable[[], Target]]:
-    openers: list[Callable[[], Target]] = [_file_opener(path) for path in options.image_file]
-    if options.device:
+def _openers(request: PrepareRequest) -> list[Callable[[], Target]]:
+    openers: list[Callable[[], Target]] = [_file_opener(path) for path in request.image_files]
+    if request.devices:
         machine = host.platform()
-        selection = safety.choose(
-            named(options.device, "--device"), machine.devices(), forced=named(options.force_device, "--force-device")
-        )
-        if selection.auto:
-            raise PiclusterError("--device auto takes empty cards, and prepare ones that hold a system: name them")
+        selection = safety.choose(request.devices, machine.devices(), forced=request.forced)
         openers += [_device_opener(machine, device, selection) for device in selection.devices]
-    elif options.force_device:
-        raise PiclusterError("--force-device lifts a limit for a device of --device: give --device too")
     return openers
 
 
 def _file_opener(path: Path) -> Callable[[], Target]:
     if not path.is_file():
-        raise PiclusterError(f"there is no image file {path}")
+        raise PiclusterError(f"--image-file {path} does not exist: name an unpacked image")
     return lambda: ExistingFile(path)
 
 
@@ -166,27 +202,27 @@ def _device_opener(machine: Platform, device: Device, selection: safety.Selectio
     return lambda: machine.open(device, unmount=device.path in selection.forced)
 
 
-def _on_target(target: Target) -> _Place:
-    card = prepare.Card(target)
-    return _Place(target.name, card.boot_files, lambda files: card.write(card.patches(files)), card.patches)
+def _on_target(target: Target) -> _BootPartition:
+    card = prepare.ExistingCard(target)
+    return _BootPartition(target.name, card.boot_files, lambda files: card.write(card.patches(files)), card.patches)
 
 
-def _in_folder(folder: Path) -> _Place:
+def _in_folder(folder: Path) -> _BootPartition:
     def write(files: Mapping[str, bytes]) -> None:
         prepare.write_to_folder(folder, files)
 
-    # How much room a mounted partition has for small files is its file system's to say, file by file.
-    return _Place(str(folder), BootFiles.of_folder(folder), write, lambda _: None)
+    # The file system of a mounted partition decides, file by file, whether there is room.
+    return _BootPartition(str(folder), BootFiles.of_folder(folder), write, lambda _: None)
 
 
 def _same_client_id(systems: Sequence[Recognised]) -> bool:
     kinds = {system.adapter.client_id for system in systems}
     if len(kinds) > 1:
-        raise PiclusterError("some of these systems send a DHCP client-id and some cannot: prepare them apart")
+        raise PiclusterError("some of these systems send a DHCP client-id and some cannot: prepare them separately")
     return kinds.pop()
 
 
-def _write(place: _Place, files: Mapping[str, bytes]) -> str:
+def _write(place: _BootPartition, files: Mapping[str, bytes]) -> str:
     """Write to one place; return why it failed."""
     try:
         place.write(files)

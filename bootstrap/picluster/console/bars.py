@@ -1,4 +1,4 @@
-"""Progress: bars on a terminal, a line now and then elsewhere, events for programs."""
+"""Show progress: bars on a terminal, occasional lines elsewhere, events for programs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-# Where there is no terminal, and for programs: a line at most so often.
+# Shortest time between two lines where there is no terminal, and between two events.
 _QUIET_S = 5.0
 _ENDED = ("done", "failed")
 
 
 class Outputs(Protocol):
-    """Where a display goes; see picluster.console.report.Report."""
+    """Where a board writes; see picluster.console.report.Report."""
 
     json: bool
     console: Console
@@ -35,14 +35,14 @@ class Outputs(Protocol):
 
 
 class _Amount(ProgressColumn):
-    """How much, and how fast if it is bytes."""
+    """The amount, or the speed if the amount is in bytes."""
 
     def __init__(self, *, in_bytes: bool) -> None:
         super().__init__()
         self._in_bytes = in_bytes
 
     def render(self, task: Task) -> Text:
-        """Draw it."""
+        """Return the cell."""
         if task.total is None or task.fields["state"] in _ENDED:
             return Text("")
         if not self._in_bytes:
@@ -52,7 +52,7 @@ class _Amount(ProgressColumn):
 
 @dataclass
 class _Row:
-    """How far one row is."""
+    """The progress of one row."""
 
     state: str = "waiting"
     percent: int = 0
@@ -60,7 +60,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Pace:
-    """How fast it went since the last line: amounts a second, and seconds to go; None where nobody knows."""
+    """The speed since the last line in amounts per second, and the seconds left; None if unknown."""
 
     speed: float | None
     left: float | None
@@ -69,8 +69,8 @@ class _Pace:
 class Board:
     """A display of progress; its methods may be called from any thread.
 
-    On a terminal it is a table of bars; elsewhere a line at most every few seconds, and one for each row that ends;
-    for programs ``progress`` events as often, with the state of each row, and an event for each state a row comes to.
+    On a terminal it shows a table of bars; elsewhere a line every few seconds at most, and one for each row that ends;
+    to programs it sends ``progress`` events with the state of each row, and an event for each new state of a row.
     """
 
     def __init__(self, report: Outputs, title: str, rows: Sequence[str], row_event: str, *, in_bytes: bool) -> None:
@@ -94,7 +94,7 @@ class Board:
             )
             self._all: TaskID = self._progress.add_task(title, total=None, state="")
             self._rows: dict[str, TaskID] = {}
-            # More lines than a screen has would scroll away.
+            # More lines than the screen has would scroll away.
             if len(rows) < report.console.height - 2:
                 self._rows = {row: self._progress.add_task(f"  {row}", total=None, state="waiting") for row in rows}
 
@@ -110,7 +110,7 @@ class Board:
             self._progress.stop()
 
     def overall(self, done: float, total: float | None, state: str = "") -> None:
-        """Show how far all of it is; total None means that nobody knows."""
+        """Show the progress of all rows together; total is None if unknown."""
         if self._progress:
             self._progress.update(self._all, completed=done, total=total, state=state)
             return
@@ -136,7 +136,7 @@ class Board:
         return speed + ("" if pace.left is None else f", {_clock(pace.left)} left")
 
     def row(self, name: str, state: str, done: float = 0, total: float | None = None, detail: str = "") -> None:
-        """Show how far one row is and in which state (done and failed are the last ones)."""
+        """Show the progress and state of one row; done and failed are final states."""
         ended = state in _ENDED
         if self._progress and name in self._rows:
             self._progress.update(
@@ -145,7 +145,7 @@ class Board:
             return
         with self._lock:
             before = self._stand.get(name)
-            # One that failed stays where it was.
+            # A failed row keeps its progress.
             percent = 100 if state == "done" else _percent(done, total) if total else before.percent if before else 0
             self._stand[name] = _Row(state, percent)
             if before and before.state == state:

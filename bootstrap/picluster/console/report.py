@@ -1,4 +1,4 @@
-"""What the commands say: a live table on a terminal, plain lines elsewhere, JSON lines for programs."""
+"""The output of the commands: a live table on a terminal, plain lines elsewhere, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ENDLESS = 4096
 
 
 class _Console(Console):
-    """Goes on in silence when nobody reads any more; rich's own would end the program."""
+    """Continues in silence when the reader has closed the pipe; that of rich would end the program."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -28,13 +28,13 @@ class _Console(Console):
 
 
 class Report:
-    """Says what happens.
+    """The output of one command.
 
-    Results go to standard output, progress and what went wrong to standard error. NO_COLOR is heard by rich. A stream
-    that is lost on the way (``| head``) raises nothing: the cards are finished, and the exit code tells of them.
+    Results go to standard output, progress and errors to standard error. rich respects NO_COLOR. A stream that is
+    closed by its reader (``| head``) raises nothing: the cards are finished, and the exit code reports the result.
 
     Args:
-        as_json: One JSON object a line on standard output, and nothing else there.
+        as_json: Whether standard output gets one JSON object per line and nothing else.
         out: Standard output.
         err: Standard error.
     """
@@ -47,60 +47,63 @@ class Report:
 
     @property
     def live(self) -> bool:
-        """Whether somebody watches a terminal."""
+        """Return whether standard error is a terminal that people watch."""
         return self.console.is_terminal and not self.json
 
     @property
     def problem(self) -> str:
-        """Why results could not be written; empty if they were, or if their reader has gone."""
+        """Return why results could not be written; empty if they were, or if their reader closed the pipe."""
         return self._out.problem
 
     def say(self, event: str, line: str, /, **data: object) -> None:
-        """Say one thing: a line for people, or an event for programs."""
+        """Write a line for people, or an event for programs; an empty line writes nothing."""
         said = json.dumps({"event": event, **data}) if self.json else line
         if said:
             self._out.write(said + "\n")
 
     def note(self, text: str) -> None:
-        """Say what the user may want to know."""
+        """Write a note for the user."""
         self.say("note", f"note: {text}", text=text)
 
     def error(self, text: str, program: str = "") -> None:
-        """Say why something went wrong: a sentence on standard error, and an event for programs."""
+        """Write an error: a sentence on standard error, and an event for programs."""
         if self.json:
             self.say("error", "", text=text)
         self.aside(f"{program}: {text}" if program else text)
 
     def aside(self, line: str) -> None:
-        """Write a line to standard error, which is for people alone."""
+        """Write a line to standard error, for people only."""
         self._err.write(line + "\n")
 
     def ask(self, question: str) -> None:
-        """Write a question to standard error; the answer is typed on its line."""
+        """Write a question to standard error; the answer is typed on the same line."""
         self._err.write(question)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Show a table to people; programs are told its rows by say()."""
+        """Write a table for people; programs get its rows through say()."""
         if self.json:
             return
-        table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for column in columns:
+            # A path or URL that is cut off could not be copied.
+            table.add_column(column, overflow="fold")
         for row in rows:
-            # As text, for rich would take what stands in brackets for markup.
+            # As text, because rich would parse words in brackets as markup.
             table.add_row(*map(Text, row))
         out = self._out.stream
-        # Where nobody watches there is no width to keep to: each row stays one line.
+        # Without a terminal there is no width to respect: each row is one line.
         console = Console(file=out, highlight=False, width=None if out.isatty() else _ENDLESS)
         with console.capture() as drawn:
             console.print(table)
-        self._out.write(drawn.get())
+        self._out.write("".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines()))
 
     def board(self, title: str, rows: Sequence[str] = (), *, row_event: str = "row", in_bytes: bool = True) -> Board:
-        """Make a display of progress: one bar over all, and one for each row; use it as a context.
+        """Return a display of progress: one bar for everything, and one for each row; use it as a context manager.
 
         Args:
-            title: What goes on.
-            rows: Names of the things that go on side by side.
-            row_event: What programs are told a row is: card, node.
-            in_bytes: Whether amounts are bytes, shown with speed and time to go.
+            title: Of the whole.
+            rows: Names of what proceeds in parallel.
+            row_event: Name of the event for a row: card, node.
+            in_bytes: Whether amounts are bytes, shown with speed and remaining time.
         """
         return Board(self, title, rows, row_event, in_bytes=in_bytes)

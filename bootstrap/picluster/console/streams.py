@@ -1,4 +1,4 @@
-"""The standard streams as they really are: closed, full, a pipe that nobody reads any more, or of another encoding."""
+"""Write to standard streams that may be closed, full, a pipe without a reader, or of another encoding."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import threading
 from pathlib import Path
 from typing import TextIO
 
-# What a write to a pipe without a reader ends with; the second one is Windows'.
+# Errors of a write to a pipe without a reader; the second one is that of Windows.
 _UNREAD = (errno.EPIPE, errno.EINVAL)
 
 
 def steady() -> None:
-    """Make standard output and error take whatever is written: the work is worth more than the words about it.
+    """Make standard output and error accept any text, because output must not end the work.
 
-    A closed stream (``>&-``) becomes the null device, and a letter that its encoding lacks becomes an escape.
+    A closed stream (``>&-``) becomes the null device, and a character that the encoding lacks becomes an escape.
     """
     sys.stdout = _steady(sys.stdout)
     sys.stderr = _steady(sys.stderr)
@@ -34,12 +34,12 @@ def _steady(stream: TextIO | None) -> TextIO:
 
 
 class Outlet:
-    """A stream that is written to from any thread; once it is lost, nothing more is written and nothing raised.
+    """A stream for writes from any thread; after a failed write nothing more is written, and nothing is raised.
 
     Attributes:
-        stream: It.
-        problem: Why words were lost that somebody wanted, such as a full disk; empty if none were. A pipe whose reader
-            has gone is none: it has read what it wanted.
+        stream: The stream.
+        problem: Why output was lost, such as a full disk; empty if none was. A pipe whose reader has closed it is not
+            a problem: the reader has what it needs.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -49,7 +49,7 @@ class Outlet:
         self._lock = threading.Lock()
 
     def write(self, text: str) -> None:
-        """Write and flush it."""
+        """Write and flush the text."""
         with self._lock:
             if self._lost:
                 return
@@ -63,7 +63,7 @@ class Outlet:
 
 
 def silence(stream: TextIO) -> None:
-    """Lead a stream into the null device, with what it still holds: Python would fail to write that at its end."""
+    """Redirect a stream and its buffer to the null device: Python would fail to write the buffer at exit."""
     # Streams of tests have no file descriptor.
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)

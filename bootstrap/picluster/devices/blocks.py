@@ -22,7 +22,7 @@ def _spelt(key: str, value: str) -> str:
 
 
 @dataclass
-class Node:
+class BlockNode:
     """A block device as lsblk tells it, with all that lies on it."""
 
     kname: str
@@ -60,8 +60,8 @@ class Tree:
     """
 
     def __init__(self, text: str) -> None:
-        self.nodes: dict[str, Node] = {}
-        self.disks: list[Node] = []
+        self.nodes: dict[str, BlockNode] = {}
+        self.disks: list[BlockNode] = []
         try:
             tops = [self._add(entry) for entry in json.loads(text)["blockdevices"]]
         except (ValueError, KeyError, TypeError) as error:
@@ -72,15 +72,15 @@ class Tree:
         self._by_path = {node.path: node.kname for node in self.nodes.values()}
         self._by_path |= {f"/dev/mapper/{node.name}": node.kname for node in self.nodes.values()}
 
-    def _add(self, entry: Mapping[str, Any]) -> Node:
+    def _add(self, entry: Mapping[str, Any]) -> BlockNode:
         # A device on two others (RAID, LVM) comes twice, and not always with its children both times.
-        node = self.nodes.setdefault(entry["kname"], Node(entry["kname"], entry["name"], entry))
+        node = self.nodes.setdefault(entry["kname"], BlockNode(entry["kname"], entry["name"], entry))
         for child in entry.get("children", ()):
             node.children.add(self._add(child).kname)
         return node
 
     @staticmethod
-    def _is_disk(node: Node) -> bool:
+    def _is_disk(node: BlockNode) -> bool:
         if node.text("type") not in {"disk", "loop"} or _NO_CARD.match(node.kname):
             return False
         # Dozens of packages and images may be attached read-only.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from picluster.devices import Device, described, mounted_on, mounts, printable, same_medium
 from picluster.devices.asking import looked_at, run
-from picluster.devices.blocks import Node, Tree
+from picluster.devices.blocks import BlockNode, Tree
 from picluster.devices.linuxdisk import NO_RIGHT, open_disk
 from picluster.devices.raw import explain
 from picluster.errors import PiclusterError
@@ -179,19 +179,19 @@ def parse(facts: Facts) -> list[Device]:
     return devices
 
 
-def _removable(disk: Node, facts: Facts) -> bool:
+def _removable(disk: BlockNode, facts: Facts) -> bool:
     if disk.text("type") == "loop" or disk.kname in facts.soldered:
         return False
     return disk.flag("rm") or disk.flag("hotplug") or "mmc" in disk.text("subsystems").split(":")
 
 
-def _model(disk: Node, facts: Facts) -> str:
+def _model(disk: BlockNode, facts: Facts) -> str:
     if disk.kname in facts.loops:
         return printable(f"file {facts.loops[disk.kname]}")
     return printable(f"{disk.text('vendor')} {disk.text('model')}") or printable(facts.names.get(disk.kname, ""))
 
 
-def _contents(tree: Tree, disk: Node) -> str:
+def _contents(tree: Tree, disk: BlockNode) -> str:
     """Say what is on a disk; empty if lsblk knows of nothing."""
     parts = sorted((tree.nodes[kname] for kname in disk.children), key=lambda node: node.kname)
     told = [_file_system(node) or "unknown" for node in parts]
@@ -202,7 +202,7 @@ def _contents(tree: Tree, disk: Node) -> str:
     return ", ".join(told)
 
 
-def _file_system(node: Node) -> str:
+def _file_system(node: BlockNode) -> str:
     return printable(f"{node.text('fstype')} {node.text('label')}")
 
 

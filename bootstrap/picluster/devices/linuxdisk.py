@@ -20,7 +20,7 @@ _ROOT = "no right to use it: run this as root, or as a member of the group disk"
 NO_RIGHT = {errno.EACCES: _ROOT, errno.EPERM: _ROOT}
 
 
-class Calls(posix.Calls, Protocol):
+class LinuxCalls(posix.PosixCalls, Protocol):
     """What is needed of the module os on Linux alone."""
 
     O_DIRECT: int
@@ -32,7 +32,7 @@ class Calls(posix.Calls, Protocol):
     def posix_fadvise(self, fd: int, offset: int, length: int, advice: int) -> None: ...  # noqa: D102
 
 
-class Control(posix.Control, Protocol):
+class LinuxControl(posix.PosixControl, Protocol):
     """What is needed of the module fcntl on Linux alone."""
 
     F_GETFL: int
@@ -48,9 +48,9 @@ class LinuxHandle(posix.Descriptor):
         control: The module fcntl.
     """
 
-    def __init__(self, fd: int, calls: Calls, control: Control) -> None:
+    def __init__(self, fd: int, calls: LinuxCalls, control: LinuxControl) -> None:
         super().__init__(fd, calls)
-        self._calls: Calls = calls
+        self._calls: LinuxCalls = calls
         self._control = control
         self._direct = True
 
@@ -93,7 +93,7 @@ class LinuxHandle(posix.Descriptor):
             self._control.ioctl(self._fd, _BLKRRPART)
 
 
-def open_disk(path: str, calls: Calls | None = None, control: Control | None = None) -> RawDisk:
+def open_disk(path: str, calls: LinuxCalls | None = None, control: LinuxControl | None = None) -> RawDisk:
     """Open a block device to be overwritten.
 
     O_EXCL makes the kernel refuse what is mounted, swapped to or part of a RAID or LVM anywhere on this machine, in
@@ -107,8 +107,8 @@ def open_disk(path: str, calls: Calls | None = None, control: Control | None = N
     Raises:
         OSError: if the system refuses; its strerror is a sentence.
     """
-    calls = calls or cast("Calls", os)
-    control = control or cast("Control", importlib.import_module("fcntl"))
+    calls = calls or cast("LinuxCalls", os)
+    control = control or cast("LinuxControl", importlib.import_module("fcntl"))
     flags = calls.O_RDWR | calls.O_EXCL | calls.O_CLOEXEC
     fd = -1
     try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from picluster.cards.target import Target
-    from picluster.devices.posix import Calls, Control
+    from picluster.devices.posix import PosixCalls, PosixControl
 
 # diskutil waits for a reader that is just being plugged in.
 _TIMEOUT_S = 30
@@ -168,7 +168,7 @@ class MacHandle(Descriptor):
         control: The module fcntl.
     """
 
-    def __init__(self, fd: int, calls: Calls, control: Control) -> None:
+    def __init__(self, fd: int, calls: PosixCalls, control: PosixControl) -> None:
         super().__init__(fd, calls)
         self._control = control
 
@@ -199,12 +199,12 @@ class MacOS:
     def __init__(
         self,
         run: Callable[[Sequence[str]], subprocess.CompletedProcess[bytes]] | None = None,
-        calls: Calls | None = None,
-        control: Control | None = None,
+        calls: PosixCalls | None = None,
+        control: PosixControl | None = None,
     ) -> None:
         self._run = run or _run
-        self._calls = calls or cast("Calls", os)
-        self._control = control or cast("Control", importlib.import_module("fcntl"))
+        self._calls = calls or cast("PosixCalls", os)
+        self._control = control or cast("PosixControl", importlib.import_module("fcntl"))
 
     def devices(self) -> list[Device]:
         """List whole disks. A reader without a card is no disk to macOS: it comes when the card comes."""

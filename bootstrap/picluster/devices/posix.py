@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class Calls(Protocol):
+class PosixCalls(Protocol):
     """What is needed of the module os, which has less of it on Windows."""
 
     O_RDONLY: int
@@ -19,7 +19,7 @@ class Calls(Protocol):
     def fsync(self, fd: int) -> None: ...  # noqa: D102
 
 
-class Control(Protocol):
+class PosixControl(Protocol):
     """What is needed of the module fcntl, which Windows does not have."""
 
     def fcntl(self, fd: int, command: int, argument: int = 0) -> int: ...  # noqa: D102 - as in fcntl
@@ -34,7 +34,7 @@ class Descriptor:
         calls: The module os.
     """
 
-    def __init__(self, fd: int, calls: Calls) -> None:
+    def __init__(self, fd: int, calls: PosixCalls) -> None:
         self._fd = fd
         self._calls = calls
 

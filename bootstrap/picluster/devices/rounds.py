@@ -29,7 +29,7 @@ _PATIENCE = 60
 
 
 @dataclass(frozen=True)
-class Slot:
+class Insertion:
     """One node's card: which name goes to which device."""
 
     name: str
@@ -182,7 +182,7 @@ class Watch:
     pause: Callable[[], None] = lambda: time.sleep(_POLL_S)
 
 
-def rounds(names: Sequence[str], swap: Swap, watch: Watch) -> Iterator[tuple[Slot, ...]]:
+def rounds(names: Sequence[str], swap: Swap, watch: Watch) -> Iterator[tuple[Insertion, ...]]:
     """Yield which name goes to which device, round by round; between two rounds wait for the cards to be swapped.
 
     The caller burns a round before it asks for the next. Ctrl-C while waiting ends it as anywhere else: no device is
@@ -203,7 +203,7 @@ def rounds(names: Sequence[str], swap: Swap, watch: Watch) -> Iterator[tuple[Slo
         spare = readers[len(waits) :]
         going = {wait.name: wait.ready for wait in waits if wait.ready}
         if going:
-            yield tuple(Slot(name, device) for name, device in going.items())
+            yield tuple(Insertion(name, device) for name, device in going.items())
         left = [name for name in left if name not in going]
         if not left:
             return

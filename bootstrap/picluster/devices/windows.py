@@ -48,7 +48,7 @@ $pages = Get-CimInstance Win32_PageFileUsage @quiet | Select-Object -ExpandPrope
 """
 
 
-class Calls(Protocol):
+class WindowsCalls(Protocol):
     """Raw disks and volumes by handle, as winapi.Kernel32 has them."""
 
     def open(self, path: str, *, write: bool, direct: bool) -> int: ...  # noqa: D102 - as there
@@ -151,7 +151,7 @@ class WindowsHandle:
         calls: The calls of Windows.
     """
 
-    def __init__(self, handle: int, held: contextlib.ExitStack, calls: Calls) -> None:
+    def __init__(self, handle: int, held: contextlib.ExitStack, calls: WindowsCalls) -> None:
         self._handle = handle
         self._held = held
         self._calls = calls
@@ -190,7 +190,7 @@ class Windows:
     def __init__(
         self,
         run: Callable[[Sequence[str]], subprocess.CompletedProcess[bytes]] | None = None,
-        calls: Calls | None = None,
+        calls: WindowsCalls | None = None,
         pause: Callable[[], None] = lambda: time.sleep(_LOCK_PAUSE_S),
     ) -> None:
         self._run = run or _run

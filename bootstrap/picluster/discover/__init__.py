@@ -1,7 +1,7 @@
-"""Find the nodes that are switched on, wherever DHCP put them, and tell by their names who they are.
+"""Find the nodes that are switched on, at any address, and identify them by their host names.
 
-Candidates are the reserved addresses, a DHCP server's leases, mDNS and a bounded scan. A candidate whose ssh port is
-open is logged in to; what it calls itself decides which node it is, never its address.
+Candidates are the reserved addresses, the leases of a DHCP server, mDNS answers and a bounded scan. A login at each
+candidate with an open ssh port reports the host name, which identifies the node; the address never does.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
     from picluster.discover.login import Access, Login
 
-# At once; with the pipes of LOGINS they stay below the 256 open files that macOS grants a process.
+# In parallel; with the pipes of LOGINS they stay below the limit of macOS, 256 open files per process.
 _KNOCKS = 160
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
-class Watcher:
-    """Told about progress; does nothing."""
+class SearchWatcher:
+    """Receives progress; does nothing."""
 
-    def asked(self, done: int, total: int) -> None:
-        """So many of all candidates were asked."""
+    def queried(self, done: int, total: int) -> None:
+        """Receive the number of queried candidates."""
 
     def answered(self, login: Login) -> None:
-        """A login ended."""
+        """Receive the result of a login."""
 
 
 @dataclass(frozen=True)
 class Where:
-    """Where to look.
+    """Where to search.
 
     Attributes:
-        first: Addresses that are likely, in order.
-        nets: Nets whose every address is asked.
-        names: Names to ask for by mDNS.
-        timeout_s: How long an address may be silent, in seconds.
+        first: Likely addresses, in order.
+        nets: Networks to scan completely.
+        names: Host names to resolve by mDNS.
+        timeout_s: Seconds that an address may be silent.
     """
 
     first: Sequence[IPv4Address]
@@ -53,7 +53,7 @@ class Where:
     timeout_s: float
 
     def addresses(self) -> Iterable[IPv4Address]:
-        """Return all addresses, each once, the likely ones first."""
+        """Return all addresses without duplicates, the likely ones first."""
         return dict.fromkeys([*self.first, *(address for net in self.nets for address in net.hosts())])
 
 
@@ -61,7 +61,7 @@ class Where:
 class _Search:
     access: Access
     where: Where
-    watcher: Watcher
+    watcher: SearchWatcher
     logins: list[Login] = field(default_factory=list)
     seen: set[IPv4Address] = field(default_factory=set)
     done: int = 0
@@ -72,7 +72,7 @@ class _Search:
         self._doors = asyncio.Semaphore(LOGINS)
 
     async def run(self) -> list[Login]:
-        """Ask everybody; return the logins, in the order of their addresses."""
+        """Query all candidates; return the logins in the order of their addresses."""
         async with asyncio.TaskGroup() as tasks:
 
             def look(address: IPv4Address) -> None:
@@ -87,7 +87,7 @@ class _Search:
 
     async def _ask_by_name(self, look: Callable[[IPv4Address], None]) -> None:
         def found(address: IPv4Address) -> None:
-            # Anybody on the link may answer: nobody is to send us to a host out in the world.
+            # Any host on the link may answer, and must not direct the search to a host on the internet.
             if address.is_private or any(address in net for net in self.where.nets):
                 look(address)
 
@@ -106,11 +106,11 @@ class _Search:
                 if not self._unheard:
                     self._mdns.cancel()
         self.done += 1
-        self.watcher.asked(self.done, len(self.seen))
+        self.watcher.queried(self.done, len(self.seen))
 
 
 async def knock(address: IPv4Address, port: int, timeout_s: float) -> bool:
-    """Whether somebody takes a TCP connection there."""
+    """Return whether a TCP connection is accepted there."""
     with socket.socket() as client:
         client.settimeout(0)
         try:
@@ -124,17 +124,17 @@ async def knock(address: IPv4Address, port: int, timeout_s: float) -> bool:
     return True
 
 
-def search(access: Access, where: Where, watcher: Watcher | None = None) -> list[Login]:
-    """Look for nodes; return every login that was tried, in the order of their addresses.
+def search(access: Access, where: Where, watcher: SearchWatcher | None = None) -> list[Login]:
+    """Search for nodes; return every attempted login in the order of their addresses.
 
     Raises:
-        OSError: if this machine itself cannot go on, such as by a limit of open files.
+        OSError: if this machine cannot continue, for example because of its limit of open files.
     """
     try:
-        return asyncio.run(_run(access, where, watcher or Watcher()))
+        return asyncio.run(_run(access, where, watcher or SearchWatcher()))
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
 
 
-async def _run(access: Access, where: Where, watcher: Watcher) -> list[Login]:
+async def _run(access: Access, where: Where, watcher: SearchWatcher) -> list[Login]:
     return await _Search(access, where, watcher).run()

@@ -1,4 +1,4 @@
-"""Addresses that a dnsmasq gave out: a node without its reservation is in the pool, and the leases say where."""
+"""Read the leases of dnsmasq: they have the address of a node that did not get its reservation."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from picluster.errors import PiclusterError
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-# Debian, Fedora, OpenWrt, Pi-hole, Homebrew; and the one that NetworkManager starts for a shared connection.
+# Debian, Fedora, OpenWrt, Pi-hole, Homebrew, and the dnsmasq of NetworkManager for a shared connection.
 USUAL: Sequence[Path] = (
     Path("/var/lib/misc/dnsmasq.leases"),
     Path("/var/lib/dnsmasq/dnsmasq.leases"),
-    Path("/tmp/dhcp.leases"),  # noqa: S108 - OpenWrt's own place; it is read, and believed in nothing
+    Path("/tmp/dhcp.leases"),  # noqa: S108 - the path of OpenWrt; only candidate addresses are read from it
     Path("/etc/pihole/dhcp.leases"),
     Path("/opt/homebrew/var/lib/misc/dnsmasq/dnsmasq.leases"),
     *(Path("/var/lib/NetworkManager").glob("dnsmasq-*.leases")),
 )
-# dnsmasq's lease file: expiry, MAC, address, host name or *, client-id in hex or * (lease.c: lease_update_file).
+# The lease file of dnsmasq: expiry, MAC, address, host name or *, client-id in hex or * (lease.c: lease_update_file).
 _FIELDS = 5
 
 
 @dataclass(frozen=True)
 class Lease:
-    """One address that was given out.
+    """One leased address.
 
     Attributes:
         address: The address.
-        mac: Whose it is, small letters.
-        hostname: What the client called itself, or "".
-        client_id: Its client-id as text, or "".
+        mac: MAC address of the client, in lower case.
+        hostname: Host name that the client sent, or "".
+        client_id: Client-id as text, or "".
     """
 
     address: IPv4Address
@@ -42,15 +42,15 @@ class Lease:
     client_id: str
 
     def is_of(self, names: Collection[str], macs: Collection[str]) -> bool:
-        """Whether it names one of these nodes."""
+        """Return whether the lease belongs to one of these nodes."""
         return self.hostname in names or self.client_id in names or self.mac in macs
 
 
 def parse(text: str) -> list[Lease]:
-    """Read a lease file; DHCPv6's part is left out.
+    """Return the leases in a lease file, without those of DHCPv6.
 
     Raises:
-        ValueError: if it is none, with the number of the line.
+        ValueError: if it is not a lease file, with the number of the line.
     """
     found = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -70,7 +70,7 @@ def parse(text: str) -> list[Lease]:
 
 
 def _as_text(client_id: str) -> str:
-    """Return a client-id as a name; NetworkManager sends it behind a zero byte, dhcpcd plain (RFC 2132, 9.14)."""
+    """Return a client-id as a name; NetworkManager sends it after a zero byte, dhcpcd without (RFC 2132, 9.14)."""
     try:
         return bytes.fromhex(client_id.replace(":", "")).removeprefix(b"\0").decode("ascii")
     except ValueError:
@@ -78,27 +78,32 @@ def _as_text(client_id: str) -> str:
 
 
 def read(path: Path) -> list[Lease]:
-    """Read the file that the user gave.
+    """Return the leases in the file of --leases.
 
     Raises:
-        PiclusterError: if it cannot be read or is no lease file.
+        PiclusterError: if it cannot be read or is not a lease file.
     """
     try:
         return parse(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise PiclusterError(f"--leases {path} cannot be read: {error.strerror}") from error
+        raise PiclusterError(
+            f"--leases {path} cannot be read: {error.strerror}; name a leases file of dnsmasq"
+        ) from error
     except UnicodeDecodeError as error:
-        raise PiclusterError(f"--leases {path} is not a leases file of dnsmasq: it is not text") from error
+        raise PiclusterError(
+            f"--leases {path} is not a leases file of dnsmasq: it is not text; name another file"
+        ) from error
     except ValueError as error:
         raise PiclusterError(
-            f"--leases {path} is not a leases file of dnsmasq: line {error} wants expiry, MAC, address, name, client-id"
+            f"--leases {path} is not a leases file of dnsmasq: "
+            f"line {error} must have expiry, MAC address, address, name and client-id; name another file"
         ) from error
 
 
 def usual(names: Collection[str], macs: Collection[str]) -> list[Lease]:
-    """Return the leases of these nodes in the usual places; what cannot be read there is no matter.
+    """Return the leases of these nodes in the usual files; ignore files that cannot be read.
 
-    Only those that name a node: such a file may be of a net that has nothing to do with the cluster.
+    Other leases are left out, because such a file may belong to a network without the cluster.
     """
     found = []
     for path in USUAL:

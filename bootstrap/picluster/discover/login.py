@@ -1,8 +1,8 @@
-"""Log in at an address by OpenSSH's own client, ask one question, and keep the host key that was shown.
+"""Log in at an address with the OpenSSH client, query the board, and keep the host key that was presented.
 
-Why the client program and no library: measured on two cores, with 200 real sshd's on the same machine, 200 logins take
-the program 2.3 s of CPU, asyncssh 2.24 0.7 s and paramiko 5.1 0.8 s, and by the clock 4.5 s, 2.7 s and 3.0 s. All of it
-is far from a limit, and only the program reads ~/.ssh/config, asks the agent and FIDO keys, and is what Ansible uses.
+Why the program and not a library: on two cores, with 200 real sshd processes on the same machine, 200 logins take the
+program 2.3 s of CPU time (asyncssh 2.24: 0.7 s, paramiko 5.1: 0.8 s) and 4.5 s in total (2.7 s, 3.0 s). That is fast
+enough, and only the program reads ~/.ssh/config, uses agents and FIDO keys, and is what Ansible uses.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REFUSED = "refused"
-# At once: more gain nothing (measured with 8, 32 and 200), and each is a process.
+# In parallel; more are not faster (measured with 8, 32 and 200), and each is a process.
 LOGINS = 32
 _BEGIN, _END = "picluster-node", "picluster-end"
-# The interface of the cluster's net tells who the board is, by whichever address it was reached; where a board has none
-# of this name, that of the default route. /proc/device-tree is the firmware's word, DMI is for what is no Pi. Few
-# processes: 200 boards take it easily, but in the tests one machine plays them all.
-_QUESTION = f"""\
-tell() {{
+# The interface of the cluster network identifies the board, whatever address was used; a board without an interface of
+# this name uses that of the default route. /proc/device-tree is written by the firmware, DMI is for machines that are
+# not a Raspberry Pi. The script starts few processes, because in the tests one machine runs it for all boards.
+_QUERY = f"""\
+report() {{
   printf '\\n%s=' "$1"
   if [ -r "$2" ]; then cat "$2"; fi
 }}
@@ -42,20 +42,20 @@ if [ ! -e "/sys/class/net/$interface/address" ]; then
   done </proc/net/route
 fi
 echo {_BEGIN}
-tell name /proc/sys/kernel/hostname
-tell mac "/sys/class/net/$interface/address"
-tell serial /proc/device-tree/serial-number
-tell model /proc/device-tree/model
-tell dmi_serial /sys/class/dmi/id/product_serial
-tell dmi_model /sys/class/dmi/id/product_name
-tell machine_id /etc/machine-id
+report name /proc/sys/kernel/hostname
+report mac "/sys/class/net/$interface/address"
+report serial /proc/device-tree/serial-number
+report model /proc/device-tree/model
+report dmi_serial /sys/class/dmi/id/product_serial
+report dmi_model /sys/class/dmi/id/product_name
+report machine_id /etc/machine-id
 printf '\\narch='
 dpkg --print-architecture 2>/dev/null || uname -m
 echo {_END}
 """
 _MAC = re.compile(r"(?!00:00:00:00:00:00)[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 _MACHINE_ID = re.compile(r"[0-9a-f]{32}")
-# What a board says goes to a terminal and into files that Ansible reads, where {{ }} is code: only harmless letters.
+# Answers go to a terminal and to files that Ansible reads, where {{ }} is code: keep only harmless characters.
 _HARMFUL = re.compile(r"[^A-Za-z0-9 ._,:;()+/#@-]")
 _LONGEST = 80
 
@@ -65,12 +65,12 @@ class Access:
     """How to log in.
 
     Attributes:
-        user: Who.
-        key: Private key, None if ssh finds one by itself.
-        port: Of ssh.
-        interface: Of the node, whose MAC is asked.
-        limit_s: How long a login and its answer may take, in seconds.
-        folder: A private folder for the host keys that are shown.
+        user: User that logs in.
+        key: Private key, None for those that ssh tries by default.
+        port: Of sshd.
+        interface: Network interface whose MAC address is queried.
+        limit_s: Seconds that a login and its answer may take.
+        folder: Private directory for the host keys that are presented.
     """
 
     user: str
@@ -83,15 +83,15 @@ class Access:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a board told of itself; what it does not know is empty.
+    """What a board reports about itself; unknown values are empty.
 
     Attributes:
-        name: Its host name's first label.
-        mac: Of the cluster's interface.
+        name: First label of its host name.
+        mac: MAC address of the cluster interface.
         serial: Of the board.
         model: Of the board.
         machine_id: Of its system.
-        arch: As Debian names it.
+        arch: Architecture, as Debian names it.
     """
 
     name: str
@@ -104,13 +104,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Login:
-    """How a login ended.
+    """The result of a login.
 
     Attributes:
-        address: Where.
-        host_key: What was shown: type and base64 text, or "" if it did not come to that.
-        answer: What it told, None if we did not get in.
-        problem: Why not: REFUSED, or what ssh said.
+        address: Of the host.
+        host_key: Host key that it presented, type and base64 text, or "".
+        answer: What the board reports, None if the login failed.
+        problem: Why it failed: REFUSED, or the message of ssh.
     """
 
     address: IPv4Address
@@ -120,28 +120,29 @@ class Login:
 
 
 def require_client() -> None:
-    """Refuse to go on without ssh.
+    """Check that the ssh program is installed.
 
     Raises:
-        PiclusterError: if it is not there.
+        PiclusterError: if it is not.
     """
     if shutil.which("ssh") is None:
-        raise PiclusterError("there is no ssh on this machine's PATH: install OpenSSH's client")
+        raise PiclusterError("ssh is not installed: it is not in PATH; install the OpenSSH client")
 
 
 def command(access: Access, address: IPv4Address, known_hosts: Path, alias: str, *, trust_machine: bool) -> list[str]:
-    """Return the ssh command without what it is to run: it asks nobody, forwards nothing and shares no connection.
+    """Return the ssh command up to the remote command; it never prompts, forwards or shares a connection.
 
     Args:
         access: How to log in.
-        address: Where.
-        known_hosts: The one file of host keys that is read and written.
-        alias: The name that the host key has there.
-        trust_machine: Whether the host keys that this machine knows for all its users count as well.
+        address: Of the host.
+        known_hosts: File of host keys that is read and written.
+        alias: Name of the host key in that file.
+        trust_machine: Whether the host keys in the global file of this machine are accepted too.
     """
     settings = {
         "BatchMode": "yes",
-        "ConnectTimeout": str(math.ceil(access.limit_s)),
+        # Longer than the limit of the whole login, which names the reason in the same words wherever a host is silent.
+        "ConnectTimeout": str(math.ceil(access.limit_s) + 1),
         "StrictHostKeyChecking": "accept-new",
         "UserKnownHostsFile": f'"{known_hosts.as_posix()}"',
         **({} if trust_machine else {"GlobalKnownHostsFile": os.devnull}),
@@ -149,7 +150,7 @@ def command(access: Access, address: IPv4Address, known_hosts: Path, alias: str,
         "HashKnownHosts": "no",
         "UpdateHostKeys": "no",
         "VerifyHostKeyDNS": "no",
-        # As in the inventory: a sixth of the CPU that OpenSSH 9's default exchange takes.
+        # As in the inventory: a sixth of the CPU time of the default key exchange of OpenSSH 9.
         "KexAlgorithms": "^curve25519-sha256",
         "PreferredAuthentications": "publickey",
         "ControlMaster": "no",
@@ -161,55 +162,43 @@ def command(access: Access, address: IPv4Address, known_hosts: Path, alias: str,
     }
     identity = ["-i", str(access.key)] if access.key else []
     options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-    return [
-        "ssh",
-        "-T",
-        "-a",
-        "-x",
-        "-p",
-        str(access.port),
-        "-l",
-        access.user,
-        *identity,
-        *options,
-        str(address),
-    ]
+    return ["ssh", "-T", "-a", "-x", "-p", str(access.port), "-l", access.user, *identity, *options, str(address)]
 
 
 async def log_in(access: Access, address: IPv4Address) -> Login:
-    """Log in, ask, and return what came of it; raises nothing for a host that is slow, mute or not ours."""
+    """Log in and query the host; raise nothing for one that is slow, silent or not a node."""
     shown = access.folder / str(address)
     ssh = command(access, address, shown, str(address), trust_machine=False)
-    code, said = await _run([*ssh, "exec", "sh", "-s", "--", access.interface], _QUESTION, access.limit_s)
+    code, output = await _run([*ssh, "exec", "sh", "-s", "--", access.interface], _QUERY, access.limit_s)
     host_key = _first_key(shown)
-    answer = parse(said) if code == 0 else None
+    answer = parse(output) if code == 0 else None
     if answer is not None:
         return Login(address, host_key, answer)
     if code is None:
         problem = f"no answer within {access.limit_s:g} s"
     elif code == 0:
-        problem = "it runs no shell for us"
-    elif "Permission denied" in said:
+        problem = "it does not run a shell"
+    elif "Permission denied" in output:
         problem = REFUSED
     else:
-        problem = _HARMFUL.sub("", (said.strip().splitlines() or [f"ssh ended with code {code}"])[-1])[:_LONGEST]
+        problem = _HARMFUL.sub("", (output.strip().splitlines() or [f"ssh ended with code {code}"])[-1])[:_LONGEST]
     return Login(address, host_key, None, problem)
 
 
 async def is_trusted(access: Access, address: IPv4Address, name: str, known_hosts: Path) -> bool:
-    """Let ssh itself judge a host key by a copy of known_hosts, which may have markers and patterns."""
+    """Return whether ssh accepts a host key with a copy of known_hosts, which may have markers and patterns."""
     ssh = command(access, address, known_hosts, name, trust_machine=True)
     code, _ = await _run([*ssh, "true"], "", access.limit_s)
     return code == 0
 
 
 async def _run(words: Sequence[str], text: str, limit_s: float) -> tuple[int | None, str]:
-    """Run a program; return its code, None if it took too long, and all that it said."""
+    """Run a program; return its exit code, None after a timeout, and its output."""
     process = await asyncio.create_subprocess_exec(
         *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     try:
-        said, _ = await asyncio.wait_for(process.communicate(text.encode()), limit_s)
+        output, _ = await asyncio.wait_for(process.communicate(text.encode()), limit_s)
     except TimeoutError:
         return None, ""
     finally:
@@ -217,7 +206,7 @@ async def _run(words: Sequence[str], text: str, limit_s: float) -> tuple[int | N
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    return process.returncode, said.decode(errors="replace")
+    return process.returncode, output.decode(errors="replace")
 
 
 def _first_key(shown: Path) -> str:
@@ -227,24 +216,24 @@ def _first_key(shown: Path) -> str:
     return " ".join(words[1:3])
 
 
-def parse(said: str) -> Answer | None:
-    """Read what the question's answers are; None if they are not there in full."""
-    lines = [line.strip() for line in said.replace("\0", "").splitlines()]
+def parse(output: str) -> Answer | None:
+    """Return the answers of the query, None if they are incomplete."""
+    lines = [line.strip() for line in output.replace("\0", "").splitlines()]
     if _BEGIN not in lines or _END not in lines:
         return None
-    told: dict[str, str] = {}
+    values: dict[str, str] = {}
     for line in lines[lines.index(_BEGIN) : lines.index(_END)]:
         key, equals, value = line.partition("=")
         if equals:
-            told.setdefault(key, value)
-    mac, machine_id = told.get("mac", "").lower(), told.get("machine_id", "")
+            values.setdefault(key, value)
+    mac, machine_id = values.get("mac", "").lower(), values.get("machine_id", "")
     return Answer(
-        name=_harmless(told.get("name", "")).lower().split(".")[0],
+        name=_harmless(values.get("name", "")).lower().split(".")[0],
         mac=mac if _MAC.fullmatch(mac) else "",
-        serial=_harmless(told.get("serial") or told.get("dmi_serial", "")),
-        model=_harmless(told.get("model") or told.get("dmi_model", "")),
+        serial=_harmless(values.get("serial") or values.get("dmi_serial", "")),
+        model=_harmless(values.get("model") or values.get("dmi_model", "")),
         machine_id=machine_id if _MACHINE_ID.fullmatch(machine_id) else "",
-        arch=_harmless(told.get("arch", "")),
+        arch=_harmless(values.get("arch", "")),
     )
 
 

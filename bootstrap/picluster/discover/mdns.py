@@ -1,4 +1,4 @@
-"""Ask for <name>.local: Raspberry Pi OS answers it by avahi, wherever on the link its address is."""
+"""Resolve <name>.local, which Raspberry Pi OS answers through avahi at any address on the link."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ async def resolve(
     timeout_s: float,
     interfaces: Sequence[str] | None = None,
 ) -> None:
-    """Ask for all names at once, and tell each address that is answered.
+    """Resolve all names in parallel; return at once, and raise nothing, where there is no multicast.
 
     Args:
         names: Host names without .local.
-        found: Told each address.
-        timeout_s: How long answers may take, in seconds.
-        interfaces: Addresses of the interfaces to ask on; None means all.
-
-    Returns at once where there is no multicast, and raises nothing for it: then the other ways have to do.
+        found: Receives each address.
+        timeout_s: Seconds to wait for answers.
+        interfaces: Addresses of the interfaces to query, None for all.
     """
-    # Imported here: only this one function of one command needs it.
+    # Imported here: only this function of one command needs it.
     from zeroconf import AddressResolverIPv4, Error, InterfaceChoice  # type: ignore[attr-defined] # noqa: PLC0415
     from zeroconf.asyncio import AsyncZeroconf  # noqa: PLC0415
 

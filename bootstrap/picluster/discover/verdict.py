@@ -1,4 +1,4 @@
-"""Make of the answers what they mean: which node is where, which is missing, and who is not who it says."""
+"""Interpret the answers: which node is where, which is missing, and which is not what it claims to be."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ FOUND, MISSING, TWICE, WRONG_KEY = "found", "missing", "twice", "wrong host key"
 
 
 @dataclass(frozen=True)
-class Node:
-    """What became of one node of the inventory.
+class NodeResult:
+    """The result for one node of the inventory.
 
     Attributes:
-        name: Its name.
+        name: Of the node.
         state: FOUND, MISSING, TWICE or WRONG_KEY.
-        address: Where it is, if it was found.
-        login: Of that address.
+        address: Where it was found.
+        login: The login at that address.
         is_new: Whether its host key was seen for the first time.
-        why: One sentence, if it was not found.
+        why: The reason in one sentence, if it was not found.
     """
 
     name: str
@@ -46,22 +46,22 @@ class Node:
 
     @property
     def answer(self) -> Answer | None:
-        """What it told of itself."""
+        """Return what the node reports about itself."""
         return self.login.answer if self.login else None
 
 
 @dataclass
 class Findings:
-    """All that was found.
+    """The result of a search.
 
     Attributes:
         nodes: Every node of the inventory, in its order.
         warnings: Copied cards, one sentence each.
-        unlisted: Boards that let us in under a name that is not in the inventory, one sentence each.
-        strangers: How many hosts have ssh and are none of ours.
+        unlisted: Boards that accept the key and have a name that is not in the inventory, one sentence each.
+        strangers: Number of hosts with ssh that do not accept the key.
     """
 
-    nodes: list[Node] = field(default_factory=list)
+    nodes: list[NodeResult] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
     strangers: int = 0
@@ -72,12 +72,12 @@ class Findings:
 
 
 def judge(cluster: Cluster, logins: Sequence[Login], trusted: Mapping[IPv4Address, Verdict]) -> Findings:
-    """Say what the logins mean.
+    """Return what the logins mean.
 
     Args:
         cluster: The inventory.
         logins: Of all candidates.
-        trusted: What known_hosts says of each that let us in under a node's name.
+        trusted: What known_hosts says about each login under the name of a node.
     """
     found = Findings()
     by_name: dict[str, list[Login]] = defaultdict(list)
@@ -87,8 +87,8 @@ def judge(cluster: Cluster, logins: Sequence[Login], trusted: Mapping[IPv4Addres
         elif login.answer.name in cluster.addresses:
             by_name[login.answer.name].append(login)
         else:
-            name = login.answer.name or "nothing"
-            found.unlisted.append(f"the board at {login.address} calls itself {name}, which is not in the inventory")
+            name = login.answer.name or "''"
+            found.unlisted.append(f"the board at {login.address} has the name {name}, which is not in the inventory")
     for name in cluster.addresses:
         seen = by_name.get(name, [])
         found.nodes.append(_node(cluster, name, seen, trusted) if seen else _missing(cluster, name, logins))
@@ -97,28 +97,28 @@ def judge(cluster: Cluster, logins: Sequence[Login], trusted: Mapping[IPv4Addres
 
 
 def _identity(login: Login) -> tuple[str, ...]:
-    told = login.answer
-    return (login.host_key, *((told.mac, told.serial, told.machine_id) if told else ()))
+    answer = login.answer
+    return (login.host_key, *((answer.mac, answer.serial, answer.machine_id) if answer else ()))
 
 
-def _node(cluster: Cluster, name: str, seen: list[Login], trusted: Mapping[IPv4Address, Verdict]) -> Node:
+def _node(cluster: Cluster, name: str, seen: list[Login], trusted: Mapping[IPv4Address, Verdict]) -> NodeResult:
     if len({_identity(login) for login in seen}) > 1:
         differ = len({_mac(one) for one in seen}) == len(seen)
-        told = ((one, _mac(one) if differ else known_hosts.fingerprint(one.host_key)) for one in seen)
-        boards = " and ".join(f"{one.address} ({mark})" for one, mark in told)
-        why = f"{len(seen)} boards call themselves {name}, at {boards}: give one of them another card"
-        return Node(name, TWICE, why=why)
+        marks = ((one, _mac(one) if differ else known_hosts.fingerprint(one.host_key)) for one in seen)
+        boards = " and ".join(f"{one.address} ({mark})" for one, mark in marks)
+        why = f"{len(seen)} boards have the name {name}: {boards}; burn a card with another name for all but one"
+        return NodeResult(name, TWICE, why=why)
     login = _preferred(cluster, name, seen)
     verdict = trusted[login.address]
     if verdict is Verdict.OTHER:
         forget = shell.join(["ssh-keygen", "-R", name, "-f", f"{cluster.folder}/known_hosts"])
         why = (
-            f"{name} at {login.address} shows the host key {known_hosts.fingerprint(login.host_key)}, and known_hosts "
-            f"holds another: if its system is a new one, forget the old key ({forget}), "
-            "else somebody else answers there"
+            f"{name} at {login.address} has the wrong host key: {known_hosts.fingerprint(login.host_key)}, but "
+            "known_hosts has another; this may be another host. If the system of the node is new, remove the old key: "
+            f"{forget}"
         )
-        return Node(name, WRONG_KEY, why=why)
-    return Node(name, FOUND, login.address, login, is_new=verdict is Verdict.NEW)
+        return NodeResult(name, WRONG_KEY, why=why)
+    return NodeResult(name, FOUND, login.address, login, is_new=verdict is Verdict.NEW)
 
 
 def _mac(login: Login) -> str:
@@ -126,67 +126,71 @@ def _mac(login: Login) -> str:
 
 
 def _preferred(cluster: Cluster, name: str, seen: list[Login]) -> Login:
-    """Return the login at the node's own address, else where it was found before, else at the lowest address."""
+    """Return the login at the reserved address, else where the node was last found, else at the lowest address."""
     at = {login.address: login for login in seen}
     likely = (cluster.addresses[name], cluster.found_at.get(name))
     return next((at[address] for address in likely if address in at), seen[0])
 
 
-def _missing(cluster: Cluster, name: str, logins: Iterable[Login]) -> Node:
-    """Say of a missing node what is known of it, which is more where its host key or its address answers."""
+def _missing(cluster: Cluster, name: str, logins: Iterable[Login]) -> NodeResult:
+    """Return the result for a missing node, with the reason if its host key or its address answers."""
     why = ""
     for login in logins:
         if login.answer is not None:
             continue
-        said = f"refuses {cluster.user}'s key" if login.problem == REFUSED else f"gives no login ({login.problem})"
+        said = (
+            f"refuses the key of {cluster.user}"
+            if login.problem == REFUSED
+            else f"does not allow a login ({login.problem})"
+        )
         if login.host_key and known_hosts.judge(cluster.known_hosts, name, login.host_key) is Verdict.KNOWN:
-            return Node(name, MISSING, why=f"{name} is missing: its host key is at {login.address}, which {said}")
+            return NodeResult(name, MISSING, why=f"{name} is missing: its host key is at {login.address}, which {said}")
         if login.address == cluster.addresses[name]:
             why = f"{name} is missing: its address {login.address} {said}"
-    return Node(name, MISSING, why=why)
+    return NodeResult(name, MISSING, why=why)
 
 
 def _copies(logins: Iterable[Login]) -> Iterator[str]:
-    """Yield which boards of different names share what each must have for itself: one card is a copy of another."""
+    """Yield a sentence for boards of different names that share what must be unique: one card is a copy."""
     owners: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for login in logins:
         if login.answer is None:
             continue
-        told = login.answer
-        marks = (("host key", login.host_key), ("machine id", told.machine_id), ("MAC", told.mac))
+        answer = login.answer
+        marks = (("host key", login.host_key), ("machine id", answer.machine_id), ("MAC", answer.mac))
         for what, value in marks:
             if value:
-                owners[what, value][told.name] = None
+                owners[what, value][answer.name] = None
     shared: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for (what, _), names in owners.items():
         if len(names) > 1:
             shared[tuple(names)].append(what)
     for copies, whats in shared.items():
         yield (
-            f"{' and '.join(copies)} have the same {' and '.join(whats)}: a card was copied after its first boot, "
-            "burn all but one anew"
+            f"{' and '.join(copies)} have the same {' and '.join(whats)}: a card was copied after its first boot; "
+            "burn all but one of them again"
         )
 
 
 def trust(cluster: Cluster, access: Access, logins: Sequence[Login]) -> dict[IPv4Address, Verdict]:
-    """Ask known_hosts about every login under a node's name; where it takes ssh to judge, log in once more."""
+    """Return what known_hosts says about each login under the name of a node; if only ssh can decide, log in again."""
     ours = [login for login in logins if login.answer and login.answer.name in cluster.addresses]
-    said = {login.address: known_hosts.judge(cluster.known_hosts, _name(login), login.host_key) for login in ours}
-    unsure = [login for login in ours if said[login.address] is Verdict.UNSURE]
+    verdicts = {login.address: known_hosts.judge(cluster.known_hosts, _name(login), login.host_key) for login in ours}
+    unsure = [login for login in ours if verdicts[login.address] is Verdict.UNSURE]
     if unsure:
-        said |= asyncio.run(_ask_ssh(cluster, access, unsure))
-    return said
+        verdicts |= asyncio.run(_check_with_ssh(cluster, access, unsure))
+    return verdicts
 
 
 def _name(login: Login) -> str:
     return login.answer.name if login.answer else ""
 
 
-async def _ask_ssh(cluster: Cluster, access: Access, logins: Sequence[Login]) -> dict[IPv4Address, Verdict]:
+async def _check_with_ssh(cluster: Cluster, access: Access, logins: Sequence[Login]) -> dict[IPv4Address, Verdict]:
     doors = asyncio.Semaphore(LOGINS)
 
     async def one(login: Login, folder: Path) -> Verdict:
-        # A copy each: ssh adds what it has not seen, and that must not yet become the cluster's.
+        # A copy for each: ssh adds new keys, which must not be added to the cluster yet.
         copy = folder / str(login.address)
         copy.write_text(cluster.known_hosts, encoding="utf-8", errors="surrogateescape")
         async with doors:
@@ -195,7 +199,7 @@ async def _ask_ssh(cluster: Cluster, access: Access, logins: Sequence[Login]) ->
         after = copy.read_text(encoding="utf-8", errors="surrogateescape")
         if after == cluster.known_hosts:
             return Verdict.KNOWN
-        # What is recorded must be what was shown both times.
+        # The recorded key must be the one that was presented both times.
         return Verdict.NEW if login.host_key and login.host_key in after else Verdict.OTHER
 
     with tempfile.TemporaryDirectory(dir=access.folder) as folder:

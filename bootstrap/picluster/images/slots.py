@@ -26,7 +26,7 @@ _RECORD = "record.json"
 
 
 @dataclass(frozen=True)
-class Record:
+class SlotRecord:
     """What is known of a cached image; it outlives the image, so that a later download must be the same.
 
     Attributes:
@@ -74,11 +74,11 @@ class Slot:
         """Return the path of the record."""
         return self._record
 
-    def record(self) -> Record | None:
+    def record(self) -> SlotRecord | None:
         """Return the record, None if there is no readable one."""
         return _read_record(self._record)
 
-    def trusted(self) -> Record | None:
+    def trusted(self) -> SlotRecord | None:
         """Return the record if the file exists and was not modified since it was verified."""
         record = self.record()
         if not record or not self.file.is_file():
@@ -90,7 +90,7 @@ class Slot:
         """Record that this file was verified now, or, if not good, that it must not be trusted."""
         now = path.stat()
         verified = datetime.now(UTC).isoformat(timespec="seconds") if good else ""
-        record = Record(url, sha256, source, verified, now.st_size, now.st_mtime_ns if good else 0)
+        record = SlotRecord(url, sha256, source, verified, now.st_size, now.st_mtime_ns if good else 0)
         files.write_atomically(self._record, (json.dumps(asdict(record), indent=2) + "\n").encode())
 
     @contextmanager
@@ -118,15 +118,15 @@ class Slot:
             lock.release()
 
 
-def _read_record(path: Path) -> Record | None:
+def _read_record(path: Path) -> SlotRecord | None:
     try:
-        record = Record(**json.loads(path.read_text(encoding="utf-8")))
+        record = SlotRecord(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
     return record if all(isinstance(text, str) for text in (record.url, record.sha256, record.source)) else None
 
 
-def slots(cache: Path) -> list[tuple[Slot, Record]]:
+def slots(cache: Path) -> list[tuple[Slot, SlotRecord]]:
     """Return all that the cache has a record of, by name."""
     found = []
     for path in sorted(cache.glob(f"*/{_RECORD}")):

@@ -1,4 +1,4 @@
-"""Public SSH keys for the cards, and where their private halves are."""
+"""Read public SSH keys for the cards, and find their private halves."""
 
 from __future__ import annotations
 
@@ -14,46 +14,55 @@ if TYPE_CHECKING:
 _TYPES = re.compile(
     r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com"
 )
-# What ssh tries by itself in ~/.ssh (man ssh_config, IdentityFile).
+# Keys that ssh tries by default in ~/.ssh (man ssh_config, IdentityFile).
 _DEFAULT_IDENTITIES = frozenset({"id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"})
 
 
 def read_keys(paths: Iterable[Path]) -> tuple[str, ...]:
-    """Read public keys, in order and each once.
+    """Return the public keys in these files, in order and without duplicates.
 
     Raises:
-        PiclusterError: if a file is missing, a private key, or no public key.
+        PiclusterError: if a file is missing, holds a private key, or no public key.
     """
     keys: dict[str, None] = {}
     for path in paths:
         try:
-            text = path.expanduser().read_text(encoding="utf-8")
-        except RuntimeError as error:
-            raise PiclusterError(f"the key {path} cannot be read: there is no such user's home") from error
+            text = _expand(path).read_text(encoding="utf-8")
         except OSError as error:
             raise PiclusterError(
-                f"the key {path} cannot be read ({error.strerror}): ssh-keygen -t ed25519 makes a pair"
+                f"the key {path} cannot be read: {error.strerror}; to create a key pair, run: ssh-keygen -t ed25519"
             ) from error
         except UnicodeDecodeError as error:
-            raise PiclusterError(f"{path} is not a public SSH key: it is not text") from error
+            raise PiclusterError(f"{path} is not a public SSH key: it is not text; give the .pub file") from error
         if "PRIVATE KEY" in text:
-            raise PiclusterError(f"{path} is a private key: give its public half, most likely {path}.pub")
+            raise PiclusterError(f"{path} is a private key: give its public half, probably {path}.pub")
         found = parse_lines(text.splitlines(), str(path))
         if not found:
-            raise PiclusterError(f"{path} is empty: a public SSH key is one line like 'ssh-ed25519 AAAA... you@home'")
+            raise PiclusterError(
+                f"{path} is empty: expected a public SSH key, one line such as 'ssh-ed25519 AAAA... you@home'"
+            )
         keys.update(dict.fromkeys(found))
     return tuple(keys)
 
 
+def _expand(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise PiclusterError(
+            f"the key {path} cannot be read: there is no such user's home; give the path in full"
+        ) from error
+
+
 def parse_lines(lines: Iterable[str], source: str) -> list[str]:
-    """Return the public keys of these lines, without blank ones and comments.
+    """Return the public keys in these lines, without blank lines and comments.
 
     Args:
         lines: One key each.
-        source: Where they are from, for the error sentence.
+        source: Where they come from, for the error message.
 
     Raises:
-        PiclusterError: if one is no public key.
+        PiclusterError: if one is not a public key.
     """
     found = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     for line in found:
@@ -64,7 +73,7 @@ def parse_lines(lines: Iterable[str], source: str) -> list[str]:
 def _check(line: str, source: str) -> None:
     words = line.split(None, 2)
     problem = ""
-    if len(words) < 2 or not _TYPES.fullmatch(words[0]):  # noqa: PLR2004 - type and key, the comment may be missing
+    if len(words) < 2 or not _TYPES.fullmatch(words[0]):  # noqa: PLR2004 - type and key; the comment is optional
         problem = "its line does not begin with a key type such as ssh-ed25519"
     elif not line.isprintable() and not line.replace("\t", " ").isprintable():
         problem = "it has control characters"
@@ -75,13 +84,13 @@ def _check(line: str, source: str) -> None:
 
 
 def private_half(paths: Iterable[Path], home: Path) -> Path | None:
-    """Return the first private key beside these public ones that ssh would not try by itself.
+    """Return the first private key beside these public keys that ssh would not try by default.
 
     Returns:
-        None if ssh finds a private half by itself or none is here (then an agent may hold it).
+        None if ssh tries a private half by default, or none is here (then an agent may hold it).
     """
     for path in paths:
-        public = path.expanduser().absolute()
+        public = _expand(path).absolute()
         if public.suffix != ".pub":
             continue
         private = public.with_suffix("")

@@ -1,4 +1,4 @@
-"""The host keys of the cluster: whose they are, recorded at first use, forgotten when a card is burnt anew."""
+"""The host keys of the cluster: recorded at first use, removed when a card is burnt again."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 class Verdict(enum.Enum):
-    """What known_hosts says of a node's host key."""
+    """What known_hosts says about the host key of a node."""
 
     KNOWN = "known"
     NEW = "new"
     OTHER = "other"
-    # Markers, patterns, or a key of another type: ssh itself has to judge.
+    # Markers, patterns, or a key of another type: ssh itself has to decide.
     UNSURE = "unsure"
 
 
 def judge(text: str, name: str, key: str) -> Verdict:
-    """Say whether a known_hosts file holds this key for this name.
+    """Return whether a known_hosts file holds this key for this name.
 
     Args:
-        text: The file.
-        name: The node's, which ssh uses as HostKeyAlias.
-        key: Type and base64 text with a blank between, as known_hosts has them.
+        text: Contents of the file.
+        name: Of the node, which ssh uses as HostKeyAlias.
+        key: Type and base64 text separated by a blank, as in known_hosts.
     """
     held = set()
     for hosts, kept in _entries(text):
@@ -49,13 +49,13 @@ def judge(text: str, name: str, key: str) -> Verdict:
 
 
 def add(text: str, keys: Mapping[str, str]) -> str:
-    """Return a known_hosts file with these names' keys at its end; what it holds stays."""
+    """Return a known_hosts file with the keys of these names appended."""
     between = "" if not text or text.endswith("\n") else "\n"
     return text + between + "".join(f"{name} {key}\n" for name, key in keys.items())
 
 
 def fingerprint(key: str) -> str:
-    """Return what ssh shows of a key: SHA256 and its digest in base64, without padding."""
+    """Return the fingerprint that ssh shows: SHA256 and the digest in base64, without padding."""
     try:
         digest = hashlib.sha256(base64.b64decode(key.split()[1])).digest()
     except (IndexError, binascii.Error):
@@ -64,7 +64,7 @@ def fingerprint(key: str) -> str:
 
 
 def _entries(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the hosts (or the marker) and the key, without its comment, of each line that has both."""
+    """Yield the hosts (or the marker) and the key, without its comment, of each line with both."""
     for line in text.splitlines():
         words = line.split()
         if len(words) > 2 and not words[0].startswith("#"):  # noqa: PLR2004 - hosts, type, key
@@ -72,13 +72,13 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
 
 
 def forget(text: str, names: Iterable[str]) -> str:
-    """Return a known_hosts file without the entries of these names; all other lines stay as they are.
+    """Return a known_hosts file without the entries of these names; all other lines stay unchanged.
 
-    Entries are found by the node's name, which ssh uses as HostKeyAlias, in plain or hashed form (man sshd, "SSH_KNOWN_
-    HOSTS FILE FORMAT"). Lines with a marker (@cert-authority, @revoked) are the user's and stay.
+    Names may be plain or hashed (man sshd, "SSH_KNOWN_HOSTS FILE FORMAT"). Lines with a marker (@cert-authority,
+    @revoked) belong to the user and stay.
     """
-    wanted = set(names)
-    return "".join(line for line in text.splitlines(keepends=True) if not _matches(line, wanted))
+    forgotten = set(names)
+    return "".join(line for line in text.splitlines(keepends=True) if not _matches(line, forgotten))
 
 
 def _matches(line: str, names: set[str]) -> bool:
@@ -94,8 +94,8 @@ def _is_for(hosts: str, names: set[str]) -> bool:
 def _hashed(entry: str, name: str) -> bool:
     try:
         _, _, salt, digest = entry.split("|")
-        wanted = base64.b64decode(digest)
+        expected = base64.b64decode(digest)
         made = hmac.new(base64.b64decode(salt), name.encode(), hashlib.sha1).digest()
     except (ValueError, binascii.Error):
         return False
-    return hmac.compare_digest(wanted, made)
+    return hmac.compare_digest(expected, made)

@@ -1,4 +1,4 @@
-"""Ranges of names and addresses, and the checks that make a list of them a cluster."""
+"""Ranges of names and addresses, the rules for names, and the network of a cluster."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 # RFC 1123 section 2.1: letters, digits and inner hyphens; RFC 1035 section 2.3.4: 63 octets a label.
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _LABEL_MAX = 63
-# U+2010..U+2015 and the minus sign: what word processors and web pages make of "-" and "--".
+# U+2010..U+2015 and the minus sign: word processors and web pages put them in place of "-" and "--".
 _LONG_DASH = re.compile("[\u2010-\u2015\u2212]")
-# Names that Ansible itself takes: as a host each of them changes what a play means.
+# Names that are reserved in Ansible: as a host each of them changes the meaning of a play.
 _TAKEN = frozenset({"all", "ungrouped", "localhost", "nodes"})
-# Larger than any site in view; a slip such as red[1-50000] must not become 50000 cards.
+# Larger than any known site; a typo such as red[1-50000] must not become 50000 cards.
 MAX_NODES = 4096
-# A net with fewer host bits than two has no room for a gateway and a node.
-MAX_PREFIX = 30
+# A network with fewer than two host bits has no room for a gateway and a node.
+MIN_PREFIX, MAX_PREFIX = 8, 30
+# The default NAME_REGEX of adduser in Debian, and the maximum length of useradd.
+_USER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 def refuse_long_dashes(arguments: Iterable[str]) -> None:
-    """Refuse arguments whose hyphens a word processor replaced by long dashes.
+    """Refuse arguments in which a word processor replaced hyphens with long dashes.
 
     Raises:
         PiclusterError: naming the argument and what to type instead.
@@ -40,28 +42,26 @@ def refuse_long_dashes(arguments: Iterable[str]) -> None:
         if _LONG_DASH.match(argument):
             option = "--" + argument.lstrip("-\u2010\u2011\u2012\u2013\u2014\u2015\u2212")
             raise PiclusterError(
-                f"{argument!r} begins with a long dash, which word processors make of two hyphens: type {option}"
+                f"{argument!r} begins with a long dash, which word processors put in place of hyphens: type {option}"
             )
         if "[" in argument:
             typed = _LONG_DASH.sub("-", argument)
-            raise PiclusterError(
-                f"{argument!r} has a long dash where a range needs a hyphen, as word processors write it: type {typed}"
-            )
+            raise PiclusterError(f"{argument!r} has a long dash, but a range needs a hyphen: type {typed}")
 
 
 def expand(expression: str, what: str) -> list[str]:
-    """Expand ``red[5-7]``, ``red[001-200]``, ``red[1-3,7]`` or several of them with commas, in the order given.
+    """Expand ``red[5-7]``, ``red[001-200]``, ``red[1-3,7]`` or several of them with commas, in the given order.
 
     Args:
         expression: What the user typed.
-        what: The option's name, for the error sentence.
+        what: Name of the option, for the error message.
 
     Raises:
-        PiclusterError: for a bad range, nothing at all, a duplicate, or more than MAX_NODES values.
+        PiclusterError: for an invalid or empty range, a duplicate, or more than MAX_NODES values.
     """
     _refuse_mixed_padding(expression, what)
     try:
-        # The library drops duplicates unless told otherwise; then names and addresses would no longer pair up.
+        # Without the option the library drops duplicates, and names and addresses no longer pair up.
         values = [value.strip() for value in hostlist.expand_hostlist(expression, allow_duplicates=True)]
     except hostlist.BadHostlist as error:
         raise PiclusterError(
@@ -71,15 +71,15 @@ def expand(expression: str, what: str) -> list[str]:
     if not values:
         raise PiclusterError(f"{what} {expression!r} names nothing: write it like red[5-7]")
     if len(values) > MAX_NODES:
-        raise PiclusterError(f"{what} {expression!r} are {len(values)} values: at most {MAX_NODES} nodes are possible")
+        raise PiclusterError(f"{what} {expression!r} is too large: {len(values)} values; expected at most {MAX_NODES}")
     duplicate = _first_duplicate(values)
     if duplicate is not None:
-        raise PiclusterError(f"{what} {expression!r} names {duplicate} twice: each node needs its own")
+        raise PiclusterError(f"{what} {expression!r} names {duplicate} twice: give each node its own")
     return values
 
 
 def _refuse_mixed_padding(expression: str, what: str) -> None:
-    """Refuse red[1-010]: one end says names without zeros, the other names with them (ClusterShell refuses it, too)."""
+    """Refuse red[1-010]: its ends disagree about leading zeros (ClusterShell refuses it, too)."""
     for inside in re.findall(r"\[([^\[\]]*)\]", expression):
         for part in inside.split(","):
             ends = re.fullmatch(r"\s*(\d+)-(\d+)\s*", part)
@@ -89,7 +89,7 @@ def _refuse_mixed_padding(expression: str, what: str) -> None:
                 width = max(map(len, ends.groups()))
                 raise PiclusterError(
                     f"{what} {expression!r} has ends of different length in [{part}]: "
-                    f"write [{ends[1].zfill(width)}-{ends[2].zfill(width)}], or none of them with a zero before it"
+                    f"write [{ends[1].zfill(width)}-{ends[2].zfill(width)}], or remove the leading zeros"
                 )
 
 
@@ -103,10 +103,10 @@ def _first_duplicate(values: Iterable[object]) -> object | None:
 
 
 def expand_names(expression: str) -> list[str]:
-    """Expand and check host names (one RFC 1123 label each, small letters).
+    """Expand and check host names (one RFC 1123 label each, lower case).
 
     Raises:
-        PiclusterError: naming the first name that is wrong and why.
+        PiclusterError: naming the first invalid name and the reason.
     """
     names = expand(expression, "--name")
     for name in names:
@@ -118,30 +118,47 @@ def _check_name(name: str) -> None:
     if len(name) > _LABEL_MAX:
         raise PiclusterError(f"{name!r} has {len(name)} characters: a host name has at most {_LABEL_MAX} (RFC 1123)")
     if "." in name:
-        raise PiclusterError(f"{name!r} has a dot: a node's name is one label without a domain, like red5")
+        raise PiclusterError(f"{name!r} has a dot: write the name without a domain, such as red5")
     if name != name.lower():
-        raise PiclusterError(f"{name!r} has capital letters: names are compared in small letters, write {name.lower()}")
+        raise PiclusterError(f"{name!r} has capital letters: write {name.lower()}")
     if not _LABEL.fullmatch(name):
-        raise PiclusterError(
-            f"{name!r} is not a host name: letters, digits and hyphens, with a letter or digit at both ends (RFC 1123)"
-        )
+        raise PiclusterError(f"{name!r} is not a host name: expected letters, digits and inner hyphens (RFC 1123)")
     if name.isdigit():
-        raise PiclusterError(f"{name!r} is only a number, which programs take for an address: put a letter before it")
+        raise PiclusterError(f"{name!r} is only a number, which programs read as an address: put a letter before it")
     if yaml.safe_load(name) != name:
-        raise PiclusterError(f"{name!r} is a word that YAML takes for {yaml.safe_load(name)!r}: choose another name")
+        raise PiclusterError(f"{name!r} is read as {yaml.safe_load(name)!r} by YAML: choose another name")
     if name in _TAKEN:
-        raise PiclusterError(f"{name!r} has a meaning of its own in an Ansible inventory: choose another name")
+        raise PiclusterError(f"{name!r} is reserved in an Ansible inventory: choose another name")
 
 
 def check_cluster_name(cluster: str, what: str = "--cluster") -> str:
-    """Return the name if it can be a directory and part of a host name; ``what`` is the option's name.
+    """Return the name of a cluster.
+
+    Args:
+        cluster: What the user typed.
+        what: Name of the option, for the error message.
 
     Raises:
-        PiclusterError: if it cannot.
+        PiclusterError: if it cannot be the name of a directory and part of a host name.
     """
     if len(cluster) > _LABEL_MAX or not _LABEL.fullmatch(cluster):
-        raise PiclusterError(f"{what} {cluster!r} is not a cluster name: small letters, digits and hyphens, like red")
+        raise PiclusterError(
+            f"{what} {cluster!r} is not a cluster name: expected lower-case letters, digits and hyphens, such as red"
+        )
     return cluster
+
+
+def check_user(user: str) -> str:
+    """Return the name of a user that can log in and use sudo.
+
+    Raises:
+        PiclusterError: if it is not one.
+    """
+    if not _USER.fullmatch(user) or user == "root":
+        raise PiclusterError(
+            f"--user {user!r} cannot log in: expected lower-case letters and digits, at most 32, and not root"
+        )
+    return user
 
 
 def _common_beginning(names: Sequence[str]) -> str:
@@ -150,7 +167,7 @@ def _common_beginning(names: Sequence[str]) -> str:
 
 
 def cluster_of(names: Sequence[str]) -> str:
-    """Return the names' common beginning without digits and hyphens at its end: red1, red2 are the cluster red.
+    """Return the common beginning of the names without digits and hyphens at its end: red for red1 and red2.
 
     Raises:
         PiclusterError: if the names have nothing in common.
@@ -158,19 +175,17 @@ def cluster_of(names: Sequence[str]) -> str:
     stems = {name.rstrip("0123456789").rstrip("-") for name in names}
     stem = stems.pop() if len(stems) == 1 else _common_beginning(names).rstrip("-0123456789")
     if not stem:
-        raise PiclusterError(
-            f"{names[0]} and {names[-1]} begin with nothing in common: name the cluster with --cluster"
-        )
+        raise PiclusterError(f"{names[0]} and {names[-1]} have no common beginning: name the cluster with --cluster")
     return check_cluster_name(stem)
 
 
 @dataclass(frozen=True)
 class Net:
-    """The net a cluster lives in.
+    """The network of a cluster.
 
     Attributes:
         network: Address and prefix.
-        gateway: The router's address in it.
+        gateway: Address of the router, within the network.
         dns: Name servers, at least one.
     """
 
@@ -183,22 +198,24 @@ def parse_address(text: str, what: str) -> IPv4Address:
     """Read one IPv4 address of a host.
 
     Raises:
-        PiclusterError: if it is none, or one that no node can have.
+        PiclusterError: if it is not an IPv4 address, or none that a host can have.
     """
     try:
         address = IPv4Address(text)
     except AddressValueError as error:
         raise PiclusterError(f"{what} {text!r} is not an IPv4 address: {error}") from error
     if address.is_multicast or address.is_loopback or address.is_unspecified or address.is_reserved:
-        raise PiclusterError(f"{what} {text} cannot be a host's address: it is loopback, multicast or reserved")
+        raise PiclusterError(
+            f"{what} {text} cannot be the address of a host: it is loopback, multicast or reserved; give another"
+        )
     return address
 
 
 def expand_addresses(expression: str) -> list[IPv4Address]:
-    """Expand and read addresses, in the order given.
+    """Expand and read addresses, in the given order.
 
     Raises:
-        PiclusterError: for a bad range, a duplicate, or something that is no host's address.
+        PiclusterError: for an invalid range, a duplicate, or what cannot be the address of a host.
     """
     return [parse_address(text, "--ips") for text in expand(expression, "--ips")]
 
@@ -211,71 +228,77 @@ def make_net(
     dns: Sequence[str],
     found: Mapping[str, str] | None = None,
 ) -> Net:
-    """Put together the net of these addresses.
+    """Return the network of these addresses.
 
     Args:
-        addresses: At least one node's address; the first decides the network.
-        prefix: Bits of the network, 8 to 30.
-        gateway: Its address, or None for the first address of the network.
-        dns: Name servers; none means the gateway.
-        found: Where a value comes from, by option, if it was not given by that option; for the error sentence.
+        addresses: Of nodes, at least one; the first determines the network.
+        prefix: Prefix length of the network, 8 to 30.
+        gateway: Address of the router, None for the first address of the network.
+        dns: Name servers; if empty, the gateway.
+        found: Source of a value that its option did not give, by option; for the error message.
 
     Raises:
         PiclusterError: naming the value that does not fit.
     """
-    said = {option: (found or {}).get(option) or option for option in ("--prefix", "--gateway", "--dns")}
-    if not 8 <= prefix <= MAX_PREFIX:  # noqa: PLR2004 - below /8 there is no such network
-        raise PiclusterError(f"{said['--prefix']} {prefix} is not a network of nodes: 8 to {MAX_PREFIX}, mostly 24")
+    source = {option: (found or {}).get(option) or option for option in ("--prefix", "--gateway", "--dns")}
+    if not MIN_PREFIX <= prefix <= MAX_PREFIX:
+        raise PiclusterError(
+            f"{source['--prefix']} {prefix} is out of range: expected {MIN_PREFIX} to {MAX_PREFIX}, usually 24"
+        )
     network = IPv4Interface((int(addresses[0]), prefix)).network
-    router = parse_address(gateway, said["--gateway"]) if gateway else network.network_address + 1
+    router = parse_address(gateway, source["--gateway"]) if gateway else network.network_address + 1
     if router not in network:
         raise PiclusterError(
-            f"{said['--gateway']} {router} is not in {network}, the network of {addresses[0]}: "
-            "give --gateway, or --cluster with another name for a cluster of its own"
+            f"{source['--gateway']} {router} is not in {network}, the network of {addresses[0]}: "
+            "give the right --gateway, or another --cluster if these nodes are a cluster of their own"
         )
     if router in (network.network_address, network.broadcast_address):
-        raise PiclusterError(f"{said['--gateway']} {router} is the network or broadcast address of {network}")
-    servers = tuple(parse_address(server, said["--dns"]) for server in dns) or (router,)
+        raise PiclusterError(
+            f"{source['--gateway']} {router} is the network or broadcast address of {network}: give another"
+        )
+    servers = tuple(parse_address(server, source["--dns"]) for server in dns) or (router,)
     return Net(network, router, servers)
 
 
 def check_nodes(nodes: Iterable[tuple[str, IPv4Address]], net: Net) -> None:
-    """Check that every node has an address of its own that a host of this net can have.
+    """Check that every node has a unique address that a host of this network can have.
 
     Raises:
-        PiclusterError: naming the first node and address that cannot be.
+        PiclusterError: naming the first node whose address is wrong.
     """
     owner: dict[IPv4Address, str] = {}
     for name, address in nodes:
         if address not in net.network:
             raise PiclusterError(
-                f"{name}'s address {address} is not in {net.network}: "
-                "all nodes of a cluster share one network (--prefix sets its size)"
+                f"the address of {name}, {address}, is not in {net.network}: "
+                "give the network that all nodes share with --prefix"
             )
         if address == net.network.network_address:
-            raise PiclusterError(f"{name}'s address {address} is the address of the network {net.network} itself")
+            raise PiclusterError(
+                f"the address of {name}, {address}, is the network address of {net.network}: give another"
+            )
         if address == net.network.broadcast_address:
-            raise PiclusterError(f"{name}'s address {address} is the broadcast address of {net.network}")
+            raise PiclusterError(
+                f"the address of {name}, {address}, is the broadcast address of {net.network}: give another"
+            )
         if address == net.gateway:
             raise PiclusterError(
-                f"{name}'s address {address} is the gateway's: give another, or name it with --gateway"
+                f"the address of {name}, {address}, is that of the gateway: give another, or the right --gateway"
             )
         if address in owner:
-            raise PiclusterError(
-                f"{name} and {owner[address]} both have the address {address}: each node needs its own"
-            )
+            raise PiclusterError(f"{name} and {owner[address]} both have the address {address}: give each node its own")
         owner[address] = name
 
 
 def pair(names: Sequence[str], addresses: Sequence[IPv4Address]) -> dict[str, IPv4Address]:
-    """Give the names their addresses in order.
+    """Pair names and addresses in order.
 
     Raises:
-        PiclusterError: if there is not one for each.
+        PiclusterError: if their numbers differ.
     """
     if len(names) != len(addresses):
         raise PiclusterError(
             f"--name has {len(names)} ({names[0]} to {names[-1]}) but --ips has {len(addresses)} "
-            f"({addresses[0]} to {addresses[-1]}): they are paired in order, so give as many of each"
+            f"({addresses[0]} to {addresses[-1]}): give as many addresses as names; they are paired in order"
         )
     return dict(zip(names, addresses, strict=True))

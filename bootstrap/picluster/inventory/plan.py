@@ -1,4 +1,4 @@
-"""The inventory of a cluster: made once, then the user's; a rerun adds what is new and keeps what was edited."""
+"""Plan the inventory of a cluster: created once, then owned by the user; a rerun adds nodes and keeps edits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from picluster.errors import PiclusterError
-from picluster.files import YamlFile, write_atomically
+from picluster.files import read_text, write_atomically
 from picluster.inventory import known_hosts, names, reservations
+from picluster.inventory.yamlfile import YamlFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,10 +31,11 @@ KNOWN_HOSTS = "known_hosts"
 ARCHS = ("arm64", "armhf", "amd64")
 DEFAULT_PREFIX = 24
 DEFAULT_USER = "pi"
-_NODES_HEADER = "The cluster's nodes. picluster adds to it; edit it as you like."
-# The alias keeps a node's host key apart from its address, so that a new address asks nothing. Inner quotes: ssh splits
-# the value at blanks once more. curve25519 first: a fresh connection costs the controller 11 ms instead of 70 ms with
-# OpenSSH 9's default exchange (measured on 200 nodes); the ^ keeps all others as fallback.
+HOSTS = ("all", "children", "nodes", "hosts")
+_NODES_HEADER = "The nodes of the cluster. picluster adds to it; edit it as you like."
+# The alias stores the host key under the name of the node, so a new address asks nothing. Inner quotes: ssh splits
+# the value at blanks once more. curve25519 first: a new connection costs the controller 11 ms instead of 70 ms with the
+# default key exchange of OpenSSH 9 (measured on 200 nodes); the ^ keeps all others as fallback.
 _SSH_ARGS = (
     "-o 'UserKnownHostsFile=\"{{ inventory_dir }}/known_hosts\"' -o HostKeyAlias={{ inventory_hostname }} "
     "-o StrictHostKeyChecking=accept-new -o HashKnownHosts=no -o KexAlgorithms=^curve25519-sha256"
@@ -41,27 +43,25 @@ _SSH_ARGS = (
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a command wants of an inventory; None means: as it is, or the default.
+class InventoryRequest:
+    """The desired nodes of an inventory; None means the value of the inventory, or else the default.
 
     Attributes:
-        folder: Its directory.
-        cluster: The cluster's name.
+        folder: Directory of the inventory, named as the cluster.
         names: The nodes of this command.
-        addresses: Their addresses by name, or None to take those of the inventory.
-        prefix: Bits of the network.
+        addresses: Their addresses by name, None for those of the inventory.
+        prefix: Prefix length of the network.
         gateway: The router.
         dns: Name servers.
-        user: Who logs in.
-        arch: The nodes' userland.
-        guessed_arch: The userland if neither option nor inventory says.
-        private_key: Private key to log in with, if ssh does not find it by itself.
-        client_id: Whether the nodes' cards send a client-id.
-        region: Time zone and locale by the name of their setting: what cards were told must hold later on, too.
+        user: User that logs in.
+        arch: Architecture of the nodes.
+        guessed_arch: Architecture if neither option nor inventory says.
+        private_key: Private key to log in with, if ssh does not try it by default.
+        client_id: Whether the cards of the nodes send a client-id; None if no card is made.
+        region: Time zone and locale by the name of their setting: what the cards received must remain true.
     """
 
     folder: Path
-    cluster: str
     names: Sequence[str]
     addresses: Mapping[str, IPv4Address] | None
     prefix: int | None = None
@@ -77,16 +77,16 @@ class Request:
 
 @dataclass
 class Plan:
-    """What is to be written, all checked.
+    """Checked changes of an inventory.
 
     Attributes:
-        folder: The inventory's directory.
-        net: The cluster's network.
-        addresses: All nodes' addresses.
-        user: Who logs in.
-        writes: New contents by file; files that stay are not in it.
+        folder: Directory of the inventory.
+        net: The network of the cluster.
+        addresses: Addresses of all nodes.
+        user: User that logs in.
+        writes: New contents of each file that changes.
         make_secret: Whether the secrets file is missing.
-        notes: What the user may want to know, one sentence each.
+        notes: Notes for the user, one sentence each.
     """
 
     folder: Path
@@ -98,26 +98,26 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
 
-def plan(request: Request) -> Plan:
-    """Work out what the inventory becomes. Reads only.
+def plan(request: InventoryRequest) -> Plan:
+    """Return what the inventory becomes; write nothing.
 
     Raises:
-        PiclusterError: if the request does not fit itself or what the inventory holds.
+        PiclusterError: if the request contradicts itself or the inventory.
     """
     folder = request.folder
     nodes = YamlFile(folder / NODES, _NODES_HEADER)
     cluster = YamlFile(folder / CLUSTER, "What all nodes of the cluster share.")
     connection = YamlFile(folder / CONNECTION, "How Ansible reaches the nodes.")
-    hosts = nodes.section("all", "children", "nodes", "hosts")
+    hosts = nodes.section(*HOSTS)
     known = known_addresses(nodes.path, hosts)
-    wanted = _wanted(request, known)
-    addresses = known | wanted
+    desired = _desired(request, known)
+    addresses = known | desired
     net = _net(request, cluster, addresses)
     names.check_nodes(addresses.items(), net)
     roles = _roles(folder / ROLES, list(addresses))
     _check_groups(roles, addresses)
 
-    for name, address in wanted.items():
+    for name, address in desired.items():
         if not isinstance(hosts.get(name), CommentedMap):
             hosts[name] = CommentedMap()
             hosts[name].fa.set_flow_style()
@@ -136,7 +136,7 @@ def plan(request: Request) -> Plan:
     else:
         made.notes += _without_group(roles, addresses)
     path = folder / RESERVATIONS
-    text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+    text = read_text(path)
     ids = {} if request.client_id is None else dict.fromkeys(request.names, request.client_id)
     merged = reservations.merge(text, addresses, ids)
     if merged != text:
@@ -145,24 +145,24 @@ def plan(request: Request) -> Plan:
     return made
 
 
-def require_known(folder: Path, wanted: Iterable[str]) -> None:
+def require_known(folder: Path, burnt: Iterable[str]) -> None:
     """Check that these nodes are in the inventory.
 
     Raises:
-        PiclusterError: naming the first that is not.
+        PiclusterError: naming the first node that is missing.
     """
     nodes = YamlFile(folder / NODES, _NODES_HEADER)
-    known = nodes.section("all", "children", "nodes", "hosts")
-    for name in wanted:
+    known = nodes.section(*HOSTS)
+    for name in burnt:
         if name not in known:
-            raise PiclusterError(f"{name} is not in {nodes.path}: burn it with --ips, without --replace")
+            raise PiclusterError(f"{name} is not in {nodes.path}: to add it, give --ips and leave out --replace")
 
 
 def known_addresses(path: Path, hosts: CommentedMap) -> dict[str, IPv4Address]:
-    """Return the nodes' reserved addresses from the hosts of the nodes' file.
+    """Return the reserved addresses of these hosts of an inventory file.
 
     Raises:
-        PiclusterError: if one is no address.
+        PiclusterError: if one is not an address.
     """
     known: dict[str, IPv4Address] = {}
     for name, settings in hosts.items():
@@ -172,30 +172,34 @@ def known_addresses(path: Path, hosts: CommentedMap) -> dict[str, IPv4Address]:
         try:
             known[str(name)] = IPv4Address(str(address))
         except ValueError as error:
-            raise PiclusterError(f"{path}: {name}'s node_address {address} is not an IPv4 address") from error
+            raise PiclusterError(
+                f"{path}: node_address {address} of {name} is not an IPv4 address: correct it"
+            ) from error
     return known
 
 
-def _wanted(request: Request, known: Mapping[str, IPv4Address]) -> dict[str, IPv4Address]:
+def _desired(request: InventoryRequest, known: Mapping[str, IPv4Address]) -> dict[str, IPv4Address]:
     if request.addresses is not None:
         return dict(request.addresses)
     missing = [name for name in request.names if name not in known]
     if missing:
         raise PiclusterError(
-            f"{missing[0]} has no address in {request.folder / NODES}: give --ips with one for each of --name"
+            f"{missing[0]} has no address in {request.folder / NODES}: give --ips with an address for each node"
         )
     return {name: known[name] for name in request.names}
 
 
-def _net(request: Request, cluster: YamlFile, addresses: Mapping[str, IPv4Address]) -> names.Net:
+def _net(request: InventoryRequest, cluster: YamlFile, addresses: Mapping[str, IPv4Address]) -> names.Net:
     data = cluster.data
     prefix = request.prefix if request.prefix is not None else data.get("node_prefix", DEFAULT_PREFIX)
     if not isinstance(prefix, int):
-        raise PiclusterError(f"{cluster.path}: node_prefix {prefix!r} is not a number such as {DEFAULT_PREFIX}")
+        raise PiclusterError(
+            f"{cluster.path}: node_prefix {prefix!r} is not an integer: expected one such as {DEFAULT_PREFIX}"
+        )
     gateway = request.gateway or data.get("node_gateway")
     dns = list(request.dns) or data.get("node_dns") or []
     if not isinstance(dns, list):
-        raise PiclusterError(f"{cluster.path}: node_dns must be a list of addresses")
+        raise PiclusterError(f"{cluster.path}: node_dns must be a list of addresses, got {dns!r}")
     first = addresses[request.names[0]]
     return names.make_net(
         [first],
@@ -210,17 +214,17 @@ def _net(request: Request, cluster: YamlFile, addresses: Mapping[str, IPv4Addres
     )
 
 
-def _fill_cluster(request: Request, cluster: YamlFile, net: names.Net) -> None:
+def _fill_cluster(request: InventoryRequest, cluster: YamlFile, net: names.Net) -> None:
     data = cluster.data
     arch = request.arch or data.get("node_arch") or request.guessed_arch or ARCHS[0]
     if arch not in ARCHS:
-        raise PiclusterError(f"{cluster.path}: node_arch {arch!r} is none of {', '.join(ARCHS)}")
+        raise PiclusterError(f"{cluster.path}: node_arch {arch!r} is unknown: expected one of {', '.join(ARCHS)}")
     if request.guessed_arch and not request.arch and arch != request.guessed_arch:
         cluster.notes.append(
-            f"{cluster.path.name} says node_arch: {arch} but this image looks like {request.guessed_arch}: "
-            f"if it is, set node_arch for these nodes in {NODES}"
+            f"{cluster.path.name} has node_arch: {arch}, but this image looks like {request.guessed_arch}; "
+            f"if so, set node_arch for these nodes in {NODES}"
         )
-    cluster.put(data, "cluster_name", request.cluster)
+    cluster.put(data, "cluster_name", request.folder.name)
     if "node_interface" not in data:
         data["node_interface"] = "eth0"
     cluster.put(data, "node_prefix", net.network.prefixlen)
@@ -235,7 +239,7 @@ def _fill_cluster(request: Request, cluster: YamlFile, net: names.Net) -> None:
         cluster.put(data, name, value)
 
 
-def _fill_connection(request: Request, connection: YamlFile) -> str:
+def _fill_connection(request: InventoryRequest, connection: YamlFile) -> str:
     data = connection.data
     user = request.user or data.get("ansible_user") or DEFAULT_USER
     if "ansible_host" not in data:
@@ -252,7 +256,7 @@ def _fill_connection(request: Request, connection: YamlFile) -> str:
 
 
 def _portable(key: Path, folder: Path) -> str:
-    """Write a key's path so that it holds wherever the checkout lies: beside the inventory, or in the home."""
+    """Return the path of a key so that it is valid in any checkout: relative to the inventory, or to the home."""
     key = key.resolve()
     project = folder.resolve().parent.parent
     if key.is_relative_to(project):
@@ -262,7 +266,7 @@ def _portable(key: Path, folder: Path) -> str:
 
 
 def _roles(path: Path, nodes: Sequence[str]) -> YamlFile:
-    file = YamlFile(path, "Which node runs which layer. Yours to edit: picluster writes it once.")
+    file = YamlFile(path, "Which node runs which layer. Edit it as you like: picluster writes it once.")
     if not file.new:
         return file
     template: dict[str, Any] = YAML(typ="safe").load(
@@ -289,20 +293,20 @@ def _check_groups(roles: YamlFile, addresses: Iterable[str]) -> None:
 
 
 def _without_group(roles: YamlFile, addresses: Iterable[str]) -> list[str]:
-    """Say which nodes no group of the user's roles file names."""
+    """Return a note about nodes that no group of an existing roles file names."""
     named: set[str] = set()
     for group in roles.section("all", "children").values():
         hosts = group.get("hosts") if isinstance(group, CommentedMap) else None
-        # Anything else is for Ansible to complain of, by file and line.
+        # Ansible reports anything else, with file and line.
         named.update(map(str, hosts if isinstance(hosts, CommentedMap) else ()))
     alone = [name for name in addresses if name not in named]
     if not alone:
         return []
-    return [f"{roles.path.name} is yours and was left alone: put {', '.join(alone)} into the groups you want"]
+    return [f"{roles.path.name} was not changed: add {', '.join(alone)} to the groups you want"]
 
 
 def apply(planned: Plan) -> None:
-    """Write a plan: each file whole or not at all; the secret once and never again."""
+    """Write a plan: each file completely or not at all; the secret only if there is none."""
     for path, contents in planned.writes.items():
         write_atomically(path, contents)
     if planned.make_secret:
@@ -312,11 +316,11 @@ def apply(planned: Plan) -> None:
 def _make_secret(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = (
-        "---\n# Made once; every layer derives its own secret from it. Changing it locks running layers out.\n"
+        "---\n# Generated once; every layer derives its own secret from it. Changing it locks running layers out.\n"
         f"cluster_secret: {secrets.token_hex(32)!r}\n"
     )
     try:
-        # O_EXCL: of two commands at once only one makes the secret, and none ever replaces it.
+        # O_EXCL: of two commands at once only one creates the secret, and none ever replaces it.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return
@@ -327,11 +331,9 @@ def _make_secret(path: Path) -> None:
 
 
 def forget_host_keys(folder: Path, burnt: Iterable[str]) -> bool:
-    """Remove the host keys of nodes that got a new card; return whether there were any."""
+    """Remove the host keys of nodes with a new card; return whether there were any."""
     path = folder / KNOWN_HOSTS
-    if not path.exists():
-        return False
-    before = path.read_text(encoding="utf-8", errors="surrogateescape")
+    before = read_text(path)
     after = known_hosts.forget(before, burnt)
     if after == before:
         return False

@@ -1,4 +1,4 @@
-"""What a cluster's cards were burnt with, kept beside its inventory, so that one card can be burnt again alone."""
+"""The record of how the cards of a cluster were burnt, kept with its inventory for burn --replace."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from picluster import firstboot
 from picluster.errors import PiclusterError
-from picluster.files import YamlFile
 from picluster.inventory import keys
+from picluster.inventory.yamlfile import YamlFile
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
 CARDS = "cards.yml"
-_HEADER = "What the cards were burnt with. picluster burn writes it, picluster burn --replace reads it."
+_HEADER = "How the cards were burnt. picluster burn writes it, picluster burn --replace reads it."
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Record:
         image: As it was named; a file by its absolute path.
         keys: Public keys, one line each.
         sha256: Of the image file, if it was given.
-        firstboot: The way of the first boot, if it was given.
-        wifi: Name of the network; its key is kept on the cards only.
-        wifi_hidden: Whether it does not announce its name.
+        firstboot: How the first boot is configured, if it was given.
+        wifi: Name of the network; its key is only on the cards.
+        wifi_hidden: Whether the network does not broadcast its name.
         country: Of the radio.
         timezone: Of the clock.
         locale: Of the system.
@@ -48,7 +48,7 @@ class Record:
 
 
 def read(folder: Path) -> Record | None:
-    """Read the record of a cluster, None if there is none.
+    """Return the record of a cluster, None if there is none.
 
     Raises:
         PiclusterError: if it cannot be used.
@@ -60,21 +60,21 @@ def read(folder: Path) -> Record | None:
     known = {field.name for field in fields(Record)}
     unknown = sorted(set(data) - known)
     if unknown:
-        raise PiclusterError(f"{path}: {unknown[0]} is not known (known are {', '.join(sorted(known))})")
+        raise PiclusterError(f"{path}: {unknown[0]} is unknown: expected {', '.join(sorted(known))}")
     lines = data.pop("keys", None)
     if not isinstance(lines, list) or not lines or not all(isinstance(line, str) for line in lines):
         raise PiclusterError(f"{path}: keys must be a list of public keys")
     hidden = data.pop("wifi_hidden", False)
     if not isinstance(hidden, bool):
-        raise PiclusterError(f"{path}: wifi_hidden must be true or false, not {hidden!r}")
+        raise PiclusterError(f"{path}: wifi_hidden must be true or false, got {hidden!r}")
     for name, value in data.items():
         if not isinstance(value, str):
-            raise PiclusterError(f"{path}: {name} must be text, not {value!r}")
+            raise PiclusterError(f"{path}: {name} must be a string, got {value!r}")
     if not data.get("image"):
         raise PiclusterError(f"{path}: image must name the stock image")
     if data.get("firstboot") and data["firstboot"] not in firstboot.NAMES:
         raise PiclusterError(
-            f"{path}: firstboot {str(data['firstboot'])!r} is none of {', '.join(firstboot.NAMES)}: mend or remove it"
+            f"{path}: firstboot {str(data['firstboot'])!r} is unknown: expected one of {', '.join(firstboot.NAMES)}"
         )
     if not keys.parse_lines(lines, f"an entry of keys in {path}"):
         raise PiclusterError(f"{path}: keys must be a list of public keys")
@@ -83,22 +83,22 @@ def read(folder: Path) -> Record | None:
 
 
 def missing(folder: Path) -> PiclusterError:
-    """Return the error for a cluster that has no record where one is needed."""
+    """Return the error for a cluster without a record where one is needed."""
     return PiclusterError(
-        f"there is no {folder / CARDS}, so nobody knows what the cards were burnt with: give --image and --key"
+        f"there is no {folder / CARDS}, which records how the cards were burnt: give --image and --key"
     )
 
 
 @contextmanager
 def blamed(folder: Path, names: Collection[str]) -> Iterator[None]:
-    """Let errors name the record's file, not an option, for what was taken from it.
+    """Make errors name the file of the record, not an option, for values that were read from it.
 
     Args:
-        folder: The cluster's.
-        names: What was not given by options but taken from the record.
+        folder: Directory of the inventory.
+        names: Options whose values were read from the record.
 
     Raises:
-        PiclusterError: what is raised within, with its text mended.
+        PiclusterError: those that are raised within, with the corrected name.
     """
     try:
         yield
@@ -110,26 +110,22 @@ def blamed(folder: Path, names: Collection[str]) -> Iterator[None]:
         raise PiclusterError(text) from error
 
 
-def differences(folder: Path, record: Record) -> list[str]:
-    """Return the names of what the record of a cluster has otherwise; nothing if there is none.
+def update(folder: Path, record: Record) -> tuple[bytes | None, list[str]]:
+    """Return what becomes of the record of a cluster.
+
+    Returns:
+        The new contents of its file, None if it does not change, and the names of the values that differ from those of
+        an existing record. Empty values are left out of the file.
 
     Raises:
-        PiclusterError: if it is no YAML mapping.
+        PiclusterError: if the file is not a YAML mapping.
     """
     file = YamlFile(folder / CARDS, _HEADER)
-    if file.new:
-        return []
     now = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(record).items()}
-    # What is empty is left out.
-    return [name for name, value in now.items() if (file.data.get(name) or None) != (value or None)]
-
-
-def contents(folder: Path, record: Record) -> bytes | None:
-    """Return the new contents of a cluster's record, None if it stays; what is empty is left out."""
-    file = YamlFile(folder / CARDS, _HEADER)
-    for name, value in asdict(record).items():
-        if value:
-            file.data[name] = list(value) if isinstance(value, tuple) else value
+    changed = [name for name, value in now.items() if (file.data.get(name) or None) != (value or None)]
+    for name in changed:
+        if now[name]:
+            file.data[name] = now[name]
         else:
-            file.data.pop(name, None)
-    return file.changed()
+            del file.data[name]
+    return file.changed(), [] if file.new else changed

@@ -1,4 +1,4 @@
-"""DHCP reservations that go with the hints on the cards, for dnsmasq's --dhcp-hostsfile."""
+"""DHCP reservations that match the hints on the cards, for --dhcp-hostsfile of dnsmasq."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _HEADER = (
 
 
 def line(name: str, address: IPv4Address, *, client_id: bool) -> str:
-    """Return a node's reservation.
+    """Return the reservation of a node.
 
-    An entry by client-id keeps its address when the board is swapped while the old lease lives, one by host name does
-    not (tried with dnsmasq 2.90). dnsmasq uses a host name only where the entry has no client-id, so where a system's
-    DHCP client cannot send one of our choice (client_id false) the name stands alone.
+    An entry with a client-id keeps its address when the board is swapped during the old lease, one with a host name
+    does not (tested with dnsmasq 2.90). dnsmasq uses a host name only in entries without a client-id, so the name
+    stands alone where the DHCP client of a system cannot send a chosen client-id (client_id false).
 
-    The MAC that picluster discover records is left out on purpose. It would keep a stranger from claiming the name, but
-    it would also bind the address to the board: an entry by name that has a MAC is no longer matched by name, so a
-    swapped board would get an address of the pool. Who a node is, its host key says.
+    The MAC address that picluster discover records is left out on purpose. It would prevent an untrusted host from
+    claiming the name, but also bind the address to the board: dnsmasq no longer matches an entry with a MAC address by
+    name, so a swapped board would get an address of the pool. The host key proves the identity of a node.
     """
     return f"id:{name},{name},{address}" if client_id else f"{name},{address}"
 
 
 def merge(text: str, nodes: Mapping[str, IPv4Address], client_ids: Mapping[str, bool]) -> str:
-    """Put the nodes' reservations into a reservations file; lines for other hosts and comments stay.
+    """Return a reservations file with the reservations of the nodes; lines for other hosts and comments stay.
 
     Args:
-        text: What the file holds now, empty if there is none.
-        nodes: All nodes' addresses.
-        client_ids: Whether a node's card sends its client-id; a node that is not in it keeps its kind of entry.
+        text: Contents of the file, empty if there is none.
+        nodes: Addresses of all nodes.
+        client_ids: Whether the card of a node sends a client-id; a node without a value keeps its kind of entry.
     """
     lines = text.splitlines() or list(_HEADER)
     left = dict(nodes)
@@ -48,7 +48,7 @@ def merge(text: str, nodes: Mapping[str, IPv4Address], client_ids: Mapping[str, 
             address = left.pop(name)
             by_id = client_ids.get(name, any(field.startswith("id:") for field in fields))
             new = line(name, address, client_id=by_id)
-            # A line with the same identity and address may carry the user's lease time or tag: leave it alone.
+            # A line with the same identity and address may have a lease time or tag of the user: leave it unchanged.
             kept = set(new.split(",")) <= set(fields) and by_id == any(field.startswith("id:") for field in fields)
             merged.append(old if kept else new)
     merged += [line(name, address, client_id=client_ids.get(name, True)) for name, address in left.items()]

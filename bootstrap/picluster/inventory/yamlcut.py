@@ -1,7 +1,7 @@
-"""Take keys out of a YAML text: all other lines, comments and layout stay to the byte.
+"""Remove keys from a YAML text: all other lines, comments and layout stay to the byte.
 
-A library that writes the whole file anew hangs each comment on the key before it, so what was said about the next
-node would go with the one that leaves.
+A library that rewrites the file attaches each comment to the key before it, so the comment about the next node would
+be removed with the node that leaves.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ Keys = tuple[str, ...]
 
 
 def cut(text: str, victims: Collection[Keys], where: object) -> str:
-    """Return the text without these keys; a mapping that loses its last one stays, empty.
+    """Return the text without these keys; a mapping without keys remains as an empty mapping.
 
-    A comment beside a key goes with it, and so do those inside its own block; all others stay.
+    Comments beside a key and inside its block are removed with it; all others stay.
 
     Args:
         text: A YAML mapping.
-        victims: Each key with all keys above it; one that is not there is no matter.
-        where: The file, for the error sentence.
+        victims: Each key with all keys above it; missing ones are ignored.
+        where: The file, for the error message.
 
     Raises:
-        PiclusterError: if it is written in a way that cannot be cut, such as an anchor that others refer to.
+        PiclusterError: if the keys cannot be removed safely, such as an anchor that others refer to.
     """
     root = yaml.compose(text, yaml.SafeLoader)
     if root is None:
@@ -44,7 +44,9 @@ def cut(text: str, victims: Collection[Keys], where: object) -> str:
         same = False
     if not same:
         names = ", ".join(sorted({keys[-1] for keys in doomed}))
-        raise PiclusterError(f"{where} is written in a way that cannot be cut safely: take {names} out of it yourself")
+        raise PiclusterError(
+            f"{where} cannot be edited safely: its YAML is too complex; remove {names} from it by hand"
+        )
     return left
 
 
@@ -55,7 +57,7 @@ def _spans(text: str, node: yaml.Node, above: Keys, doomed: set[Keys]) -> Iterat
     for number, (key, value) in enumerate(pairs):
         keys = (*above, str(key.value))
         if keys not in doomed:
-            # What an alias stands for is written elsewhere.
+            # The value of an alias is written elsewhere.
             if not _is_alias(key, value):
                 yield from _spans(text, value, keys, doomed)
         elif node.flow_style:
@@ -67,7 +69,7 @@ def _spans(text: str, node: yaml.Node, above: Keys, doomed: set[Keys]) -> Iterat
 
 
 def _flow_span(node: yaml.MappingNode, number: int, doomed: set[Keys]) -> tuple[int, int]:
-    """Return the span of an entry of {a: 1, b: 2} with the comma that goes with it."""
+    """Return the span of an entry of {a: 1, b: 2} with its comma."""
     leaving = {keys[-1] for keys in doomed}
     key, value = node.value[number]
     if any(str(later.value) not in leaving for later, _ in node.value[number + 1 :]):
@@ -83,7 +85,7 @@ def _is_alias(key: yaml.Node, value: yaml.Node) -> bool:
 
 
 def _end(key: yaml.Node, value: yaml.Node) -> int:
-    """Return where an entry's own text ends; a block's end mark lies behind the comments that follow it."""
+    """Return where the text of an entry ends; the end mark of a block is behind the comments that follow it."""
     if _is_alias(key, value):
         return int(key.end_mark.index)
     if isinstance(value, yaml.MappingNode) and not value.flow_style and value.value:
@@ -107,7 +109,7 @@ def _merged(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 
 def _shape(node: yaml.Node | None, above: Keys, doomed: set[Keys]) -> object:
-    """Return what a text says, without the keys that leave; what is empty is empty in any spelling."""
+    """Return the meaning of a text without the removed keys; all spellings of an empty value are equal."""
     if isinstance(node, yaml.MappingNode):
         return {
             str(key.value): _shape(value, (*above, str(key.value)), doomed)

@@ -1,4 +1,4 @@
-"""What is shown while something goes on: bars on a terminal, few lines elsewhere, events for programs."""
+"""Progress: bars on a terminal, few lines elsewhere, events for programs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from picluster.commands.burn import _Watcher
+from picluster.commands.burnjob import BurnDisplay
 from picluster.console import bars
 from picluster.console.report import Report
 
@@ -84,7 +84,7 @@ def test_programs_are_told_how_far_each_card_is(monkeypatch: pytest.MonkeyPatch)
 
 
 class Shown:
-    """A board that keeps what it was shown."""
+    """A board that records its calls."""
 
     def __init__(self) -> None:
         self.all: list[tuple[float, float]] = []
@@ -99,7 +99,7 @@ class Shown:
 @pytest.mark.parametrize("passes", [1, 2])
 def test_a_burn_is_counted_to_its_end_and_no_further(passes: int) -> None:
     shown = Shown()
-    watcher = _Watcher(shown, ["red1", "red2"], passes)  # type: ignore[arg-type]  # a stand-in
+    watcher = BurnDisplay(shown, ["red1", "red2"], passes)  # type: ignore[arg-type]  # a stand-in
     for name in ("red1", "red2"):
         watcher.card(name, "writing", 0, 100)
         watcher.card(name, "writing", 120, 100)
@@ -139,5 +139,5 @@ def test_more_rows_than_the_screen_has_are_one_bar(monkeypatch: pytest.MonkeyPat
         for name in names:
             bars.row(name, "done")
         bars.overall(1, 1)
-    # Their ends are told in lines above the bar.
+    # Lines above the bar report their ends.
     assert "red199: done" in err.getvalue()

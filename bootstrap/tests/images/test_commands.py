@@ -113,7 +113,7 @@ def test_bad_input_of_the_commands_ends_in_one_sentence(
 @pytest.mark.parametrize(
     ("cache", "says"),
     [
-        ("~nosuch/x", "PICLUSTER_CACHE is ~nosuch/x, but there is no such user's home: name the directory in full"),
+        ("~nosuch/x", "PICLUSTER_CACHE ~nosuch/x cannot be used: there is no such user's home; give an absolute path"),
         ("file", "set PICLUSTER_CACHE to a directory that you may write to"),
         ("file/below", "set PICLUSTER_CACHE to a directory that you may write to"),
     ],

@@ -1,4 +1,4 @@
-"""Public keys as users have them, and what is none."""
+"""Public keys, and files that are not public keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that is told after a card failed: pasting it costs no good card and confirms nothing by itself."""
+"""The command that is suggested after a card failed: it overwrites no good card and confirms nothing by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clikit import burn, host_name
 from readerkit import Card, Machine, reader
 
 from picluster import cli
-from picluster.commands import burn as burn_command
+from picluster.commands import burnjob
 from picluster.inventory import plan
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def here(bench: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def person(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Someone at the terminal, who types yes whenever the program waits for a line."""
+    """Return what a person at the terminal types: yes, whenever the program reads a line."""
     typed: list[str] = []
 
     def line() -> str:
@@ -46,8 +46,8 @@ def person(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def again(text: str) -> list[str]:
-    """Return the words after picluster of the command that ends the last line with one, as a shell reads them."""
-    told = [line.partition("again with: ")[2] for line in text.splitlines() if "again with: " in line]
+    """Return the arguments of the last suggested command, as a shell reads them."""
+    told = [line.partition("run: ")[2] for line in text.splitlines() if "run: " in line]
     program, *words = shlex.split(told[-1])
     assert program == "picluster"
     return words
@@ -128,7 +128,7 @@ def test_a_reader_that_holds_a_good_card_by_now_is_not_named(
     machine.later = [[first, second], [third, second]]
     assert burn("--device", "/dev/sdb,/dev/sdc", "--yes") == 11
     said = capsys.readouterr().out
-    assert "failed: red1; all readers hold good cards, so put blank ones in, again with: " in said
+    assert "failed: red1; all readers hold good cards: insert empty ones, then run: " in said
     before = [machine.bytes_of(device).read_bytes() for device in (third, second)]
     assert cli.main(again(said)) == 2
     assert "found no empty card" in capsys.readouterr().err
@@ -153,12 +153,12 @@ def test_only_the_reader_of_the_failed_card_goes_on_where_others_were_not_begun(
     monkeypatch.setattr(machine, "devices", interrupt)
     assert burn("--device", "/dev/sdb,/dev/sdc", "--yes") == 130
     said = capsys.readouterr().err
-    assert "interrupted; not burnt: red2, red3; again with: " in said
+    assert "interrupted; not burnt: red2, red3; run: " in said
     assert again(said) == ["burn", "--name", "red2,red3", "--replace", "--device", "/dev/sdc"]
 
 
 def test_the_path_that_a_reader_has_left_is_not_named(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    """Another disk may have it by the time the command is pasted."""
+    """It may be the path of another disk when the command is pasted."""
     first = replace(machine.listed[0], serial="1")
     machine.listed = [first]
     machine.worn = {"/dev/sdb"}
@@ -221,9 +221,9 @@ def test_an_interrupt_after_the_last_card_suggests_no_command(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(plan if where == "forget_host_keys" else burn_command, where, interrupt)
+    monkeypatch.setattr(plan if where == "forget_host_keys" else burnjob, where, interrupt)
     assert burn("--device", "/dev/sdb,/dev/sdc", "--yes", **TWO) == 130
-    assert capsys.readouterr().err.endswith("picluster burn: interrupted; all are burnt\n")
+    assert capsys.readouterr().err.endswith("picluster burn: interrupted; all cards are burnt\n")
 
 
 def test_image_files_that_are_good_stay_as_they_are(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Nodes leave the inventory by name, and what was edited by hand stays."""
+"""Removal of nodes from the inventory: what users edited stays."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from picluster import cli
 from picluster.errors import PiclusterError
-from picluster.files import YamlFile
 from picluster.inventory import edit, known_hosts, reservations
 from picluster.inventory.yamlcut import cut
+from picluster.inventory.yamlfile import YamlFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ FILES = ("20-roles.yml", "10-nodes.yml", "reservations.dnsmasq", "known_hosts")
 
 @pytest.fixture
 def red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The inventory of red1 to red3, as it is made, and with host keys."""
+    """Return the directory of a new inventory of red1 to red3, with host keys."""
     monkeypatch.chdir(tmp_path)
     assert cli.main(["inventory", "--name", "red[1-3]", "--ips", "192.168.63.[11-13]"]) == 0
     (RED / "known_hosts").write_text("red1 ssh-ed25519 AA\nred2,10.0.0.2 ssh-ed25519 BB\n", encoding="utf-8")
@@ -86,7 +86,7 @@ def test_a_node_leaves_every_file(red: Path, capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr().out
     assert "red2 leaves k3s_agent, hadoop_worker" in said
     assert "wrote inventories/red/known_hosts, inventories/red/reservations.dnsmasq" in said
-    # Ansible's own reader is content, and knows the node no more.
+    # Ansible reads the inventory without warnings, and does not have the node any more.
     ansible = [Path(sys.executable).with_name("ansible-inventory"), "-i", red / "10-nodes.yml"]
     done = subprocess.run([*ansible, "-i", red / "20-roles.yml", "--list"], capture_output=True, text=True, check=True)
     assert "red2" not in done.stdout
@@ -136,7 +136,7 @@ def test_settings_of_a_node_in_a_file_of_its_own_are_pointed_at(red: Path, capsy
         (red / "host_vars" / name).write_text("a: 1\n", encoding="utf-8")
     assert cli.main(["inventory", "--name", "red2", "--remove"]) == 0
     said = capsys.readouterr().out
-    assert "inventories/red/host_vars/red2.yml is yours and was left alone" in said
+    assert "inventories/red/host_vars/red2.yml was not removed" in said
     assert "red20" not in said
 
 
@@ -144,10 +144,10 @@ BAD: dict[str, tuple[Sequence[str], str]] = {
     "unknown": (["--name", "red[2-4]"], "red4 is not in inventories/red/10-nodes.yml"),
     "all": (["--name", "red[1-3]"], "no node would be left: to remove the cluster, delete the folder inventories/red"),
     "no cluster": (["--name", "blue1"], "there is no inventories/blue/10-nodes.yml"),
-    "addresses": (["--name", "red2", "--ips", "192.168.63.12"], "--ips says nothing of nodes that leave"),
-    "key": (["--name", "red2", "--key", "k.pub"], "--key says nothing"),
-    "dns": (["--name", "red2", "--dns", "9.9.9.9"], "--dns says nothing"),
-    "prefix": (["--name", "red2", "--prefix", "0"], "--prefix says nothing"),
+    "addresses": (["--name", "red2", "--ips", "192.168.63.12"], "--ips does not apply to nodes that are removed"),
+    "key": (["--name", "red2", "--key", "k.pub"], "--key does not apply"),
+    "dns": (["--name", "red2", "--dns", "9.9.9.9"], "--dns does not apply"),
+    "prefix": (["--name", "red2", "--prefix", "0"], "--prefix does not apply"),
     "range": (["--name", "red[3-2]"], "is not a range"),
     "no name": ([], "required: --name"),
 }

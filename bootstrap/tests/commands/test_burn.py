@@ -1,4 +1,4 @@
-"""The commands as a user types them."""
+"""picluster burn, and what all commands have in common."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -15,7 +16,9 @@ from cardkit import BOOT_START, PARTITION, STOCK, Judge, mbr
 from picluster import cli
 from picluster.cards.fat import FatVolume
 from picluster.cards.image import read_tree
-from picluster.commands import exit_cards
+from picluster.commands import burn, exit_cards
+from picluster.firstboot import generations
+from picluster.inventory import keys, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +120,7 @@ BAD = {
     "long dash": (["burn", "\u2014name", "red1"], "long dash"),
     "unpaired": (_with("--name", "red[1-4]"), "--name has 4"),
     "duplicate": (_with("--name", "red1,red2,red1"), "names red1 twice"),
-    "gateway taken": (_with("--ips", "192.168.63.[1-3]"), "gateway's"),
+    "gateway taken": (_with("--ips", "192.168.63.[1-3]"), "is that of the gateway"),
     "no image": (_with("--image", "none.img"), "there is no image none.img"),
     "no card": (_with("--image", "key.pub"), "not a card image"),
     "private key": (_with("--key", "key"), "private key"),
@@ -130,9 +133,9 @@ BAD = {
     "output below a file": (_with("-o", "key.pub/cards"), "key.pub is a file"),
     "inventories below a file": (_with("--inventories", "key.pub/inv"), "key.pub is a file"),
     "key of nobody": (_with("--key", "~no-such-user/k.pub"), "no such user's home"),
-    "output is the image": (_with("--name", "card", "--ips", "192.168.63.5", "-o", "."), "is the image itself"),
-    "device and files": (_with("--device", "/dev/sdz"), "give one of them"),
-    "force without device": (_with("--force-device", "/dev/sdz"), "give --device too"),
+    "output is the image": (_with("--name", "card", "--ips", "192.168.63.5", "-o", "."), "is the stock image itself"),
+    "device and files": (_with("--device", "/dev/sdz"), "exclude each other"),
+    "force without device": (_with("--force-device", "/dev/sdz"), "given without --device"),
     "no such block map": (_with("--bmap", "none.bmap"), "none.bmap cannot be read"),
     "block map and none": ([*_with("--bmap", "none.bmap"), "--no-bmap"], "exclude each other"),
     "sha256 is none": (_with("--sha256", "abc"), "is not a SHA-256"),
@@ -143,7 +146,7 @@ BAD = {
     "country": (_with("--country", "de"), "--country 'de'"),
     "locale": (_with("--locale", "german"), "--locale 'german'"),
     "first boot": (_with("--firstboot", "init-script"), "--firstboot init-script cannot work"),
-    "replace and ips": ([*BURN, "--replace"], "--replace keeps the node's address"),
+    "replace and ips": ([*BURN, "--replace"], "--replace keeps the addresses"),
     "replace unknown": (["burn", "--name", "red1", "--replace"], "red1 is not in"),
     "no image option": (["burn", "--name", "red1", "--key", "key.pub"], "no --image was given"),
     "no command": ([], "required"),
@@ -206,6 +209,43 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(
     said = capsys.readouterr().out
     assert "would burn red3 to out/red3.img" in said
     assert "would write inventories/red/10-nodes.yml" in said
+
+
+COMMANDS: dict[str, tuple[list[str], set[str]]] = {
+    "burn": ([*BURN, "--dry-run"], {"expand_names", "expand_addresses", "read_keys", "recognise", "open_image"}),
+    "prepare": (
+        ["prepare", "--name", "red1", "--ips", "10.0.0.5", "--key", "key.pub", "--image-file", "card.img", "--dry-run"],
+        {"expand_names", "expand_addresses", "read_keys", "recognise"},
+    ),
+    "inventory": (["inventory", *BURN[1:-4], "--dry-run"], {"expand_names", "expand_addresses", "read_keys"}),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_options_are_read_once(
+    make_card: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    make_card()
+    counts: Counter[str] = Counter()
+    for module, name in (
+        (names, "expand_names"),
+        (names, "expand_addresses"),
+        (keys, "read_keys"),
+        (generations, "recognise"),
+        (burn, "open_image"),
+    ):
+        monkeypatch.setattr(module, name, _counted(getattr(module, name), counts, name))
+    arguments, read = COMMANDS[command]
+    assert cli.main(arguments) == 0
+    assert counts == dict.fromkeys(read, 1)
+
+
+def _counted(function: Callable[..., Any], counts: Counter[str], name: str) -> Callable[..., Any]:
+    def counted(*args: Any, **options: Any) -> Any:
+        counts[name] += 1
+        return function(*args, **options)
+
+    return counted
 
 
 def test_programs_get_one_json_object_a_line(

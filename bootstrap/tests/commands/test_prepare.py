@@ -1,4 +1,4 @@
-"""Cards and images that another tool wrote, prepared by the command line."""
+"""picluster prepare: cards and images that another tool wrote."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_mounted_boot_folder_is_prepared_like_a_card(here: Path) -> None:
 
 
 def test_a_folder_of_ubuntu_is_told_by_what_is_in_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its label is not among the files, and desktops mount it under many names."""
+    """The label is not one of the files, and desktops mount the partition under many names."""
     folders = [_folder(here, name) for name in ("mnt1", "mnt2")]
     for folder in folders:
         (folder / "issue.txt").unlink()
@@ -91,7 +91,7 @@ def test_preparing_twice_leaves_one_identity(here: Path) -> None:
 
 BAD_PLACES: dict[str, tuple[Sequence[str], str]] = {
     "too few": (["--image-file", "card.img"], "--name has 2 nodes but there are 1 places"),
-    "no file": (["--image-file", "card.img", "--image-file", "none.img"], "there is no image file none.img"),
+    "no file": (["--image-file", "card.img", "--image-file", "none.img"], "--image-file none.img does not exist"),
     "no card": (["--image-file", "card.img", "--image-file", "key.pub"], "key.pub is not a card image"),
     "no folder": (["--boot-folder", "none", "--boot-folder", "none"], "none cannot be read"),
     "no boot folder": (["--boot-folder", ".", "--boot-folder", "readers"], "it has no cmdline.txt"),
@@ -99,10 +99,10 @@ BAD_PLACES: dict[str, tuple[Sequence[str], str]] = {
     "one folder twice": (["--boot-folder", "readers", "--boot-folder", "link"], "link is readers, which was named"),
     "cut short": (["--image-file", "card.img", "--image-file", "short.img"], "short.img is cut short"),
     "packed": (["--image-file", "card.img", "--image-file", "packed.img.xz"], "packed.img.xz is packed: unpack it"),
-    "an unset variable": (["--image-file", "card.img", "--boot-folder", ""], "--boot-folder: an empty name was given"),
+    "an unset variable": (["--image-file", "card.img", "--boot-folder", ""], "--boot-folder: the name is empty"),
     "no device": (["--image-file", "card.img", "--device", ""], "--device was given an empty name"),
     "auto": (["--device", "auto", "--image-file", "card.img"], "name them"),
-    "force": (["--image-file", "card.img", "--force-device", "/dev/sdb"], "give --device too"),
+    "force": (["--image-file", "card.img", "--force-device", "/dev/sdb"], "given without --device"),
 }
 
 

@@ -15,14 +15,14 @@ import yaml
 
 from picluster.errors import PiclusterError
 from picluster.inventory import plan
-from picluster.inventory.plan import Request
+from picluster.inventory.plan import InventoryRequest
 
 
-def _request(folder: Path, first: int = 1, last: int = 3, **changes: Any) -> Request:
+def _request(folder: Path, first: int = 1, last: int = 3, **changes: Any) -> InventoryRequest:
     nodes = [f"red{number}" for number in range(first, last + 1)]
     addresses = {name: IPv4Address(f"192.168.63.{10 + int(name[3:])}") for name in nodes}
-    settings: dict[str, Any] = {"folder": folder, "cluster": "red", "names": nodes, "addresses": addresses}
-    return Request(**settings | changes)
+    settings: dict[str, Any] = {"folder": folder, "names": nodes, "addresses": addresses}
+    return InventoryRequest(**settings | changes)
 
 
 def _make(folder: Path, *args: int, **changes: Any) -> plan.Plan:
@@ -120,7 +120,7 @@ def test_ssh_takes_the_arguments_even_where_the_path_has_a_blank(folder: Path) -
     _make(folder)
     arguments = _load(folder / "group_vars/nodes/connection.yml")["ansible_ssh_common_args"]
     arguments = arguments.replace("{{ inventory_dir }}", "/a path/red").replace("{{ inventory_hostname }}", "red1")
-    # Ansible takes the words apart as a shell does.
+    # Ansible splits the words as a shell does.
     command = ["ssh", "-F", "none", "-G", *shlex.split(arguments), "192.0.2.1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -195,7 +195,7 @@ def test_an_option_that_is_given_is_newer_than_the_file_and_says_so(folder: Path
     assert _load(folder / "group_vars/all/cluster.yml")["node_gateway"] == "192.168.63.254"
     assert planned.user == "me"
     assert any("was 192.168.63.1, is now 192.168.63.254" in note for note in planned.notes)
-    # And what is not given stays as it is.
+    # Values that are not given stay unchanged.
     assert _make(folder).user == "me"
 
 
@@ -210,15 +210,19 @@ def test_a_node_burnt_again_needs_no_address(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "says"),
     [
-        ("10-nodes.yml", "all: [", "not YAML in line"),
+        ("10-nodes.yml", "all: [", "not valid YAML in line"),
         ("10-nodes.yml", "- a\n", "must be a mapping"),
         ("10-nodes.yml", "all: {children: {nodes: 5}}\n", "all.children.nodes"),
-        ("10-nodes.yml", "all: {children: {nodes: {hosts: {red8: {node_address: x}}}}}\n", "red8's node_address x"),
+        (
+            "10-nodes.yml",
+            "all: {children: {nodes: {hosts: {red8: {node_address: x}}}}}\n",
+            "node_address x of red8 is not",
+        ),
         ("10-nodes.yml", "all: {children: {nodes: {hosts: {red8: {node_address: 192.168.63.12}}}}}\n", "red2 and red8"),
         (
             "10-nodes.yml",
             "all: {children: {nodes: {hosts: {red8: {node_address: 10.0.0.1}}}}}\n",
-            "red8's address 10.0.0.1",
+            "the address of red8, 10.0.0.1,",
         ),
         ("group_vars/all/cluster.yml", "node_prefix: many\n", "node_prefix 'many'"),
         ("group_vars/all/cluster.yml", "node_gateway: 10.1.1.1\n", "10.1.1.1 is not in"),
@@ -251,8 +255,7 @@ def test_another_userland_than_the_clusters_is_noted(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "shown"),
-    [("project/keys/a", "{{ inventory_dir }}/../../keys/a"), ("home/.ssh/a", "~/.ssh/a")],
+    ("key", "shown"), [("project/keys/a", "{{ inventory_dir }}/../../keys/a"), ("home/.ssh/a", "~/.ssh/a")]
 )
 def test_a_keys_path_holds_on_other_machines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, shown: str

@@ -1,4 +1,4 @@
-"""Discovery, judged by real sshd's on loopback: who is found, wherever DHCP put it, and what is kept."""
+"""Discovery with real sshd processes on loopback: which nodes are found at which address, and what is recorded."""
 
 from __future__ import annotations
 
@@ -16,18 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cardkit import run
-from discoverkit import (
-    BOARDS,
-    INVENTORY,
-    KNOWN_HOSTS,
-    NODES,
-    RED,
-    facts,
-    hosts,
-    search,
-    snapshot,
-    write,
-)
+from discoverkit import BOARDS, INVENTORY, KNOWN_HOSTS, NODES, RED, facts, hosts, search, snapshot, write
 from sshdkit import PI, USER, Board, Fleet
 from zeroconf import ServiceInfo, Zeroconf
 
@@ -50,7 +39,7 @@ def test_nodes_at_their_reserved_addresses_are_found_and_recorded(
     assert [f"# about {name}\n" in text for name in RED] == [True] * 3
     assert text.count("# mine") == 3
     for name, board in BOARDS.items():
-        # ssh's own program finds each key under the node's name.
+        # ssh-keygen finds each key under the name of the node.
         assert fleet.host_key(board) in run("ssh-keygen", "-F", name, "-f", KNOWN_HOSTS)
         assert said["result"][name]["host_key"] == known_hosts.fingerprint(fleet.host_key(board))
         assert said["result"][name]["host_key"] in run("ssh-keygen", "-l", "-F", name, "-f", KNOWN_HOSTS)
@@ -83,7 +72,7 @@ def test_a_node_in_the_pool_is_reached_there_until_it_is_back(fleet: Fleet, caps
     assert (code, said["result"]["red2"]["address"]) == (0, "127.77.0.9")
     assert hosts()["red2"]["ansible_host"] == "127.77.0.9"
     assert "ansible_host" not in hosts()["red1"]
-    # Ansible reaches it there, by the host key that was recorded, which its arguments demand.
+    # Ansible connects to it there, and requires the host key that was recorded.
     ansible = Path(sys.executable).with_name("ansible")
     write(Path("ansible.cfg"), "")
     environment = os.environ | {
@@ -92,7 +81,7 @@ def test_a_node_in_the_pool_is_reached_there_until_it_is_back(fleet: Fleet, caps
         "ANSIBLE_SSH_ARGS": "-o ControlMaster=no",
         "ANSIBLE_SSH_USETTY": "false",
     }
-    # The board's home is where its files are.
+    # The home of the board contains its files.
     asked = [ansible, "red2", "-i", INVENTORY, "-m", "ansible.builtin.raw", "-a", "cat ~/etc/machine-id"]
     done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert f"{2:032x}" in done.stdout, done.stdout + done.stderr
@@ -113,7 +102,7 @@ def test_an_ansible_host_of_the_users_own_stays(fleet: Fleet, capsys: pytest.Cap
     code, said = search(capsys)
     assert code == 0
     assert hosts()["red2"]["ansible_host"] == "red2.example.org"
-    assert any("red2.example.org is yours" in note for note in said["note"])
+    assert any("red2.example.org was not changed" in note for note in said["note"])
 
 
 LEASES = """\
@@ -151,7 +140,7 @@ def test_a_lease_is_a_nodes_by_client_id_name_or_mac_as_dnsmasq_writes_them() ->
 
 
 def _responder(stack_address: str, port: int) -> Zeroconf:
-    """A responder that is no code of ours, which says on the loopback interface where red2.local is."""
+    """Run an mDNS responder of another project, which resolves red2.local on the loopback interface."""
     responder = Zeroconf(interfaces=["127.0.0.1"])
     kind = "_workstation._tcp.local."
     packed = [socket.inet_aton(stack_address)]
@@ -180,7 +169,7 @@ def test_multicast_dns_leads_to_a_node_in_another_net(
 def test_without_multicast_the_search_goes_on_at_once() -> None:
     found: list[IPv4Address] = []
     begin = time.monotonic()
-    # Nobody here has this address, so the socket cannot be made.
+    # This machine does not have the address, so the socket cannot be bound.
     asyncio.run(mdns.resolve(["red1"], found.append, 30, interfaces=["192.0.2.254"]))
     assert found == []
     assert time.monotonic() - begin < 15
@@ -224,16 +213,16 @@ def test_missing_nodes_are_named_with_what_is_known_of_them(fleet: Fleet, capsys
     write(KNOWN_HOSTS, f"red2 {fleet.host_key(locked)}\n")
     code, said = search(capsys, timeout="1")
     assert (code, said["done"]["missing"]) == (1, list(RED))
-    assert f"red1 is missing: its address 127.77.0.1 refuses {USER}'s key" in said["err"]
-    assert f"red2 is missing: its host key is at 127.77.0.9, which refuses {USER}'s key" in said["err"]
-    assert "red3 is missing: its address 127.77.0.3 gives no login (no answer within 5 s)" in said["err"]
+    assert f"red1 is missing: its address 127.77.0.1 refuses the key of {USER}" in said["err"]
+    assert f"red2 is missing: its host key is at 127.77.0.9, which refuses the key of {USER}" in said["err"]
+    assert "red3 is missing: its address 127.77.0.3 does not allow a login (no answer within 5 s)" in said["err"]
 
 
 def test_a_board_whose_name_is_not_in_the_inventory_is_noted(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     fleet.switch_on(*BOARDS.values(), Board("127.77.0.9", "raspberrypi", 9))
     code, said = search(capsys)
     assert code == 0
-    assert any("127.77.0.9 calls itself raspberrypi" in note for note in said["note"])
+    assert any("127.77.0.9 has the name raspberrypi" in note for note in said["note"])
 
 
 def test_a_large_net_is_searched_only_where_asked(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Real cards by the command line: readers and rounds."""
+"""picluster burn with card readers: devices, confirmation and rounds."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_command_of_2018_works_as_it_stands(make_card: Callable[..., Path], 
     make_card("2018-06-27-raspbian-stretch.img", files=STRETCH, mkfs=("-F", 32, "-s", 1, "-n", "boot"))
     (here / "home/.ssh").mkdir(parents=True)
     run("ssh-keygen", "-q", "-t", "rsa", "-b", 2048, "-N", "", "-f", here / "home/.ssh/id_rsa")
-    # By the shell, which expands the tilde and finds no file that the brackets match.
+    # Through a shell, which expands the tilde, and leaves the brackets because no file matches them.
     run("bash", "-c", f"{shlex.quote(sys.executable)} -m picluster burn {VERBATIM.removeprefix('cm-burn ')}")
     for number in (5, 6, 7):
         card = here / f"cards/red{number}.img"
@@ -70,11 +70,14 @@ def test_three_nodes_and_two_readers_are_two_rounds(
     first, second = machine.listed
     gone = replace(first, size=0)
     third = reader("/dev/sdb", "3")
-    # The first round's own checks see the same cards; then sdb is emptied, and another card comes in.
+    # The checks of the first round see the same cards; then sdb is emptied, and another card is inserted.
     machine.later = [[first, second], [gone, second], [gone, second], [third, second]]
     assert burn("--device", "/dev/sdb,/dev/sdc", "--yes") == 0
     said = capsys.readouterr()
-    assert "3 cards in 2 readers: 2 rounds; every card put in later is overwritten, too, whatever it holds" in said.out
+    assert (
+        "3 cards in 2 readers: 2 rounds; every card that is inserted later is overwritten too, whatever it holds"
+        in said.out
+    )
     assert "red3: put the next card in /dev/sdb" in said.out
     assert "burnt and verified 3 of 3 cards" in said.out
     cards = [machine.bytes_of(device) for device in (first, second, third)]
@@ -269,7 +272,7 @@ def test_after_an_interrupt_the_line_to_go_on_with_is_told(
     monkeypatch.setattr(machine, "devices", interrupt)
     assert burn("--device", "/dev/sdb", "--yes", names="red[1-2]", ips="192.168.63.[11-12]") == 130
     # The reader still holds the card of red1, which is good.
-    again = "all readers hold good cards, so put blank ones in, again with: picluster burn --name red2 --replace"
+    again = "all readers hold good cards: insert empty ones, then run: picluster burn --name red2 --replace"
     said = f"picluster burn: interrupted; not burnt: red2; {again} --device auto\n"
     assert capsys.readouterr().err.endswith(said)
 

@@ -1,4 +1,4 @@
-"""picluster devices: what a user sees before anything is overwritten."""
+"""picluster devices: the list of disks."""
 
 from __future__ import annotations
 

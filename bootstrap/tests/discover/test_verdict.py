@@ -1,4 +1,4 @@
-"""Who is who: host keys as ssh judges them, two boards of one name, copied cards, swapped boards."""
+"""Identity of boards: host keys as ssh judges them, two boards with one name, copied cards, swapped boards."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cardkit import run
-from discoverkit import (
-    BOARDS,
-    KNOWN_HOSTS,
-    RED,
-    append,
-    hosts,
-    search,
-    write,
-)
+from discoverkit import BOARDS, KNOWN_HOSTS, RED, append, hosts, search, write
 from sshdkit import USER, Board, Fleet
 
 from picluster.discover import verdict
@@ -57,7 +49,7 @@ def test_one_board_with_two_addresses_is_one(fleet: Fleet, capsys: pytest.Captur
     fleet.switch_on(*(Board(address, "red2", 2, key="red2") for address in ("127.77.0.9", RED["red2"])))
     code, said = search(capsys)
     assert (code, said["result"]["red2"]["address"]) == (0, RED["red2"])
-    # Without its own address it stays where it was found last, though another one comes first.
+    # Without its reserved address it stays where it was last found, although another address comes first.
     fleet.switch_off(RED["red2"])
     search(capsys)
     fleet.switch_on(Board("127.77.0.8", "red2", 2, key="red2"))
@@ -73,7 +65,7 @@ def test_a_wrong_host_key_is_named_and_nothing_is_recorded(fleet: Fleet, capsys:
     assert hosts()["red2"] == {"node_address": RED["red2"]}
     kept = KNOWN_HOSTS.read_text(encoding="utf-8").splitlines()
     assert [line for line in kept if line.startswith("red2")] == [f"red2 {fleet.host_key(BOARDS['red1'])}"]
-    # What the sentence says to do is enough.
+    # The suggested command is sufficient.
     run("ssh-keygen", "-R", "red2", "-f", KNOWN_HOSTS)
     assert search(capsys)[0] == 0
 
@@ -84,7 +76,7 @@ def _hashed(text: str) -> str:
     return Path("hashed").read_text(encoding="utf-8")
 
 
-# What known_hosts holds (KEY, ECDSA: red1's; OTHER: another of the same type; RSA: of a type that red1 has not).
+# Contents of known_hosts (KEY, ECDSA: those of red1; OTHER: another of the same type; RSA: a type that red1 lacks).
 TRUST = {
     "known": ("red1 KEY", "found"),
     "hashed": ("HASH red1 KEY", "found"),
@@ -115,14 +107,14 @@ def test_known_hosts_is_read_as_ssh_reads_it(fleet: Fleet, capsys: pytest.Captur
         "RSA": Path("rsa.pub").read_text(encoding="ascii").strip(),
     }.items():
         text = text.replace(word, key)
-    # The last line of a file that somebody edited may have no end.
+    # The last line of an edited file may lack its newline.
     write(KNOWN_HOSTS, _hashed(text.removeprefix("HASH ") + "\n") if text.startswith("HASH ") else text)
     before = KNOWN_HOSTS.read_text(encoding="utf-8")
     _, said = search(capsys)
     assert said["result"]["red1"]["state"] == state
     after = KNOWN_HOSTS.read_text(encoding="utf-8")
     assert after.startswith(before)
-    # Judged by ssh itself, as strictly as can be: whom discovery calls found is let in from now on, and nobody else.
+    # ssh decides as strictly as possible: it accepts the nodes that discovery found, and no other host.
     strict = ["-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={KNOWN_HOSTS}", "-o", "HostKeyAlias=red1"]
     who = ["-F", "none", "-i", fleet.key, "-p", fleet.port, f"{USER}@{RED['red1']}", "true"]
     done = subprocess.run(
@@ -168,7 +160,7 @@ def test_a_copied_card_is_a_warning(fleet: Fleet, capsys: pytest.CaptureFixture[
     code, said = search(capsys)
     assert code == 0
     assert [warning.split(":")[0] for warning in said["warning"]] == [f"red1 and red2 have the same {what}"]
-    # No MAC stands in the inventory twice.
+    # No MAC address is recorded twice.
     macs = [host["node_mac"] for host in hosts().values() if "node_mac" in host]
     assert len(macs) == len(set(macs)) == (1 if what == "MAC" else 3)
 
@@ -189,6 +181,6 @@ def test_a_swapped_board_is_noted_and_leaves_no_mac_behind(fleet: Fleet, capsys:
     code, said = search(capsys)
     assert (code, said["done"]["missing"]) == (1, ["red2"])
     assert "10-nodes.yml: red1 node_mac was dc:a6:32:00:00:01, is now dc:a6:32:00:00:02" in said["note"]
-    assert "the board dc:a6:32:00:00:02, which was red2's, is red1's now" in said["note"]
+    assert "the board dc:a6:32:00:00:02, recorded for red2, is red1 now" in said["note"]
     assert hosts()["red1"]["node_mac"] == "dc:a6:32:00:00:02"
     assert hosts()["red2"] == {"node_address": RED["red2"]}

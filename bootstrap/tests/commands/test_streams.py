@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, unread or of another encoding, and files that cannot be written."""
+"""Standard streams that are closed, full, without a reader or of another encoding, and files that cannot be written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BURN = "burn --name red1 --key key.pub --ips 192.168.63.11 --image card.img"
 
 
 def shell(line: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a line of sh, in which picluster is this one."""
+    """Run a shell command in which picluster is the package under test."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHON": sys.executable} | changes
     line = line.replace("picluster", '"$PYTHON" -m picluster', 1)
     return subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True, check=False)
@@ -74,7 +74,7 @@ def test_nobody_is_asked_at_a_closed_input(
 ) -> None:
     monkeypatch.setattr("sys.stdin", None)
     assert burn("--device", "/dev/sdb") == 2
-    assert "nobody is there to ask: give --yes" in capsys.readouterr().err
+    assert "there is no terminal to confirm on; pass --yes" in capsys.readouterr().err
 
 
 def test_letters_that_the_terminal_lacks_are_escaped(here: Path) -> None:
@@ -108,10 +108,10 @@ def test_the_file_that_finds_no_room_is_named(
 FOLDERS: dict[str, tuple[Sequence[str], str]] = {
     "no folder can be made": (["-o", "/proc/none"], "image files cannot be written to /proc/none"),
     "no file can be made": (["-o", "/proc"], "image files cannot be written to /proc"),
-    "a link to nothing": (["-o", "dangling"], "dangling is a link to nothing"),
-    "an unset variable": (["-o", ""], "an empty name was given"),
-    "no inventories": (["-o", "out", "--inventories", ""], "an empty name was given"),
-    "an inventory that is a link to nothing": (["-o", "out", "--inventories", "inv"], "inv/red is a link to nothing"),
+    "a dangling symlink": (["-o", "dangling"], "dangling is a dangling symlink"),
+    "an unset variable": (["-o", ""], "the name is empty"),
+    "no inventories": (["-o", "out", "--inventories", ""], "the name is empty"),
+    "an inventory that is a dangling symlink": (["-o", "out", "--inventories", "inv"], "inv/red is a dangling symlink"),
 }
 
 

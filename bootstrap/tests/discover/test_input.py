@@ -1,16 +1,11 @@
-"""Bad input of picluster discover: one sentence, exit code 2, and nothing was written."""
+"""Bad input of picluster discover: one sentence, exit code 2, and nothing is written."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from discoverkit import (
-    INVENTORY,
-    NODES,
-    snapshot,
-    write,
-)
+from discoverkit import INVENTORY, NODES, snapshot, write
 
 from picluster import cli
 
@@ -24,18 +19,18 @@ BAD: dict[str, tuple[Sequence[str], str]] = {
     "no such cluster": (["blue"], "there is no inventories/blue/10-nodes.yml"),
     "cluster's name": (["../red"], "CLUSTER '../red' is not a cluster name"),
     "no cluster": ([], "required: CLUSTER"),
-    "net": (["red", "--net", "127.77.0.x"], "--net '127.77.0.x' is not an IPv4 net"),
-    "prefix": (["red", "--net", "127.77.0.0/40"], "is not an IPv4 net"),
-    "IPv6": (["red", "--net", "fd00::/64"], "is not an IPv4 net"),
-    "huge net": (["red", "--net", "127.0.0.0/9"], "--net has 8,388,608 addresses: at most 65,536"),
+    "net": (["red", "--net", "127.77.0.x"], "--net '127.77.0.x' is not an IPv4 network"),
+    "prefix": (["red", "--net", "127.77.0.0/40"], "is not an IPv4 network"),
+    "IPv6": (["red", "--net", "fd00::/64"], "is not an IPv4 network"),
+    "huge net": (["red", "--net", "127.0.0.0/9"], "--net is too large: 8,388,608 addresses"),
     "nets huge together": (["red", "--net", "127.1.0.0/16", "--net", "127.2.0.1"], "65,537 addresses"),
     "no leases": (["red", "--leases", "none"], "--leases none cannot be read: No such file"),
     "leases folder": (["red", "--leases", "inventories"], "--leases inventories cannot be read: Is a directory"),
-    "no lease file": (["red", "--leases", str(NODES)], "is not a leases file of dnsmasq: line 1 wants expiry"),
+    "no lease file": (["red", "--leases", str(NODES)], "is not a leases file of dnsmasq: line 1 must have expiry"),
     "no text": (["red", "--leases", "/bin/true"], "/bin/true is not a leases file of dnsmasq: it is not text"),
     "timeout": (["red", "--timeout", "soon"], "invalid float value: 'soon'"),
-    "no time": (["red", "--timeout", "0"], "--timeout 0 is not possible"),
-    "no number": (["red", "--timeout", "nan"], "--timeout nan is not possible"),
+    "no time": (["red", "--timeout", "0"], "--timeout 0 is out of range"),
+    "no number": (["red", "--timeout", "nan"], "--timeout nan is out of range"),
     "inventories": (["red", "--inventories", "elsewhere"], "there is no elsewhere/red/10-nodes.yml"),
 }
 
@@ -55,19 +50,23 @@ def test_bad_input_ends_in_one_sentence(fleet: Fleet, capsys: pytest.CaptureFixt
 CONNECTION = "group_vars/nodes/connection.yml"
 BROKEN = {
     "key": (CONNECTION, "ansible_ssh_private_key_file: /none/id\n", "there is no private key /none/id"),
-    "template": (CONNECTION, "ansible_user: '{{ me }}'\n", "ansible_user '{{ me }}' is more than picluster can read"),
-    "user": (CONNECTION, "ansible_user: -oProxyCommand=x\n", "more than picluster can read"),
+    "template": (CONNECTION, "ansible_user: '{{ me }}'\n", "ansible_user '{{ me }}' cannot be used by picluster"),
+    "user": (CONNECTION, "ansible_user: -oProxyCommand=x\n", "cannot be used by picluster"),
     "port": (CONNECTION, "ansible_port: ssh\n", "ansible_port 'ssh' is not a port"),
     "high port": (CONNECTION, "ansible_port: 65536\n", "ansible_port 65536 is not a port"),
-    "prefix": ("group_vars/all/cluster.yml", "node_prefix: 40\n", "node_prefix 40 is not a number from 8 to 30"),
+    "prefix": (
+        "group_vars/all/cluster.yml",
+        "node_prefix: 40\n",
+        "node_prefix 40 is invalid: expected an integer from 8 to 30",
+    ),
     "interface": ("group_vars/all/cluster.yml", "node_interface: $(reboot)\n", "is not a network interface"),
     "address": (
         "10-nodes.yml",
         "all: {children: {nodes: {hosts: {red8: {node_address: x}}}}}\n",
-        "red8's node_address",
+        "node_address x of red8",
     ),
     "no nodes": ("10-nodes.yml", "all: {children: {nodes: {hosts: {}}}}\n", "has no node with an address"),
-    "no YAML": ("10-nodes.yml", "all: [\n", "is not YAML"),
+    "no YAML": ("10-nodes.yml", "all: [\n", "is not valid YAML"),
 }
 
 
@@ -88,4 +87,4 @@ def test_without_ssh_it_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     assert cli.main(["discover", "red"]) == 2
-    assert "install OpenSSH's client" in capsys.readouterr().err
+    assert "install the OpenSSH client" in capsys.readouterr().err

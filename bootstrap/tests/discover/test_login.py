@@ -1,4 +1,4 @@
-"""One login: what is asked, how ssh is called, and what is believed of the answer."""
+"""One login: the query, the ssh command, and which parts of the answer are accepted."""
 
 from __future__ import annotations
 
@@ -14,14 +14,7 @@ from pathlib import Path
 
 import pytest
 from cardkit import run
-from discoverkit import (
-    BOARDS,
-    INVENTORY,
-    NODES,
-    RED,
-    search,
-    write,
-)
+from discoverkit import BOARDS, INVENTORY, NODES, RED, search, write
 from sshdkit import Board, Fleet
 
 from picluster.discover import login
@@ -93,7 +86,7 @@ def test_a_board_without_the_interface_tells_of_its_default_route(
 
 def test_the_question_is_answered_by_this_very_machine_in_plain_sh() -> None:
     shell = shutil.which("dash") or "sh"
-    done = subprocess.run([shell, "-s", "--", "lo"], input=login._QUESTION, capture_output=True, text=True, check=True)
+    done = subprocess.run([shell, "-s", "--", "lo"], input=login._QUERY, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     answer = login.parse(done.stdout)
     assert answer is not None
@@ -102,7 +95,7 @@ def test_the_question_is_answered_by_this_very_machine_in_plain_sh() -> None:
 
 
 def test_the_question_is_sound_for_shellcheck(tmp_path: Path) -> None:
-    (tmp_path / "question.sh").write_text(f"#!/bin/sh\n{login._QUESTION}", encoding="utf-8")
+    (tmp_path / "question.sh").write_text(f"#!/bin/sh\n{login._QUERY}", encoding="utf-8")
     run("shellcheck", tmp_path / "question.sh")
 
 
@@ -123,7 +116,7 @@ def test_ssh_is_told_to_ask_nobody_and_to_share_nothing(tmp_path: Path, *, trust
         "hostkeyalias": "red1",
         "identityfile": str(tmp_path / "a key"),
         "batchmode": "yes",
-        "connecttimeout": "8",
+        "connecttimeout": "9",
         "stricthostkeychecking": "accept-new",
         "updatehostkeys": "false",
         "forwardagent": "no",

@@ -1,4 +1,4 @@
-"""One card again: what --replace takes from the record of its cluster."""
+"""picluster burn --replace: what it reads from the record of the cluster."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_one_dead_card_is_replaced_from_the_inventory_alone(here: Path, monkeypa
 
 
 RECORDS = {
-    "gone": (None, "nobody knows what the cards were burnt with"),
-    "unknown key": ("image: card.img\nkeys: [a]\nimgae: x\n", "imgae is not known"),
+    "gone": (None, "which records how the cards were burnt"),
+    "unknown key": ("image: card.img\nkeys: [a]\nimgae: x\n", "imgae is unknown"),
     "no keys": ("image: card.img\n", "keys must be a list"),
     "no image": ("keys: [a]\n", "image must name"),
-    "not text": ("image: 5\nkeys: [a]\n", "image must be text"),
+    "not text": ("image: 5\nkeys: [a]\n", "image must be a string"),
     "wifi": ("image: card.img\nkeys: [KEY]\nwifi: Home\n", "give --wifi again"),
     "no key": (
         "image: card.img\nkeys: [ssh-ed25519 AAAA]\n",
@@ -64,7 +64,7 @@ RECORDS = {
         "the sha256 in inventories/red/cards.yml, says 0000",
     ),
     "no sha256": ("image: card.img\nkeys: [KEY]\nsha256: abc\n", "the sha256 in inventories/red/cards.yml, 'abc' is"),
-    "first boot": ("image: card.img\nkeys: [KEY]\nfirstboot: magic\n", "cards.yml: firstboot 'magic' is none of"),
+    "first boot": ("image: card.img\nkeys: [KEY]\nfirstboot: magic\n", "cards.yml: firstboot 'magic' is unknown"),
     "other first boot": (
         "image: card.img\nkeys: [KEY]\nfirstboot: init-script\n",
         "the firstboot in inventories/red/cards.yml, init-script cannot work",
@@ -146,21 +146,19 @@ def test_a_record_that_is_gone_is_not_needed_where_image_and_key_are_given(here:
 
 def test_what_changes_for_the_whole_cluster_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert burn("-o", "out") == 0
-    assert "cards.yml holds for all of red" not in capsys.readouterr().out
+    assert "cards.yml applies to all nodes of red" not in capsys.readouterr().out
     (here / "other.img").write_bytes((here / "card.img").read_bytes())
     given = ["--key", "key.pub", "--image", "other.img", "--timezone", "Europe/Berlin"]
     assert cli.main(["burn", "--name", "red2", "-o", "out", *given]) == 0
-    assert "note: cards.yml holds for all of red: what changes in it (image, timezone)" in capsys.readouterr().out
+    assert "note: cards.yml applies to all nodes of red: the new values (image, timezone)" in capsys.readouterr().out
 
 
 def test_that_old_host_keys_are_forgotten_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert burn("-o", "out") == 0
-    assert "forgotten" not in capsys.readouterr().out
+    assert "old host keys" not in capsys.readouterr().out
     (here / "inventories/red/known_hosts").write_text("red2 ssh-ed25519 AA\n", encoding="utf-8")
     assert burn("-o", "out") == 0
-    assert "note: the nodes of new cards will have new host keys, so the old ones were forgotten" in (
-        capsys.readouterr().out
-    )
+    assert "note: the old host keys of the burnt nodes were removed from known_hosts" in (capsys.readouterr().out)
 
 
 def test_the_line_that_burns_failed_cards_again_runs_as_it_is_told(
@@ -208,7 +206,7 @@ def test_the_passphrase_is_asked_for_when_all_else_is_checked(
     assert asked == []
     capsys.readouterr()
     assert burn(*wifi) == 2
-    assert capsys.readouterr().err == "picluster: no passphrase was typed, nothing was changed\n"
+    assert capsys.readouterr().err == "picluster: no passphrase was entered, nothing was changed\n"
     assert not (here / "inventories").exists()
     assert burn(*wifi) == 0
     network = read_tree(here / "out/red1.img")["network-config"].decode()

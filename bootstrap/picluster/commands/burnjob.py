@@ -1,0 +1,249 @@
+"""Execute a burn of which everything was checked, and report how to burn what is left."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from picluster.cards import overlay, writer
+from picluster.cards.image import open_image
+from picluster.commands import EXIT_FAILED, EXIT_INTERRUPTED, again, changes, exit_cards
+from picluster.commands.identity import complete
+from picluster.errors import PiclusterError
+from picluster.inventory import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from picluster.cards.image import Image
+    from picluster.cards.overlay import Patch
+    from picluster.commands.identity import Identity, IdentityRequest
+    from picluster.commands.places import Place, Places, PlacesRequest
+    from picluster.console.bars import Board
+    from picluster.console.report import Report
+    from picluster.firstboot.generations import Recognised
+
+
+@dataclass(frozen=True)
+class BurnRequest:
+    """What the options say.
+
+    Attributes:
+        nodes: Whose cards are burnt, in their order, and their network.
+        identity: What the cards receive.
+        places: Where the cards go.
+        image: The stock image as it was named, None if it was not.
+        sha256: What it must have, None for any.
+        catalogues: Files with names of images.
+        bmap: Block map, None for the one beside the image.
+        use_bmap: Whether to use a block map.
+        verify: Whether to read the cards back.
+        replace: Whether the cards replace those of nodes in the inventory.
+        dry_run: Whether nothing is written.
+        program: As it was typed: "picluster burn" or "cm-burn".
+        kept: Words of the options that a further burn needs again.
+    """
+
+    nodes: plan.InventoryRequest
+    identity: IdentityRequest
+    places: PlacesRequest
+    image: str | None
+    sha256: str | None
+    catalogues: Sequence[Path]
+    bmap: Path | None
+    use_bmap: bool
+    verify: bool
+    replace: bool
+    dry_run: bool
+    program: str
+    kept: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A burn of which everything was checked.
+
+    Attributes:
+        request: What the options say, completed from the record.
+        image: The open image.
+        options: How to burn.
+        identity: What all cards receive.
+        recognised: What the image is, and how its first boot is configured.
+        places: Where the cards go.
+        planned: What the inventory becomes.
+        patches: How the card of each node differs from the image.
+    """
+
+    request: BurnRequest
+    image: Image
+    options: writer.Options
+    identity: Identity
+    recognised: Recognised
+    places: Places
+    planned: plan.Plan
+    patches: Mapping[str, Sequence[Patch]] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> Sequence[str]:
+        """Return the nodes whose cards are burnt, in their order."""
+        return self.request.nodes.names
+
+    def files(self, name: str, identity: Identity) -> Mapping[str, bytes]:
+        """Return what is written to the boot partition of a node."""
+        return identity.files(self.recognised, name, self.planned.user)
+
+    def with_identity(self, identity: Identity) -> Job:
+        """Return the job with cards that receive this.
+
+        Raises:
+            PiclusterError: if the boot partition of the image has no room for it.
+        """
+        head, boot = self.image.head, self.image.boot
+        patches = {name: overlay.patches(head, boot, self.files(name, identity)) for name in self.nodes}
+        return dataclasses.replace(self, identity=identity, patches=patches)
+
+
+class BurnDisplay(writer.Watcher):
+    """Shows a burn on a board: each card, and all of them together.
+
+    Attributes:
+        good: Nodes whose cards are good: all that is known of a round that is interrupted.
+    """
+
+    def __init__(self, board: Board, cards: Sequence[str], passes: int) -> None:
+        self._board = board
+        self._passes = passes
+        self._done: dict[str, float] = dict.fromkeys(cards, 0.0)
+        self._total = 0
+        self._lock = threading.Lock()
+        self.good: set[str] = set()
+
+    def card(self, name: str, state: str, done: int = 0, total: int = 0, detail: str = "") -> None:
+        """Show the progress of a card; see writer.Watcher."""
+        if state == "done":
+            self.good.add(name)
+        self._board.row(name, state, done, total, detail)
+        with self._lock:
+            self._total = total or self._total
+            if not self._total:
+                return
+            whole = float(self._total * self._passes)
+            # A card that failed makes no more progress, so it counts as done. A sync precedes and follows the reading.
+            went = {"writing": done, "syncing": self._total, "verifying": self._total + done}.get(state, whole)
+            self._done[name] = max(self._done[name], min(float(went), whole))
+            self._board.overall(sum(self._done.values()), whole * len(self._done))
+
+
+def execute(job: Job, report: Report) -> int:
+    """Write the inventory and burn the cards; return the exit code."""
+    if job.identity.ask:
+        job = job.with_identity(complete(job.identity))
+    job.places.confirm(report)
+    plan.apply(job.planned)
+    changes.report_files(report, job.planned, dry_run=False)
+    results: list[writer.Result] = []
+    broken = False
+    try:
+        try:
+            for places, image in zip(job.places.rounds(report), _readings(job.image), strict=False):
+                _burn_round(job, image, places, report, results)
+        except (PiclusterError, OSError) as error:
+            # Something was changed by now, so this is not bad input any more.
+            broken = True
+            reason = str(error) if isinstance(error, PiclusterError) else _reason(error)
+            report.error(reason, job.request.program)
+            seen = {result.name for result in results}
+            results += [writer.Result(name, "", reason) for name in job.nodes if name not in seen]
+        return _conclude(job, results, report) or (EXIT_FAILED if broken else 0)
+    except KeyboardInterrupt:
+        return _interrupted(job, results, report)
+
+
+def _interrupted(job: Job, results: Sequence[writer.Result], report: Report) -> int:
+    """Report how to continue: the same command again would overwrite the cards that are good."""
+    good = {result.name for result in results if not result.error}
+    left = [name for name in job.nodes if name not in good]
+    text = (
+        f"interrupted; not burnt: {', '.join(left)}{_again(job, left)[1]}"
+        if left
+        else "interrupted; all cards are burnt"
+    )
+    report.error(text, job.request.program)
+    with suppress(KeyboardInterrupt):
+        changes.forget_host_keys(report, job.planned, good)
+    return EXIT_INTERRUPTED
+
+
+def _again(job: Job, names: Sequence[str]) -> tuple[str, str]:
+    """Return the command that burns the cards of these nodes, and the end of the sentence that suggests it.
+
+    The command ends the line, so that nothing behind it is pasted with it.
+    """
+    left = job.places.left()
+    command = again.command(job.request.program, names, job.request.kept, left.options)
+    return command, f"; {left.hint + ', then run' if left.hint else 'run'}: {command}"
+
+
+def _reason(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+
+
+def _readings(image: Image) -> Iterator[Image]:
+    """Yield the image for each round: a packed one can be read only once.
+
+    Raises:
+        PiclusterError: if the file was changed, so that the patches do not belong to it any more.
+    """
+    path = image.path
+    first = path.stat()
+    yield image
+    while True:
+        now = path.stat()
+        if (now.st_size, now.st_mtime_ns) != (first.st_size, first.st_mtime_ns):
+            raise PiclusterError(
+                f"{path} was changed since the first round: burn the remaining cards with another command"
+            )
+        with open_image(path) as opened:
+            yield opened
+
+
+def _burn_round(job: Job, image: Image, places: Sequence[Place], report: Report, results: list[writer.Result]) -> None:
+    """Burn the cards of one round; add their results, also if the round is interrupted."""
+    cards = [
+        writer.Card(place.name, place.title, place.open, job.patches[place.name], place.capacity) for place in places
+    ]
+    names = [card.name for card in cards]
+    ended: list[writer.Result] = []
+    with report.board(image.path.name, names, row_event="card") as board:
+        watcher = BurnDisplay(board, names, 1 + job.options.verify)
+        try:
+            ended = writer.burn(image, cards, job.options, watcher)
+        finally:
+            # Before anything that may fail or be interrupted: a good card that is not noted would be burnt again.
+            good_so_far = [writer.Result(card.name, card.place, "") for card in cards if card.name in watcher.good]
+            results += ended or good_so_far
+            good = {result.name for result in results if not result.error}
+            for card in cards:
+                if card.name in good:
+                    job.places.burnt(card.place, card.patches)
+    changes.forget_host_keys(report, job.planned, good)
+    for result in ended:
+        if result.error:
+            report.aside(f"{result.name} failed: {result.error}")
+
+
+def _conclude(job: Job, results: Sequence[writer.Result], report: Report) -> int:
+    burnt = [result.name for result in results if not result.error]
+    failed = [result.name for result in results if result.error]
+    verb, unsure = ("burnt and verified", "") if job.options.verify else ("burnt", ", not verified")
+    text = f"{verb} {len(burnt)} of {len(results)} cards{job.places.summary}{unsure}"
+    data: dict[str, object] = {"burnt": burnt, "failed": failed}
+    if failed:
+        data["again"], hint = _again(job, failed)
+        text += f"; failed: {', '.join(failed)}{hint}"
+    report.say("done", text, **data)
+    return exit_cards(len(failed))
