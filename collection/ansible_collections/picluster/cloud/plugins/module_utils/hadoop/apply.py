@@ -47,11 +47,7 @@ _UNMARKED = frozenset({"workers", "http-secret", "hdfs-dirs.json"})
 
 
 class Hadoop:
-    """Hadoop on one node.
-
-    Attributes:
-        image: The NameNode's image on this node.
-    """
+    """Hadoop on one node; `image` is the NameNode's."""
 
     def __init__(self, node: Node) -> None:
         self._node = node

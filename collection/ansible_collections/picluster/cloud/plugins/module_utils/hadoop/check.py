@@ -60,12 +60,7 @@ class EndedError(BaseException):
 
 
 class HadoopCheck:
-    """One check of one cluster.
-
-    Attributes:
-        layer: The layer that is used right now: hdfs or yarn.
-        seconds: By step how long it took.
-    """
+    """One check of one cluster; `layer` (hdfs or yarn) is the one in use, `seconds` says how long each step took."""
 
     def __init__(self, node: Node, options: dict[str, Any]) -> None:
         self._node = node

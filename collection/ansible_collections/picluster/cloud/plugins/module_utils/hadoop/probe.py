@@ -118,10 +118,8 @@ def query_cluster(master: str, user: str) -> HadoopState:
             if status.get("owner") != user:
                 state.why["hdfs"] = f"/user/{user} does not belong to {user} yet"
     except NoAnswerError as reason:
-        missing_home = "404" in str(reason)
-        state.why["hdfs"] = (
-            f"/user/{user} does not exist yet" if missing_home else f"the NameNode does not answer ({reason})"
-        )
+        silent = f"the NameNode does not answer ({reason})"
+        state.why["hdfs"] = f"/user/{user} does not exist yet" if "404" in str(reason) else silent
     try:
         read_resourcemanager(state, fetch(f"http://{master}:8088/ws/v1/cluster/nodes"))
     except NoAnswerError as reason:
