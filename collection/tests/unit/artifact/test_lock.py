@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.lock import (
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.store import (
     LOCK_HEADER,
     parse_lock,
     pin,

@@ -18,7 +18,6 @@ from ansible_collections.picluster.cloud.plugins.module_utils.artifact.apply imp
     STAMP,
     Placement,
     Target,
-    parse_mode,
     read_target,
     sweep,
 )
@@ -162,7 +161,7 @@ def test_archives_of_killed_runs_are_swept_and_fresh_ones_kept(tmp_path: Path) -
 @pytest.mark.parametrize("mode", ["rwx", "", "1755", "-1", "9"])
 def test_wrong_mode_is_named(mode: str) -> None:
     with pytest.raises(UserError, match=f"mode is invalid: '{mode}'; expected octal digits"):
-        parse_mode(mode)
+        read_target({**OPTIONS, "artifact": {"sha256": "b" * 64}, "mode": mode})
 
 
 def test_wrong_sha256_is_named() -> None:

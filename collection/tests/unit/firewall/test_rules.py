@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall import plan
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall import rules as firewall_rules
-from ansible_collections.picluster.cloud.plugins.module_utils.firewall.rules import FirewallPolicy, Ports
+from ansible_collections.picluster.cloud.plugins.module_utils.firewall.rules import Ports
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
@@ -180,17 +180,12 @@ def test_an_ssh_port_that_is_none_is_refused(port: int) -> None:
 
 
 def test_the_distribution_s_flush_is_followed_by_our_rules_whatever_caused_it() -> None:
-    unit = plan.unit_text()
+    unit = plan.UNIT_TEXT
     assert "After=nftables.service" in unit.splitlines()
-    again = [line.partition("=") for line in plan.dropin_text().splitlines()[2:]]
+    again = [line.partition("=") for line in plan.DROPIN_TEXT.splitlines()[2:]]
     assert [when for when, _, _ in again] == ["ExecStartPost", "ExecReload", "ExecStopPost"]
     assert all("/usr/sbin/nft -f /etc/picluster/firewall.nft" in what for _, _, what in again)
     assert "ExecStop=-/usr/sbin/nft delete table inet picluster" in unit.splitlines()
-
-
-def test_a_policy_of_nothing_but_defaults_is_what_the_role_says() -> None:
-    assert FirewallPolicy().node_ports is None
-    assert FirewallPolicy().strangers_ssh
 
 
 @pytest.mark.parametrize(

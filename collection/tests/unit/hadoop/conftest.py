@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fakenode import FakeNode
 
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.owner import STAMP
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.apply import STAMP
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import DIRS_UNIT, UNITS
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.services import NOTE
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import DEFAULT_HEAPS, DEFAULT_MEMORY

@@ -190,18 +190,20 @@ def test_hadoops_ways_to_write_a_data_directory_are_read(value: str, folders: li
     assert image.parse_data_dirs(value) == folders
 
 
-def test_a_new_name_folder_is_formatted() -> None:
-    assert image.must_format(set(), set())
-    assert image.must_format({"lost+found", ".formatting"}, set())
-
-
-def test_an_image_is_never_formatted() -> None:
-    assert not image.must_format({"current", "in_use.lock"}, {"VERSION", "fsimage_0"})
-
-
 @pytest.mark.parametrize(
-    ("entries", "current"), [({"current"}, set()), ({"current"}, {"fsimage_0"}), ({"data"}, set())]
+    ("files", "new"),
+    [([], True), (["lost+found/x", ".formatting/x"], True), (["current/VERSION", "current/f", "in_use.lock"], False)],
 )
-def test_a_name_folder_with_anything_else_is_refused(entries: set[str], current: set[str]) -> None:
+def test_a_name_folder_is_new_until_it_has_an_image(tmp_path: Path, files: list[str], *, new: bool) -> None:
+    node = FakeNode(tmp_path)
+    for name in files:
+        node.write(f"{NAME_DIR}/{name}", "")
+    assert NameNodeImage(node).is_new() is new
+
+
+@pytest.mark.parametrize("name", ["current/fsimage_0", "data/x"])
+def test_a_name_folder_with_anything_else_is_refused(tmp_path: Path, name: str) -> None:
+    node = FakeNode(tmp_path)
+    node.write(f"{NAME_DIR}/{name}", "")
     with pytest.raises(UserError, match=NAME_DIR):
-        image.must_format(entries, current)
+        NameNodeImage(node).is_new()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from fakenode import FakeNode
 
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.apply import STAMP, file_is_ours, foreign_paths
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import CONF, LINK
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.owner import STAMP, file_is_ours, foreign_paths
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import SCRIPT, UNITS
 
 if TYPE_CHECKING:

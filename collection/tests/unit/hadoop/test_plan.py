@@ -16,15 +16,12 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings im
     DEFAULT_HEAPS,
     DEFAULT_MEMORY,
     HadoopSettings,
-    Memory,
     check_settings,
-    read_properties,
-    text_of,
+    read_settings,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 KEY = "k"
-MEMORY = Memory(**DEFAULT_MEMORY)
 MASTER = HadoopSettings(
     node="red1",
     master="red1",
@@ -37,7 +34,7 @@ MASTER = HadoopSettings(
     block_size=64 << 20,
     disk_reserved=2 << 30,
     vcores=4,
-    memory=MEMORY,
+    memory=DEFAULT_MEMORY,
     heaps=DEFAULT_HEAPS,
     users=("pi",),
 )
@@ -80,7 +77,7 @@ def test_every_name_in_every_site_is_a_property_with_a_value() -> None:
 @pytest.mark.parametrize(("workers", "wanted", "replication"), [(1, 0, "1"), (2, 0, "2"), (7, 0, "3"), (7, 2, "2")])
 def test_replication_never_exceeds_the_workers_by_default(workers: int, wanted: int, replication: str) -> None:
     settings = changed(MASTER, workers=tuple(f"n{i}" for i in range(workers)), replication=wanted)
-    assert config.hdfs_site(settings)["dfs.replication"] == replication
+    assert config.sites(settings)["hdfs-site"]["dfs.replication"] == replication
 
 
 def test_the_users_own_properties_win() -> None:
@@ -90,7 +87,7 @@ def test_the_users_own_properties_win() -> None:
 
 
 def test_a_format_of_existing_data_is_forbidden_in_hadoop_itself() -> None:
-    assert config.hdfs_site(MASTER)["dfs.reformat.disabled"] == "true"
+    assert config.sites(MASTER)["hdfs-site"]["dfs.reformat.disabled"] == "true"
 
 
 def test_nothing_that_must_last_is_in_a_temporary_folder() -> None:
@@ -101,14 +98,14 @@ def test_nothing_that_must_last_is_in_a_temporary_folder() -> None:
 
 
 def test_addresses_are_names_of_nodes_never_all_interfaces() -> None:
-    values = {**config.hdfs_site(WORKER), **config.yarn_site(WORKER), **config.mapred_site(WORKER)}
-    addresses = {name: value for name, value in values.items() if name.endswith(("address", ".hostname"))}
+    values = [item for site in config.sites(WORKER).values() for item in site.items()]
+    addresses = {name: value for name, value in values if name.endswith(("address", ".hostname"))}
     assert len(addresses) > 10
     assert {value.partition(":")[0] for value in addresses.values()} == {"red1", "red2"}
 
 
 def test_jobs_cannot_be_handed_in_over_the_web() -> None:
-    assert config.yarn_site(MASTER)["yarn.webapp.enable-rest-app-submissions"] == "false"
+    assert config.sites(MASTER)["yarn-site"]["yarn.webapp.enable-rest-app-submissions"] == "false"
 
 
 @pytest.mark.parametrize(
@@ -116,8 +113,8 @@ def test_jobs_cannot_be_handed_in_over_the_web() -> None:
     [
         ({"workers": ()}, "workers is empty, which would let any host join;"),
         ({"master": ""}, "master is empty; set it"),
-        ({"memory": dataclasses.replace(MEMORY, am=4096)}, r"memory.am does not fit a NodeManager: 4096 MB of 2048 MB"),
-        ({"memory": dataclasses.replace(MEMORY, sort=400)}, "memory.sort is too large: 400 MB for a map task of 512"),
+        ({"memory": {**DEFAULT_MEMORY, "am": 4096}}, r"memory.am does not fit a NodeManager: 4096 MB of 2048 MB"),
+        ({"memory": {**DEFAULT_MEMORY, "sort": 400}}, "memory.sort is too large: 400 MB for a map task of 512"),
         ({"properties": {"hdfs-sight": {}}}, "properties.hdfs-sight is not a configuration file; expected one of core"),
     ],
 )
@@ -133,17 +130,14 @@ def test_right_settings_pass() -> None:
 
 def test_a_property_group_that_is_no_mapping_is_refused() -> None:
     with pytest.raises(UserError, match=r"properties.hdfs-site is not a mapping; set it"):
-        read_properties({"hdfs-site": "x"})
+        read_settings({**vars(MASTER), "properties": {"hdfs-site": "x"}})
 
 
 def test_yaml_values_become_hadoops() -> None:
-    assert [text_of(value) for value in (True, False, 20, "a b", 0.5)] == [
-        "true",
-        "false",
-        "20",
-        "a b",
-        "0.5",
-    ]
+    values = {"a": True, "b": False, 3: 20, "d": "True", "e": 0.5}
+    settings = read_settings({**vars(MASTER), "properties": {"hdfs-site": values}})
+    assert settings.properties == {"hdfs-site": {"a": "true", "b": "false", "3": "20", "d": "True", "e": "0.5"}}
+    assert changed(settings, properties=MASTER.properties) == MASTER
 
 
 def test_exactly_the_wanted_daemons_have_units() -> None:
@@ -158,10 +152,6 @@ def test_exactly_the_wanted_daemons_have_units() -> None:
     assert set(worker.surplus_units) == set(planning.ALL_UNITS) - {unit.name for unit in worker.units}
 
 
-def test_a_node_without_daemons_has_nothing() -> None:
-    assert plan(changed(MASTER, daemons=())) == planning.HadoopPlan()
-
-
 @pytest.mark.parametrize("name", planning.DAEMONS)
 def test_a_unit_runs_its_daemon_in_the_foreground_as_its_user(name: str) -> None:
     daemon = planning.DAEMONS[name]
@@ -170,11 +160,11 @@ def test_a_unit_runs_its_daemon_in_the_foreground_as_its_user(name: str) -> None
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys keep their case
     parser.read_string(text)
     service = dict(parser["Service"])
-    assert service["ExecStart"] == f"/opt/hadoop/bin/{daemon.tool} --config /etc/hadoop {name}"
+    assert service["ExecStart"] == f"/opt/hadoop/bin/{daemon.user} --config /etc/hadoop {name}"
     assert (service["Type"], service["User"], service["Restart"]) == ("exec", daemon.user, "always")
     assert service["SuccessExitStatus"] == "143"
     assert "Environment=PICLUSTER_INPUTS=f00" in text.splitlines()
-    assert f"{daemon.tool.upper()}_{name.upper()}_OPTS=-Xmx{MASTER.heaps[name]}m" in text
+    assert f"{daemon.user.upper()}_{name.upper()}_OPTS=-Xmx{MASTER.heaps[name]}m" in text
     assert "Limit" not in text.replace("StartLimitIntervalSec", "")
     for path, _mode in daemon.dirs:
         assert path.startswith(tuple(service["ReadWritePaths"].split()))

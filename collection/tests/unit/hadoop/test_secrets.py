@@ -9,7 +9,7 @@ import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import secrets
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import settings
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.apply import Hadoop
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import CONF, SECRET, render_xml
 from ansible_collections.picluster.cloud.plugins.modules import hadoop_node
@@ -45,7 +45,7 @@ PROPERTIES: dict[str, Any] = {"core-site": {"fs.s3a.secret.key": KEY, "a.pass": 
     ],
 )
 def test_a_secret_is_known_by_its_name(name: str) -> None:
-    assert secrets.is_secret(name)
+    assert settings.is_secret(name)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_secret_is_known_by_its_name(name: str) -> None:
     ],
 )
 def test_what_only_speaks_of_a_secret_is_none(name: str) -> None:
-    assert not secrets.is_secret(name)
+    assert not settings.is_secret(name)
 
 
 def test_picluster_writes_no_secret_into_a_file_for_everybody(board: Board) -> None:
@@ -70,7 +70,7 @@ def test_picluster_writes_no_secret_into_a_file_for_everybody(board: Board) -> N
     assert len(sites) == 5
     for path in sites:
         names = [line.strip().removeprefix("<name>") for line in path.read_text().splitlines() if "<name>" in line]
-        assert [name for name in names if secrets.is_secret(name.removesuffix("</name>"))] == []
+        assert [name for name in names if settings.is_secret(name.removesuffix("</name>"))] == []
 
 
 def test_a_secret_is_in_no_diff(board: Board) -> None:
@@ -90,15 +90,15 @@ def test_a_secret_is_in_no_diff(board: Board) -> None:
 def test_a_diff_shows_that_a_secret_changed_and_not_what_it_is() -> None:
     first = render_xml({"fs.s3a.secret.key": "old-key", "a": "1", "my.password": "same", "other.password": ""})
     second = render_xml({"fs.s3a.secret.key": "new-key", "a": "2", "my.password": "same", "other.password": ""})
-    before, after = secrets.hide_in_texts(first, second)
+    before, after = settings.hide_in_texts(first, second)
     for text in (before, after):
         assert "-key" not in text
         assert "same" not in text
     assert "<value>1</value>" in before
     assert "<value>2</value>" in after
     assert sum(a != b for a, b in zip(before.splitlines(), after.splitlines(), strict=True)) == 2
-    assert secrets.hide_in_texts(first, first)[0] == secrets.hide_in_texts(first, first)[1]
-    assert secrets.hide_in_texts("# no XML\n", "x\n") == ("# no XML\n", "x\n")
+    assert settings.hide_in_texts(first, first)[0] == settings.hide_in_texts(first, first)[1]
+    assert settings.hide_in_texts("# no XML\n", "x\n") == ("# no XML\n", "x\n")
 
 
 class Ran:
@@ -111,7 +111,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Run the real module in AnsibleModule's frame; it writes one file, in check mode."""
 
     def converge(self: Hadoop, *_arguments: Any, **_options: Any) -> None:
-        shown = secrets.hide_in_texts(render_xml({}), render_xml({"fs.s3a.secret.key": KEY, "a": "1"}))
+        shown = settings.hide_in_texts(render_xml({}), render_xml({"fs.s3a.secret.key": KEY, "a": "1"}))
         self._node.note("/etc/hadoop/core-site.xml", *shown)
 
     def make(**options: Any) -> Ran:

@@ -30,11 +30,6 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     return FakeNode(tmp_path, {REFRESH: ""})
 
 
-@pytest.mark.parametrize(("environ", "inputs"), [(b"A=1\0PICLUSTER_INPUTS=f00\0B=2\0", "f00"), (b"A=1\0", "")])
-def test_the_fingerprint_is_found_in_an_environment(environ: bytes, inputs: str) -> None:
-    assert services.inputs_of(environ) == inputs
-
-
 @pytest.mark.parametrize(
     ("found", "verb"),
     [
@@ -51,9 +46,11 @@ def test_what_does_not_run_is_started(node: FakeNode, found: dict[str, str], ver
     assert HadoopServices(node).verb(DATANODE, found) == verb
 
 
-@pytest.mark.parametrize(("inputs", "verb"), [("old", "restart"), ("new", "")])
+@pytest.mark.parametrize(
+    ("inputs", "verb"), [("PICLUSTER_INPUTS=old\0", "restart"), ("PICLUSTER_INPUTS=new\0", ""), ("", "restart")]
+)
 def test_a_process_is_restarted_for_other_inputs_only(node: FakeNode, inputs: str, verb: str) -> None:
-    node.write("/proc/7/environ", f"A=1\0PICLUSTER_INPUTS={inputs}\0")
+    node.write("/proc/7/environ", f"A=1\0{inputs}B=2\0")
     assert HadoopServices(node).verb(DATANODE, {"ActiveState": "active", "MainPID": "7"}) == verb
 
 

@@ -10,9 +10,8 @@ import pytest
 from fakenode import RUNNING, FakeNode
 
 from ansible_collections.picluster.cloud.plugins.module_utils.identity import apply, names
-from ansible_collections.picluster.cloud.plugins.module_utils.identity.apply import Identity
-from ansible_collections.picluster.cloud.plugins.module_utils.identity.clock import Clock
-from ansible_collections.picluster.cloud.plugins.module_utils.identity.time_sync import TIMESYNCD
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.apply import converge
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.clock import TIMESYNCD, Clock
 from ansible_collections.picluster.cloud.plugins.module_utils.node import files
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Outcome
@@ -61,7 +60,7 @@ class Machine(FakeNode):
 
     def converge(self, **options: Any) -> dict[str, Any]:
         self.diff.clear()
-        return Identity(self).converge({**OPTIONS, **options})
+        return converge(self, {**OPTIONS, **options})
 
 
 @pytest.fixture(autouse=True)

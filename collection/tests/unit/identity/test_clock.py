@@ -1,4 +1,7 @@
-"""The node's clock: when it is set, when it must not be, and what is said. No test ever sets a real one."""
+"""The node's clock: when it is set, when it must not be, what is said, and what keeps it right.
+
+No test ever sets a real one.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakenode import FakeNode
+from fakenode import MASKED, RUNNING, STOPPED, FakeNode
 
 from ansible_collections.picluster.cloud.plugins.module_utils.identity import clock as identity_clock
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.clock import DROPIN, TIMESYNCD
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Outcome
+from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Packages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,3 +178,116 @@ def test_a_saved_date_from_the_future_does_not_bring_the_wrong_time_back(node: A
 )
 def test_how_far_it_is_off_is_said_in_words(off: float, words: str) -> None:
     assert identity_clock.describe_offset(off) == words
+
+
+class Kept(FakeNode):
+    """A node whose timesyncd reads its servers when it starts."""
+
+    def __init__(self, root: Path, *, check_mode: bool = False) -> None:
+        super().__init__(root, check_mode=check_mode, units={TIMESYNCD: RUNNING})
+        self.servers = ""
+        self.dropin = self.path(DROPIN)
+        self.answers = {
+            "systemd-detect-virt": Outcome(1),
+            "timedatectl show-timesync": lambda *_: f"{self.servers}\n",
+            "systemctl restart": self._read,
+            "systemctl start": self._read,
+            "apt-cache policy": "systemd-timesyncd:\n  Candidate: 1\n",
+            "apt-get": self._install,
+        }
+
+    def _read(self, *_: str) -> None:
+        lines = self.dropin.read_text().splitlines() if self.dropin.exists() else ["NTP="]
+        self.servers = lines[-1].partition("=")[2]
+
+    def _install(self, *command: str) -> str:
+        assert command[-1] == "systemd-timesyncd"
+        self.unit_states[TIMESYNCD] = dict(RUNNING)
+        return ""
+
+    def converge(self, *servers: str) -> tuple[str, bool]:
+        self.diff.clear()
+        return identity_clock.TimeSync(self, Packages(self, 1)).converge(servers), self.changed
+
+    @property
+    def changes(self) -> list[str]:
+        return [command for command in self.actions if command.startswith("systemctl")]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Kept:
+    return Kept(tmp_path)
+
+
+def test_what_is_on_already_stays_as_it_is(kept: Kept) -> None:
+    assert kept.converge() == (TIMESYNCD, False)
+    assert kept.changes == []
+
+
+@pytest.mark.parametrize("keeper", ["chrony.service", "ntpsec.service"])
+def test_another_program_that_is_there_is_the_one_and_is_switched_on(kept: Kept, keeper: str) -> None:
+    kept.unit_states[keeper] = dict(STOPPED)
+    assert kept.converge()[0] == keeper
+    assert kept.changes == [f"systemctl enable {keeper}", f"systemctl start {keeper}"]
+    assert kept.converge() == (keeper, False)
+
+
+def test_where_there_is_none_timesyncd_is_installed(kept: Kept) -> None:
+    kept.unit_states.clear()
+    assert kept.converge() == (TIMESYNCD, True)
+    assert kept.converge() == (TIMESYNCD, False)
+
+
+def test_servers_are_a_drop_in_that_is_read_at_once_and_goes_again(kept: Kept) -> None:
+    assert kept.converge("10.0.0.1", "ntp.example.org")[1]
+    assert kept.dropin.read_text().endswith("[Time]\nNTP=\nNTP=10.0.0.1 ntp.example.org\n")
+    assert kept.servers == "10.0.0.1 ntp.example.org"
+    assert not kept.converge("10.0.0.1", "ntp.example.org")[1]
+    assert kept.converge()[1]
+    assert not kept.dropin.exists()
+    assert len(kept.changes) == 2
+
+
+def test_a_run_killed_before_timesyncd_read_its_servers_is_repaired(kept: Kept) -> None:
+    kept.write(DROPIN, identity_clock.dropin_text(["10.0.0.1"]))
+    assert kept.converge("10.0.0.1")[1]
+    assert kept.changes == [f"systemctl restart {TIMESYNCD}"]
+    assert not kept.converge("10.0.0.1")[1]
+
+
+def test_in_a_container_nothing_is_started_and_nothing_fails(kept: Kept) -> None:
+    kept.answers["systemd-detect-virt"] = ""
+    kept.unit_states[TIMESYNCD]["ActiveState"] = "inactive"
+    assert not kept.converge()[1]
+    assert kept.converge("10.0.0.1")[1]
+    assert not kept.converge("10.0.0.1")[1]
+    assert kept.changes == []
+
+
+def test_a_unit_that_has_no_state_of_its_own_is_not_enabled_again_and_again(kept: Kept) -> None:
+    kept.unit_states["ntp.service"] = {**RUNNING, "UnitFileState": "generated"}
+    assert kept.converge() == ("ntp.service", False)
+
+
+def test_check_mode_says_so_and_changes_nothing(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, check_mode=True)
+    kept.unit_states[TIMESYNCD] = dict(STOPPED)
+    assert kept.converge("10.0.0.1") == (TIMESYNCD, True)
+    assert len(kept.diff) == 3
+    kept.unit_states.clear()
+    assert kept.converge() == (TIMESYNCD, True)
+    assert not any(command.startswith("apt-get") for command in kept.commands)
+    assert (kept.changes, kept.dropin.exists()) == ([], False)
+
+
+def test_a_masked_unit_is_one_sentence(kept: Kept) -> None:
+    kept.unit_states[TIMESYNCD] = dict(MASKED)
+    with pytest.raises(UserError, match="is masked; run: systemctl unmask systemd-timesyncd"):
+        kept.converge()
+
+
+def test_servers_for_another_program_are_refused_by_its_name(kept: Kept) -> None:
+    kept.unit_states["chrony.service"] = dict(RUNNING)
+    with pytest.raises(UserError, match=r"ntp_servers has no effect: chrony\.service keeps"):
+        kept.converge("10.0.0.1")
+    assert not kept.dropin.exists()

@@ -28,7 +28,7 @@ class Machine(FakeNode):
 
     def converge(self, taken: str = "") -> tuple[str, bool]:
         self.diff.clear()
-        return machine_id.MachineId(self).converge(taken), self.changed
+        return machine_id.ensure_machine_id(self, taken), self.changed
 
 
 @pytest.fixture

@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils.identity.rules import check_arch, check_options
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.rules import (
+    check_arch,
+    check_options,
+    check_servers,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 
@@ -55,5 +59,12 @@ def test_bad_input_is_one_sentence(wrong: dict[str, Any], words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_good_input_has_no_problem() -> None:
-    check_options(GOOD)
+@pytest.mark.parametrize("server", ["ntp.example.org", "10.0.0.1", "fd00::1", "router", "0.debian.pool.ntp.org"])
+def test_names_and_addresses_are_servers(server: str) -> None:
+    check_servers([server])
+
+
+@pytest.mark.parametrize("server", ["", "10.0.0", "a b", "http://x", "-x", "x\ny", 7])
+def test_what_is_no_server_is_named(server: Any) -> None:
+    with pytest.raises(UserError, match="expected host names or addresses"):
+        check_servers(["10.0.0.1", server])

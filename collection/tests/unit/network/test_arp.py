@@ -27,12 +27,11 @@ def reply(mac: bytes, sender: ipaddress.IPv4Address, target: ipaddress.IPv4Addre
     return bytes(frame)
 
 
-class FakeWire:
+class FakeWire(arp.Socket):
     """A wire whose machines answer by a function, on a clock that runs only while somebody listens or pauses."""
 
-    mac = OWN
-
     def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: Callable[[FakeWire, bytes], list[bytes]]) -> None:
+        self.mac, self.interface = OWN, "eth0"
         self.now = 0.0
         self.sent: list[bytes] = []
         self._answer = answer
@@ -85,7 +84,7 @@ def test_what_is_no_arp_is_nothing(frame: bytes) -> None:
 
 def test_a_free_address_is_asked_for_more_than_once(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = FakeWire(monkeypatch, lambda *_: [reply(OTHER, ROUTER)])
-    arp.wait_until_free(wire, "eth0", ADDRESS, 15)
+    arp.wait_until_free(wire, ADDRESS, 15)
     assert wire.sent == [arp.request(OWN, arp.NOBODY, ADDRESS)] * arp.QUESTIONS
 
 
@@ -101,25 +100,25 @@ def test_a_free_address_is_asked_for_more_than_once(monkeypatch: pytest.MonkeyPa
 def test_another_s_address_is_refused_with_its_mac(monkeypatch: pytest.MonkeyPatch, frame: bytes) -> None:
     wire = FakeWire(monkeypatch, lambda *_: [frame])
     with pytest.raises(UserError, match=r"address 10\.0\.0\.12 is taken: dc:a6:32:aa:bb:cc answers for it on eth0"):
-        arp.wait_until_free(wire, "eth0", ADDRESS, 0)
+        arp.wait_until_free(wire, ADDRESS, 0)
 
 
 def test_a_machine_that_is_just_leaving_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = FakeWire(monkeypatch, lambda wire, _: [reply(OTHER, ADDRESS)] if wire.now < 5 else [])
-    arp.wait_until_free(wire, "eth0", ADDRESS, 15)
+    arp.wait_until_free(wire, ADDRESS, 15)
     assert 5 <= wire.now < 8
 
 
 def test_a_machine_that_stays_is_not_waited_for_longer_than_said(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = FakeWire(monkeypatch, lambda *_: [reply(OTHER, ADDRESS)])
     with pytest.raises(UserError, match="is taken"):
-        arp.wait_until_free(wire, "eth0", ADDRESS, 15)
+        arp.wait_until_free(wire, ADDRESS, 15)
     assert 15 <= wire.now < 17
 
 
 def test_the_router_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = FakeWire(monkeypatch, lambda *_: [reply(OTHER, ROUTER, ADDRESS)])
-    arp.find_router(wire, "eth0", ROUTER, ADDRESS)
+    arp.find_router(wire, ROUTER, ADDRESS)
     assert wire.sent == [arp.request(OWN, ADDRESS, ROUTER)]
 
 
@@ -127,7 +126,7 @@ def test_the_router_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_router_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, heard: list[bytes]) -> None:
     wire = FakeWire(monkeypatch, lambda *_: heard)
     with pytest.raises(UserError, match=r"gateway 10\.0\.0\.1 does not answer on eth0; correct gateway"):
-        arp.find_router(wire, "eth0", ROUTER, ADDRESS)
+        arp.find_router(wire, ROUTER, ADDRESS)
 
 
 def test_everybody_is_told_of_the_new_owner(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +141,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[arp.Socket, socket.s
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     monkeypatch.setattr(arp.Socket, "__init__", lambda *_: None)
     wire = arp.Socket("eth0")
-    wire._socket, wire._interface = near, "eth0"
+    wire._socket, wire.interface = near, "eth0"
     with near, far:
         yield wire, far
 

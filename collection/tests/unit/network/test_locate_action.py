@@ -14,7 +14,7 @@ from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
 from ansible_collections.picluster.cloud.plugins.action import locate
-from ansible_collections.picluster.cloud.plugins.plugin_utils.network import settled
+from ansible_collections.picluster.cloud.plugins.plugin_utils.network import locate as located
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node import known_hosts
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
 
@@ -77,8 +77,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(settled.time, "monotonic", lambda: made.now)
-    monkeypatch.setattr(settled.time, "sleep", made.sleep)
+    monkeypatch.setattr(located.time, "monotonic", lambda: made.now)
+    monkeypatch.setattr(located.time, "sleep", made.sleep)
     return made
 
 
@@ -227,7 +227,7 @@ def test_a_silent_node_that_others_wait_for_is_given_its_time(folder: Path, netw
 def test_a_silent_node_that_nobody_waits_for_delays_nobody(folder: Path, network: Network, clock: Clock) -> None:
     seen(folder, red1=["10.0.0.19", "10.0.0.11"])
     assert run(folder)["hosts"] == {}
-    assert clock.now == settled.PAUSE
+    assert clock.now == located.PAUSE
 
 
 def test_a_node_that_keeps_two_addresses_is_waited_for_no_longer_than_a_move_may_take(

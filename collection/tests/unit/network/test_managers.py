@@ -158,52 +158,55 @@ def test_what_a_node_has_is_found(node: Machine) -> None:
     node.answers["nmcli -t"] = Outcome(127)
     node.write("/etc/netplan/50-cloud-init.yaml", "")
     # netplan itself is missing, and a dhcpcd without a configuration manages nothing.
-    nothing = managers.Found(netplan=False, nm_state="", networkd=False, dhcpcd=False)
-    assert managers.known_managers(node, "eth0") == nothing
+    assert managers.known_managers(node, "eth0") == managers.Found()
     node.write("/etc/dhcpcd.conf", "")
     node.write("/usr/sbin/netplan", "")
-    node.answers["nmcli -t"] = "eth0:unmanaged\n"
-    there = managers.Found(netplan=True, nm_state="unmanaged", networkd=False, dhcpcd=True)
+    node.answers["nmcli -t"] = "lo:connected (externally)\neth0:unmanaged\neth01:connected\n"
+    there = managers.Found(netplan=True, nm_state="unmanaged", dhcpcd=True)
     assert managers.known_managers(node, "eth0") == there
+    assert managers.known_managers(node, "wlan0").nm_state == ""
 
 
 @pytest.mark.parametrize(
     ("found", "kind"),
     [
-        (managers.Found(netplan=True, nm_state="connected", networkd=False, dhcpcd=False), "netplan-nm"),
-        (managers.Found(netplan=False, nm_state="connected", networkd=False, dhcpcd=True), "nm"),
-        (managers.Found(netplan=True, nm_state="unmanaged", networkd=True, dhcpcd=False), "netplan-networkd"),
-        (managers.Found(netplan=True, nm_state="", networkd=True, dhcpcd=False), "netplan-networkd"),
-        (managers.Found(netplan=False, nm_state="", networkd=False, dhcpcd=True), "dhcpcd"),
-        (managers.Found(netplan=True, nm_state="unmanaged", networkd=False, dhcpcd=True), "dhcpcd"),
+        (managers.Found(netplan=True, nm_state="connected"), managers.NetplanNM),
+        (managers.Found(nm_state="connecting (getting IP)", dhcpcd=True), managers.NetworkManager),
+        (managers.Found(netplan=True, nm_state="unmanaged", networkd=True), managers.NetplanNetworkd),
+        (managers.Found(netplan=True, networkd=True), managers.NetplanNetworkd),
+        (managers.Found(dhcpcd=True), managers.Dhcpcd),
+        (managers.Found(netplan=True, nm_state="unmanaged", dhcpcd=True), managers.Dhcpcd),
     ],
 )
-def test_whoever_has_the_interface_is_found(found: managers.Found, kind: str) -> None:
-    assert managers.kind(found, "eth0") == kind
+def test_whoever_has_the_interface_is_found(found: managers.Found, kind: type[managers.Manager]) -> None:
+    assert managers.choose(found, "eth0") is kind
 
 
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (managers.Found(netplan=False, nm_state="", networkd=True, dhcpcd=True), "dhcpcd runs too"),
-        (
-            managers.Found(netplan=False, nm_state="connected (externally)", networkd=False, dhcpcd=False),
-            "connected (externally)",
-        ),
-        (
-            managers.Found(netplan=False, nm_state="", networkd=True, dhcpcd=False),
-            "systemd-networkd runs without netplan",
-        ),
-        (managers.Found(netplan=True, nm_state="", networkd=False, dhcpcd=False), "no known manager runs"),
+        (managers.Found(networkd=True, dhcpcd=True), "dhcpcd runs too"),
+        (managers.Found(nm_state="connected (externally)"), "connected (externally)"),
+        (managers.Found(networkd=True), "systemd-networkd runs without netplan"),
+        (managers.Found(netplan=True), "no known manager runs"),
     ],
 )
 def test_an_unknown_manager_is_refused_with_what_was_found(found: managers.Found, words: str) -> None:
     with pytest.raises(UserError, match="eth0 is not managed by NetworkManager, netplan or dhcpcd") as caught:
-        managers.kind(found, "eth0")
+        managers.choose(found, "eth0")
     assert words in str(caught.value)
 
 
-def test_nmcli_s_state_is_that_of_the_interface() -> None:
-    output = "lo:connected (externally)\neth0:connected\neth01:unmanaged\n"
-    assert managers.parse_nm_state(output, "eth0") == "connected"
-    assert managers.parse_nm_state(output, "wlan0") == ""
+def test_dhcpcd_keeps_its_file_s_mode_and_is_restarted_for_a_change_and_for_its_way_back(node: Machine) -> None:
+    node.answers["ip -4 address flush"] = ""
+    node.write("/etc/dhcpcd.conf", "persistent\n", 0o664)
+    manager = managers.Dhcpcd(SETTINGS, node)
+    assert manager.mode == 0o664
+    assert "persistent\n" in manager.text
+    manager.apply(moving=True)
+    assert node.commands == [
+        "systemctl stop dhcpcd.service",
+        "ip -4 address flush dev eth0",
+        "systemctl start dhcpcd.service",
+    ]
+    assert [" ".join(command) for command in manager.back(manager.active(), manager.checkpoint())] == node.commands

@@ -76,6 +76,50 @@ def test_the_profile_has_address_router_and_a_uuid_that_never_changes() -> None:
     assert text == plan.keyfile_text(settings())
 
 
+STOCK = "hostname\nclientid\npersistent\n"
+DOMAIN = settings(search=["home.arpa"])
+
+
+def test_the_address_comes_last_and_what_concerns_all_interfaces_first() -> None:
+    lines = plan.dhcpcd_text(STOCK, DOMAIN).splitlines()
+    assert lines[1].startswith("denyinterfaces veth* docker* ")
+    assert lines[3:6] == STOCK.splitlines()
+    assert lines[7:-1] == [
+        "interface eth0",
+        "static ip_address=192.168.63.11/24",
+        "static routers=192.168.63.1",
+        "static domain_name_servers=192.168.63.1 fd00::1",
+        "static domain_search=home.arpa",
+    ]
+
+
+def test_an_empty_value_is_left_out() -> None:
+    text = plan.dhcpcd_text(STOCK, settings(dns=[]))
+    assert "domain_name_servers" not in text
+    assert "domain_search" not in text
+
+
+def test_a_second_call_changes_nothing_and_another_address_replaces_ours() -> None:
+    once = plan.dhcpcd_text(STOCK, DOMAIN)
+    assert plan.dhcpcd_text(once, DOMAIN) == once
+    moved = plan.dhcpcd_text(once, settings(address="192.168.63.12", search=["home.arpa"]))
+    assert moved == once.replace("192.168.63.11/24", "192.168.63.12/24")
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "denyinterfaces wlan1\n",
+        "interface eth0\nstatic ip_address=10.0.0.99/24\n",
+        "# a comment\n\ninterface wlan0\nnohook wpa_supplicant",
+    ],
+)
+def test_the_user_s_own_lines_stay(own: str) -> None:
+    text = plan.dhcpcd_text(plan.dhcpcd_text(own, DOMAIN), DOMAIN)
+    assert own.rstrip("\n") in text
+    assert text.index("denyinterfaces veth") < text.index(own) < text.index("static ip_address=192.168.63.11/24")
+
+
 def test_a_lease_is_not_a_static_address() -> None:
     assert not plan.is_there(settings(), plan.parse_addresses(DHCP), {"192.168.63.1"})
     assert plan.is_there(settings(), plan.parse_addresses(STATIC), {"192.168.63.1"})

@@ -192,3 +192,17 @@ def test_a_diff_with_bytes_that_are_not_utf_8_can_be_sent(node: FakeNode) -> Non
     assert path.read_bytes() == b"# caf\xe9\nmore\n"
     assert [entry["before"].encode() for entry in node.diff] == ["# caf\N{REPLACEMENT CHARACTER}\n".encode()]
     assert "more" in node.diff[0]["after"].encode().decode()
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    place = tmp_path / "big"
+    place.write_text("old")
+
+    def die() -> None:
+        with node_files.atomic_stream(place) as stream:
+            stream.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        die()
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("big", "old")]

@@ -1,10 +1,10 @@
-"""Names of nodes and domains."""
+"""Names of nodes and domains, and addresses."""
 
 from __future__ import annotations
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_domain, is_hostname
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_address, is_domain, is_hostname
 
 
 @pytest.mark.parametrize("name", ["a", "7", "red1", "red-1", "a" * 63])
@@ -28,3 +28,8 @@ def test_a_domain_has_several_labels_and_capitals_and_a_host_name_has_not(name: 
 @pytest.mark.parametrize("name", [".", "home.", ".arpa", "home..arpa", "home.-arpa"])
 def test_each_label_of_a_domain_is_checked(name: str) -> None:
     assert not is_domain(name)
+
+
+def test_addresses_are_of_both_families_and_complete() -> None:
+    texts = ["10.0.0.1", "fd00::1", "10.0.0", "10.0.0.1/24", "red1", ""]
+    assert [is_address(text) for text in texts] == [True, True, False, False, False, False]

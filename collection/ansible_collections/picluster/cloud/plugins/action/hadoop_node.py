@@ -43,16 +43,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
             self._remove_tmp_path(self._connection._shell.tmpdir)  # noqa: SLF001 - as ansible's own actions clean up
         # A run that failed after the format counts, too.
         if seen and answer.get("hdfs") and not self._task.check_mode:
-            self._record(seen, str(variables["inventory_hostname"]), answer)
+            _record(seen, str(variables["inventory_hostname"]), answer["hdfs"])
         return answer
 
-    def _record(self, seen: Seen, name: str, answer: dict[str, Any]) -> None:
-        # In an ordinary run the record is complete, and nothing is locked or written.
-        if seen.nodes().get(name, {}).get(KEY) == answer["hdfs"]:
-            return
+
+def _record(seen: Seen, name: str, cluster: str) -> None:
+    # In an ordinary run the record is complete, and nothing is locked or written.
+    if seen.nodes().get(name, {}).get(KEY) != cluster:
         try:
             with seen.edit() as nodes:
-                nodes.setdefault(name, {})[KEY] = answer["hdfs"]
+                nodes.setdefault(name, {})[KEY] = cluster
         except OSError as error:
             Display().warning(
                 f"{seen.path} cannot be written: {error.strerror}; without the record of {name} a later run may format "

@@ -22,41 +22,13 @@ HOST_KEYS = "picluster.cloud.host_keys"
 NOT_BEFORE = 1793491200.0
 
 
-def check_own_time(now: float) -> None:
-    """Check the controller's clock, before it is passed to the nodes.
-
-    Raises:
-        UserError: it cannot be right.
-    """
-    if now < NOT_BEFORE:
-        shown, least = (time.strftime("%Y-%m-%d", time.gmtime(when)) for when in (now, NOT_BEFORE))
-        raise UserError(
-            f"the controller's clock is wrong: it shows {shown}, and picluster was released after {least}; set it "
-            "before running the playbook"
-        )
-
-
-def right_time(asked: float, answered: float, reading: dict[str, float]) -> dict[str, float]:
-    """Return the module's options that set a node's clock; none if the clock may well be right.
-
-    Args:
-        asked: The controller's time before the node read its clock.
-        answered: The controller's time when the answer arrived.
-        reading: The node's clock, and its uptime at that moment.
-    """
-    if not certainly_off(reading["clock"], asked, answered):
-        return {}
-    return {"controller_time": (asked + answered) / 2, "controller_uptime": reading["uptime"]}
-
-
 def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Return the result of two calls: the second's answer, with the changes of both."""
     return {
         **first,
         **second,
         "changed": bool(first.get("changed") or second.get("changed")),
-        "diff": [*first.get("diff", []), *second.get("diff", [])],
-        "warnings": [*first.get("warnings", []), *second.get("warnings", [])],
+        **{name: [*first.get(name, []), *second.get(name, [])] for name in ("diff", "warnings")},
     }
 
 
@@ -68,8 +40,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the module's answer, after a copied node got a machine-id and host keys of its own."""
         super().run(tmp, task_vars)
+        now = time.time()
+        if now < NOT_BEFORE:
+            shown, least = (time.strftime("%Y-%m-%d", time.gmtime(when)) for when in (now, NOT_BEFORE))
+            raise AnsibleActionFail(
+                f"the controller's clock is wrong: it shows {shown}, and picluster was released after {least}; set it "
+                "before running the playbook"
+            )
         try:
-            check_own_time(time.time())
             return self._converge(task_vars or {})
         except UserError as error:
             raise AnsibleActionFail(str(error)) from error
@@ -79,10 +57,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
     def _converge(self, variables: dict[str, Any]) -> dict[str, Any]:
         asked = time.time()
         result = self._call(MODULE, variables, {**self._task.args, "controller_time": asked})
-        reading = result.get("clock_reading")
+        answered, reading = time.time(), result.get("clock_reading")
         if reading and not result.get("failed"):
-            settled = {**self._task.args, **right_time(asked, time.time(), reading)}
-            result = self._call(MODULE, variables, settled)
+            right = {"controller_time": (asked + answered) / 2, "controller_uptime": reading["uptime"]}
+            is_off = certainly_off(reading["clock"], asked, answered)
+            result = self._call(MODULE, variables, {**self._task.args, **(right if is_off else {})})
         folder = variables.get("inventory_dir")
         if result.get("failed") or not folder:
             return result

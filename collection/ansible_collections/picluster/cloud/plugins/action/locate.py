@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,9 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.network.locate imp
     describe_missing,
     find,
     places,
+    settled_answers,
     taken_problems,
 )
-from ansible_collections.picluster.cloud.plugins.plugin_utils.network.settled import settled_answers
 from ansible_collections.picluster.cloud.plugins.plugin_utils.network.vacate import Move, Net, first_moves
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node import known_hosts
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.masters import close_masters
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
 _DEFAULT_HOST = re.compile(r"\{\{\s*node_address\s*\}\}")
 # Only ssh itself can reach a node through another machine.
 _THROUGH = re.compile(r"Proxy(Jump|Command)|(^|\s)-J")
-# Seconds beyond the window for the confirmation of a move, after which the node has certainly gone back.
-_BACK = 15
 _SSH = (None, "ssh", "smart", "ansible.builtin.ssh")
 
 
@@ -59,13 +56,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         doubtful = [node for node in known.nodes if node.is_doubtful]
         found: dict[str, str] = {}
         if doubtful:
-            answers = settled_answers(
-                doubtful,
-                ask=lambda nodes: _scan(nodes, arguments["timeout"]),
-                window=lambda nodes: max(known.window(node.name) for node in nodes) + _BACK,
-                in_the_way=lambda heard: taken_problems(known.nodes, find(doubtful, heard)),
-                say=Display().display,
-            )
+            answers = settled_answers(known.nodes, lambda nodes: _scan(nodes, arguments["timeout"]), Display().display)
             found = find(doubtful, answers)
             for node in doubtful:
                 close_masters(
@@ -75,12 +66,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
                     node.candidates,
                 )
                 if node.name not in found:
-                    self._warn(describe_missing(node, answers))
+                    Display().warning(describe_missing(node, answers))
                 elif node.own and found[node.name] == node.desired:
-                    self._warn(
+                    Display().warning(
                         f"{node.name} is at its node_address now; remove its ansible_host {node.own} from the inventory"
                     )
-            self._refuse_taken(taken_problems(known.nodes, found), limited=bool(variables.get("ansible_limit")))
+            problems = taken_problems(known.nodes, found)
+            # Whether both nodes are within --limit is not known here.
+            if problems and not variables.get("ansible_limit"):
+                raise AnsibleActionFail("\n".join([*problems.values(), "no node was touched"]))
+            for problem in problems.values():
+                Display().warning(problem)
         try:
             moves = first_moves(
                 {node.name: node.desired for node in known.nodes},
@@ -99,32 +95,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             "vacate": {name: _as_variables(move) for name, move in moves.items()},
         }
 
-    def _warn(self, text: str) -> None:
-        Display().warning(text)
-
-    def _refuse_taken(self, problems: Mapping[str, str], *, limited: bool) -> None:
-        if problems and not limited:
-            raise AnsibleActionFail("\n".join([*problems.values(), "no node was touched"]))
-        # Whether both nodes are within --limit is not known here.
-        for problem in problems.values():
-            self._warn(problem)
-
     def _remember(self, known: _KnownNodes, found: Mapping[str, str], moves: Mapping[str, Move]) -> None:
         """Record where a next run must look, before any node moves there."""
-        for folder, nodes in known.by_folder().items():
+        for folder in known.folders:
+            nodes = [node for node in known.nodes if known.folder(node.name) == folder]
             try:
                 with Seen(folder).edit() as record:
                     for node in nodes:
                         place = found.get(node.name, "" if node.is_doubtful else node.desired)
                         move = [moves[node.name].address] if node.name in moves else []
-                        if place:
+                        # A node behind a route of the user's own has no address of its own in the record.
+                        if place and node.desired in node.candidates:
                             addresses = list(node.recorded(place, *move, node.desired))
                             record.setdefault(node.name, {})["addresses"] = addresses
             except OSError as error:
                 text = f"the addresses of the nodes cannot be recorded: {Seen(folder).path}: {error.strerror}"
                 if moves:
                     raise AnsibleActionFail(f"{text}; without the record no node is moved") from error
-                self._warn(f"{text}; a node whose address changes may not be found again")
+                Display().warning(f"{text}; a node whose address changes may not be found again")
 
 
 class _KnownNodes:
@@ -133,17 +121,14 @@ class _KnownNodes:
     def __init__(self, hostvars: Any, desired: Mapping[str, str]) -> None:  # noqa: ANN401 - ansible's HostVars
         self._hostvars = hostvars
         self._raw = {name: hostvars.raw_get(name) for name in desired}
-        self._seen = {folder: Seen(folder).nodes() for folder in {self._folder(name) for name in desired}}
+        self._seen = {folder: Seen(folder).nodes() for folder in {self.folder(name) for name in desired}}
         self._keys = {folder: self._known(folder) for folder in self._seen}
         self.nodes = [self._node(str(name), str(address)) for name, address in desired.items()]
 
-    def by_folder(self) -> dict[str, list[KnownNode]]:
-        """Return the nodes of each inventory that have a record there."""
-        found: dict[str, list[KnownNode]] = {}
-        for node in self.nodes:
-            if node.desired in node.candidates:
-                found.setdefault(self._folder(node.name), []).append(node)
-        return {folder: nodes for folder, nodes in found.items() if folder}
+    @property
+    def folders(self) -> list[str]:
+        """The folders of the inventories."""
+        return [folder for folder in self._seen if folder]
 
     def net(self, name: str) -> Net:
         """Return the network of a node's address."""
@@ -155,15 +140,12 @@ class _KnownNodes:
             parking=str(self._value(name, "network_parking") or ""),
         )
 
-    def window(self, name: str) -> int:
-        """Return the seconds within which a move of this node must be confirmed."""
-        return int(self._value(name, "network_confirm_within") or ARGUMENTS["confirm_within"]["default"])
-
-    def _folder(self, name: str) -> str:
+    def folder(self, name: str) -> str:
+        """Return the folder of a node's inventory, empty if it has none."""
         return str(self._raw[name].get("inventory_dir") or "")
 
     def _known(self, folder: str) -> dict[str, frozenset[str]]:
-        names = [name for name in self._raw if self._folder(name) == folder]
+        names = [name for name in self._raw if self.folder(name) == folder]
         path = Path(folder) / "known_hosts"
         text = path.read_text(encoding="utf-8", errors="replace") if folder and path.exists() else ""
         return known_hosts.host_keys(text, names)
@@ -174,11 +156,10 @@ class _KnownNodes:
         return self._hostvars[name][key] if is_templated(raw) else raw
 
     def _node(self, name: str, desired: str) -> KnownNode:
-        folder, raw = self._folder(name), self._raw[name]
+        folder, raw = self.folder(name), self._raw[name]
         host = raw.get("ansible_host")
-        own = (
-            "" if host is None or _DEFAULT_HOST.fullmatch(str(host).strip()) else str(self._value(name, "ansible_host"))
-        )
+        is_default = host is None or _DEFAULT_HOST.fullmatch(str(host).strip())
+        own = "" if is_default else str(self._value(name, "ansible_host"))
         arguments = " ".join(str(raw.get(key, "")) for key in ("ansible_ssh_common_args", "ansible_ssh_extra_args"))
         direct = raw.get("ansible_connection") in _SSH and not _THROUGH.search(arguments)
         addresses = self._seen[folder].get(name, {}).get("addresses")
@@ -189,6 +170,7 @@ class _KnownNodes:
             port=int(self._value(name, "ansible_port") or SSH_PORT),
             seen=tuple(map(str, addresses)) if direct and isinstance(addresses, list) else (),
             keys=self._keys[folder][name],
+            window=int(self._value(name, "network_confirm_within") or ARGUMENTS["confirm_within"]["default"]),
         )
 
 
@@ -206,7 +188,5 @@ def _scan(nodes: Sequence[KnownNode], seconds: int) -> dict[known_hosts.Place, f
 
 def _as_variables(move: Move) -> dict[str, Any]:
     """Return the variables of the role that performs a move."""
-    net = asdict(move.net)
-    return {"address": move.address, "parked": move.parked} | {
-        key: list(net[key]) if key in {"dns", "search"} else net[key] for key in ("prefix", "gateway", "dns", "search")
-    }
+    net = {"prefix": move.net.prefix, "gateway": move.net.gateway, "dns": [*move.net.dns], "search": [*move.net.search]}
+    return {"address": move.address, "parked": move.parked, **net}

@@ -92,10 +92,10 @@ missing:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.lock import parse_lock, pin, read_lock
 from ansible_collections.picluster.cloud.plugins.module_utils.artifact.rules import parse_files
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.store import Store, collect
+from ansible_collections.picluster.cloud.plugins.module_utils.artifact.store import Store, collect, parse_lock, pin
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import read_text
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _fetch(node: Node, options: dict[str, Any]) -> dict[str, Any]:
     store = Store(
         folder=Path(options["folder"]).expanduser() if options["folder"] else None,
         cache=Path(options["cache"]),
-        lock=parse_lock(read_lock(lock), lock),
+        lock=parse_lock(read_text(str(lock)) or "", lock),
         lock_path=lock,
         timeout=options["timeout"],
         check_mode=node.check_mode,

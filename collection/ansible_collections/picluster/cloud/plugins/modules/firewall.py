@@ -91,10 +91,6 @@ controller:
   returned: success
   type: str
   sample: 192.168.1.5
-confirm:
-  description: What the action plugin has to confirm; it never reaches the playbook.
-  returned: when rules were loaded
-  type: dict
 """
 
 from typing import TYPE_CHECKING, Any

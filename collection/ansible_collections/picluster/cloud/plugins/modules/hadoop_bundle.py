@@ -16,17 +16,12 @@ description:
     line.
   - The archive is the same bytes whenever jars, launchers and zlib are the same. An archive that is in the cache is not
     built again.
+version_added: 0.1.0
 author: [picluster contributors]
+extends_documentation_fragment: [picluster.cloud.attributes]
 attributes:
   check_mode:
-    support: full
     description: Builds nothing; an archive that is not in the cache is returned with its future path and no checksum.
-  diff_mode:
-    support: full
-    description: Shows the paths of the new archives.
-  idempotent:
-    support: full
-    description: A second call with the same options builds nothing.
 options:
   version:
     description: Hadoop's version.
@@ -73,6 +68,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.bundle import BundleCache, build
+from ansible_collections.picluster.cloud.plugins.module_utils.node.digest import Memo
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 
 if TYPE_CHECKING:
@@ -96,10 +92,11 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
         node.note(str(cache.path(arch)), "", "built")
     if missing and not node.check_mode:
         build(cache, archs, options["timeout"])
+    memo = Memo(Path(options["cache"]) / "digests.json", read_only=node.check_mode)
     paths = {arch: cache.path(arch) for arch in archs}
     return {
         "artifacts": {
-            arch: {"path": str(path), "sha256": cache.checksum(path) or "", "version": version}
+            arch: {"path": str(path), "sha256": memo.digest(path) if path.is_file() else "", "version": version}
             for arch, path in paths.items()
         }
     }

@@ -17,16 +17,11 @@ description:
   - A later check kills the jobs of a check that was killed.
   - Never reports a change.
 author: [picluster contributors]
+extends_documentation_fragment: [picluster.cloud.attributes.query]
 attributes:
   check_mode:
     support: none
     description: Skipped, as it writes to HDFS for a while.
-  diff_mode:
-    support: none
-    description: Changes nothing that stays.
-  idempotent:
-    support: full
-    description: Changes nothing that stays.
 options:
   master:
     description: Name of the node with NameNode and ResourceManager.

@@ -12,8 +12,7 @@ description:
   - The units of the daemons are active; NameNode and ResourceManager, if they run here, serve; DataNode and NodeManager
     answer and the master uses them. Runs no job. Queries once.
 version_added: 0.1.0
-extends_documentation_fragment:
-  - picluster.cloud.attributes.query
+extends_documentation_fragment: [picluster.cloud.attributes.query]
 options:
   node:
     description: Name of this node.

@@ -21,8 +21,7 @@ description:
   - Only what picluster wrote is changed or removed. A node with another installation of Hadoop is refused before
     anything is changed; O(daemons=[]) leaves that installation alone.
   - In check mode it also works on a node that has neither Java nor archive nor accounts yet.
-extends_documentation_fragment:
-  - picluster.cloud.attributes
+extends_documentation_fragment: [picluster.cloud.attributes]
 options:
   daemons:
     description: The daemons of this node. An empty list removes units, configuration and software; data stays.
@@ -89,7 +88,7 @@ options:
     type: int
     default: 4
   memory:
-    description: Megabytes of NodeManager, smallest container, application master, map task, reduce task, sort buffer.
+    description: Sizes in megabytes.
     type: dict
     default: {}
     suboptions:
@@ -151,12 +150,13 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import hdfs_dirs
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.apply import Hadoop
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import DAEMONS, make_plan
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.secrets import hide, secrets_of
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import (
     DEFAULT_HEAPS,
     DEFAULT_MEMORY,
     check_settings,
+    hide,
     read_settings,
+    secrets_of,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
@@ -193,7 +193,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "users": {"type": "list", "elements": "str", "default": []},
     "properties": {"type": "dict", "default": {}, "no_log": True},
 }
-REQUIRED_BY = {"master": ["workers", "home", "cluster_id", "http_secret"]}
 
 
 def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
@@ -213,13 +212,7 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
     plan = make_plan(settings, secret, inspect.getsource(hdfs_dirs))
     failed = {}
     try:
-        hadoop.converge(
-            plan,
-            settings,
-            options["cluster_id"],
-            formatted_on=options["formatted_on"],
-            give_up_data=options["give_up_data"],
-        )
+        hadoop.converge(plan, settings)
     except UserError as error:
         failed = {"failed": True, "msg": str(error)}  # with the id of an image that was formatted before the failure
     return {"hdfs": hadoop.image.cluster() if "namenode" in settings.daemons else "", **failed}
@@ -227,7 +220,7 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    run_module(converge, OPTIONS, required_by=REQUIRED_BY)
+    run_module(converge, OPTIONS, required_by={"master": ["workers", "home", "cluster_id", "http_secret"]})
 
 
 if __name__ == "__main__":

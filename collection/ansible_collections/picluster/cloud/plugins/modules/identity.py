@@ -127,14 +127,11 @@ new_host_keys:
   elements: str
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.identity.apply import Identity
+from ansible_collections.picluster.cloud.plugins.module_utils.identity.apply import converge
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import LOCK_TIMEOUT
-
-if TYPE_CHECKING:
-    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "hostname": {"type": "str", "required": True},
@@ -149,11 +146,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "controller_uptime": {"type": "float"},
     "taken_machine_id": {"type": "str", "default": ""},
 }
-
-
-def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
-    """Converge everything that makes the node itself."""
-    return Identity(node).converge(options)
 
 
 def main() -> None:

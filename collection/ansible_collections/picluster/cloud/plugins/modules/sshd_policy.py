@@ -13,7 +13,7 @@ description:
     sort before C(50-cloud-init.conf), which may allow passwords.
   - sshd checks the policy alone, then together with all its other files, and the values in effect for O(user) are
     compared with the policy, all before sshd is reloaded. On any failure, the node is rolled back at once.
-  - Fails if O(user) has no authorized key that sshd would accept, because that user would be locked out.
+  - Fails if O(user) has no authorized key that sshd would accept.
   - A change stays only if a new login from the controller succeeds; otherwise the node rolls back by itself.
 version_added: 0.1.0
 extends_documentation_fragment:
@@ -86,10 +86,6 @@ left_out:
   type: list
   elements: str
   sample: [persourcepenaltyexemptlist]
-confirm:
-  description: What the action plugin has to confirm; it never reaches the playbook.
-  returned: changed
-  type: dict
 """
 
 from typing import TYPE_CHECKING, Any

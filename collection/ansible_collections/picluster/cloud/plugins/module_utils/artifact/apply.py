@@ -4,23 +4,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import Memo, digest
 from ansible_collections.picluster.cloud.plugins.module_utils.artifact.rules import parse_checksum
 from ansible_collections.picluster.cloud.plugins.module_utils.artifact.unpack import unpack
+from ansible_collections.picluster.cloud.plugins.module_utils.node.digest import Memo, digest
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import describe_write_error, write_atomically
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import user_errors, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
 STAMP = ".picluster-sha256"
@@ -32,15 +30,7 @@ ABANDONED_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Target:
-    """The desired state of a place.
-
-    Attributes:
-        dest: Absolute path on the node.
-        kind: `file` or `tree`.
-        sha256: The artifact's checksum, empty if it is not known yet.
-        mode: Mode of a file.
-        exclude: Shell patterns of paths that a tree leaves out.
-    """
+    """The desired state of a place, named as the module's options; sha256 is empty if it is not known yet."""
 
     dest: str
     kind: str
@@ -54,34 +44,17 @@ class Target:
         return f"{self.sha256}\n" + (f"without {json.dumps(sorted(self.exclude))}\n" if self.exclude else "")
 
 
-def parse_mode(text: str) -> int:
-    """Parse an octal mode.
-
-    Raises:
-        UserError: It is not one.
-    """
-    try:
-        mode = int(text, 8)
-    except ValueError:
-        mode = -1
-    if mode & 0o777 != mode:
-        raise UserError(f"mode is invalid: '{text}'; expected octal digits such as '0755'")
-    return mode
-
-
 def read_target(options: dict[str, Any]) -> Target:
-    """Return the desired state from the module's options.
-
-    Raises:
-        UserError: An option is wrong.
-    """
+    """Return the desired state from the module's options, checked."""
     sha256 = str(options["artifact"].get("sha256", ""))
     if sha256 and parse_checksum(sha256).algorithm != "sha256":
         raise UserError(f"artifact.sha256 is invalid: '{sha256}'; expected 64 hex digits")
     dest = Path(options["dest"])
     if not dest.is_absolute() or not dest.name:
         raise UserError(f"dest is invalid: '{dest}'; expected an absolute path of a file or directory below /")
-    return Target(str(dest), options["kind"], sha256, parse_mode(options["mode"]), tuple(options["exclude"]))
+    if not re.fullmatch("0?[0-7]{1,3}", options["mode"]):
+        raise UserError(f"mode is invalid: '{options['mode']}'; expected octal digits such as '0755'")
+    return Target(str(dest), options["kind"], sha256, int(options["mode"], 8), tuple(options["exclude"]))
 
 
 class Placement:
@@ -96,27 +69,19 @@ class Placement:
         self._old = self._dest.with_name(f".{self._dest.name}.picluster-old")
 
     def repair(self) -> None:
-        """Undo what a killed run left: a tree that was moved aside comes back, half-made ones go.
-
-        Raises:
-            UserError: The node does not let us.
-        """
+        """Undo what a killed run left: a tree that was moved aside comes back, half-made ones go."""
         left = [path for path in (self._new, self._old) if os.path.lexists(path)]
         if self._node.check_mode or not left:
             return
         self._node.note(self._target.dest, "left behind by an interrupted run", "")
-        with self._sentence():
+        with user_errors(self._target.dest, "put in place"):
             if self._old in left and not os.path.lexists(self._dest):
                 self._old.rename(self._dest)
             for path in left:
                 _remove(path)
 
     def state(self) -> str:
-        """Return AS_DESIRED, or a description of what is at the destination.
-
-        Raises:
-            UserError: Something is there that this module did not install and must not destroy.
-        """
+        """Return AS_DESIRED or what is there; raise UserError for what this module did not install."""
         target, dest = self._target, self._dest
         if not os.path.lexists(dest):
             return "absent"
@@ -139,22 +104,14 @@ class Placement:
         return AS_DESIRED if stamp == target.stamp else f"sha256 {stamp.strip()}"
 
     def set_mode(self) -> None:
-        """Set the mode of a file whose content is right.
-
-        Raises:
-            UserError: The node does not let us.
-        """
-        with self._sentence():
+        """Set the mode of a file whose content is right."""
+        with user_errors(self._target.dest, "put in place"):
             self._dest.chmod(self._target.mode)
 
     def install(self, incoming: Path) -> None:
-        """Verify the transferred file and put it, or its content, in place.
-
-        Raises:
-            UserError: It arrived damaged, its archive is not safe, or the node does not let us.
-        """
+        """Verify the transferred file and put it, or its content, in place."""
         target = self._target
-        with self._sentence():
+        with user_errors(self._target.dest, "put in place"):
             found = digest(incoming)
             if found != target.sha256:
                 raise UserError(
@@ -164,7 +121,12 @@ class Placement:
             self._dest.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             _remove(self._new)
             try:
-                self._make(incoming)
+                if target.kind == "file":
+                    shutil.copyfile(incoming, self._new)
+                    self._new.chmod(target.mode)
+                else:
+                    unpack(incoming, self._new, target.exclude)
+                    write_atomically(self._new / STAMP, target.stamp)
                 # The stamp must not survive a power cut that its files did not.
                 # Hundreds of small fsyncs are slow on a card, one sync is not.
                 os.sync()
@@ -172,28 +134,12 @@ class Placement:
                 if target.kind == "tree" and self._dest.exists():
                     self._dest.rename(self._old)
                 self._new.rename(self._dest)
+            except UserError as error:
+                raise UserError(f"{target.dest} was not installed: {error}; use another release file") from error
             finally:
                 _remove(self._new)
                 if self._dest.exists():
                     _remove(self._old)
-
-    def _make(self, incoming: Path) -> None:
-        if self._target.kind == "file":
-            shutil.copyfile(incoming, self._new)
-            self._new.chmod(self._target.mode)
-            return
-        try:
-            unpack(incoming, self._new, self._target.exclude)
-        except UserError as error:
-            raise UserError(f"{self._target.dest} was not installed: {error}; use another release file") from error
-        write_atomically(self._new / STAMP, self._target.stamp)
-
-    @contextlib.contextmanager
-    def _sentence(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UserError(describe_write_error(error, self._target.dest, "put in place")) from error
 
 
 def sweep(incoming: Path, now: float) -> None:

@@ -34,18 +34,11 @@ class Checksum:
 
 @dataclass(frozen=True)
 class Artifact:
-    """One released file for one architecture.
+    """One released file for one architecture; the fields are those of the option `files`.
 
     Attributes:
-        name: Its name.
-        version: Its pinned version.
-        arch: The architecture.
-        file: The file's name.
         url: Its address, empty if it comes from the site's folder only.
-        checksum: The checksum in the settings, if there is one.
-        checksum_url: The address of the publisher's checksum file.
         fallback_url: Where the publisher moves what is no longer current.
-        fallback_checksum_url: The same for the checksum file.
     """
 
     name: str
@@ -68,11 +61,7 @@ class Artifact:
 
 
 def parse_checksum(text: str) -> Checksum:
-    """Parse `sha256:<hex>`, `sha512:<hex>` or the bare digits.
-
-    Raises:
-        UserError: The text is not a checksum of a kind that resists forgery.
-    """
+    """Parse `sha256:<hex>`, `sha512:<hex>` or the bare digits; raise UserError for what does not resist forgery."""
     algorithm, _, digits = text.strip().lower().rpartition(":")
     found = _ALGORITHM_BY_DIGITS.get(len(digits)) if re.fullmatch(r"[0-9a-f]+", digits) else None
     if found is None or algorithm not in ("", found):
@@ -88,26 +77,16 @@ def parse_checksum_file(text: str, file: str) -> Checksum:
     Formats: GNU (`<hex>  <name>`), BSD (`SHA512 (<name>) = <hex>`), a bare checksum.
     A BSD file with a single line counts whatever name it carries: Apache's files keep the name of the release candidate
     (hadoop-3.3.6 is published with `hadoop-3.3.6-RC1.tar.gz` inside).
-
-    Raises:
-        UserError: The text has no checksum for the file.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    single_bsd: list[Checksum] = []
     for line in lines:
         gnu, bsd = _GNU_LINE.match(line), _BSD_LINE.match(line)
         if gnu and _base(gnu[2]) == file:
             return parse_checksum(gnu[1])
-        if bsd:
-            checksum = parse_checksum(f"{bsd[1].replace('-', '')}:{bsd[3]}")
-            if _base(bsd[2]) == file:
-                return checksum
-            single_bsd.append(checksum)
-    if len(lines) == 1:
-        if single_bsd:
-            return single_bsd[0]
-        if _BARE_LINE.match(lines[0]):
-            return parse_checksum(lines[0])
+        if bsd and (len(lines) == 1 or _base(bsd[2]) == file):
+            return parse_checksum(f"{bsd[1].replace('-', '')}:{bsd[3]}")
+    if len(lines) == 1 and _BARE_LINE.match(lines[0]):
+        return parse_checksum(lines[0])
     raise UserError(f"the publisher's checksum file has no line for {file}")
 
 
@@ -116,11 +95,7 @@ def _base(name: str) -> str:
 
 
 def parse_files(name: str, version: str, files: dict[str, Any]) -> list[Artifact]:
-    """Parse the option `files`: by architecture file, url, checksum, checksum_url, and the fallback of both addresses.
-
-    Raises:
-        UserError: A key is wrong.
-    """
+    """Parse the options of picluster.cloud.artifacts that say what to fetch."""
     for option, value, pattern in (("name", name, _NAME), ("version", version, _VERSION)):
         if not pattern.fullmatch(value):
             raise UserError(f"{option} is invalid: '{value}'; expected letters, digits and .+_~-")

@@ -1,36 +1,47 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where artifacts come from: the site's folder, the cache, the publisher."""
+"""Where artifacts come from: the site's folder, the cache, the publisher; and the lock, which pins what was seen."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
-import http
 import http.client
 import os
-import tempfile
+import re
 import urllib.error
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ansible.module_utils.urls import ConnectionError as UrlConnectionError
 from ansible.module_utils.urls import SSLValidationError, open_url
 
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import CHUNK, Memo
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.lock import exclusive
 from ansible_collections.picluster.cloud.plugins.module_utils.artifact.rules import (
     Artifact,
     Checksum,
     parse_checksum_file,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils.node.digest import CHUNK, Memo
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import read_text, write_atomically
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import (
+    atomic_stream,
+    read_text,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from http.client import HTTPResponse
+    from pathlib import Path
 
+LOCK_HEADER = """\
+# What picluster saw when it first fetched each artifact: <name>/<version>/<architecture>: sha256:<hex>
+# Every later fetch and every node must match. To accept another file, delete its line and run again.
+"""
+_LOCK_LINE = re.compile(r"^([^\s:]+/[^\s:]+/[^\s:]+): sha256:([0-9a-f]{64})$")
 _CHECKSUM_FILE_LIMIT = 1 << 20
 _SETTINGS = "the setting checksum"
 
@@ -47,29 +58,12 @@ class Unreachable(Unavailable):
     """The publisher does not answer."""
 
 
-class Response(Protocol):
-    """The used part of a response."""
-
-    def read(self, size: int) -> bytes:
-        """Read up to `size` bytes."""
-
-    def geturl(self) -> str:
-        """Return the address after all redirects."""
-
-    def close(self) -> None:
-        """Close the connection."""
-
-
-def open_over_network(url: str, method: str, timeout: int) -> Response:
-    """Open an address; certificates are verified.
-
-    Raises:
-        Unavailable: There is no answer, or a negative one.
-    """
+def open_over_network(url: str, method: str, timeout: int) -> HTTPResponse:
+    """Open an address with verified certificates; raise Unavailable if there is no answer, or a negative one."""
     try:
-        response: Response = open_url(url, method=method, timeout=timeout, http_agent="picluster")
+        response: HTTPResponse = open_url(url, method=method, timeout=timeout, http_agent="picluster")
     except urllib.error.HTTPError as error:
-        kind = NotFound if error.code in {http.HTTPStatus.NOT_FOUND, http.HTTPStatus.GONE} else Unavailable
+        kind = NotFound if error.code in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE} else Unavailable
         raise kind(f"{url} answered HTTP {error.code}") from error
     except (OSError, http.client.HTTPException, UrlConnectionError, SSLValidationError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
@@ -82,13 +76,10 @@ class Store:
     """Finds, fetches and verifies artifacts on the controller.
 
     Attributes:
-        folder: The site's folder of artifacts.
-        cache: Where downloads are kept.
+        folder: The site's folder of artifacts, None for none.
         lock: The pinned checksums, by key; those of this run are added.
         lock_path: The lock's file, for messages.
         timeout: Seconds without an answer until a publisher counts as unreachable.
-        check_mode: Whether to download and write nothing.
-        opener: Opens an address.
         fetched: The paths of what was downloaded.
     """
 
@@ -98,7 +89,7 @@ class Store:
     lock_path: Path
     timeout: int = 15
     check_mode: bool = False
-    opener: Callable[[str, str, int], Response] = open_over_network
+    opener: Callable[[str, str, int], HTTPResponse] = open_over_network
     fetched: list[str] = field(default_factory=list)
     _silent: dict[str, str] = field(default_factory=dict)
 
@@ -114,16 +105,21 @@ class Store:
         """Fetch one artifact, verified, and pin it; return its path, sha256 and version.
 
         Raises:
-            UserError: The file that is here, or was fetched, has a wrong checksum.
-            Unavailable: There is no such file.
+            UserError: It has a wrong checksum; Unavailable if there is no such file.
         """
         path = self._in_folder(artifact) or self._in_cache(artifact)
-        if path is None and self.check_mode:
-            return {"path": str(self._cached(artifact)), "sha256": self._predict(artifact), "version": artifact.version}
         if path is None:
-            path = self._fetch(artifact)
+            if not artifact.url:
+                raise Unavailable(f"{artifact.file} is not in {self.folder or 'an artifacts folder'} and has no url")
+            path = self._cached(artifact)
+            if self.check_mode:
+                return {"path": str(path), "sha256": self._predict(artifact), "version": artifact.version}
+            self._fetch(artifact, path)
+        pinned = self._pinned(artifact)
+        if pinned:
+            found = self._memo.digest(path, pinned[0].algorithm)
+            _refuse_other(artifact, str(path), found, *pinned)
         sha256 = self._memo.digest(path)
-        self._verify(artifact, path, sha256)
         self.lock[artifact.key] = sha256
         return {"path": str(path), "sha256": sha256, "version": artifact.version}
 
@@ -148,37 +144,31 @@ class Store:
         except (OSError, UserError):
             return None
 
-    def _verify(self, artifact: Artifact, path: Path, sha256: str) -> None:
+    def _pinned(self, artifact: Artifact) -> tuple[Checksum, str] | None:
+        """Return the checksum in settings or lock, and which of them; None if there is none."""
         if artifact.checksum:
-            found = self._memo.digest(path, artifact.checksum.algorithm)
-            if found != artifact.checksum.value:
-                raise UserError(_mismatch(artifact, str(path), artifact.checksum, found, _SETTINGS))
-            return
+            return artifact.checksum, _SETTINGS
         locked = self.lock.get(artifact.key)
-        if locked and locked != sha256:
-            raise UserError(_mismatch(artifact, str(path), Checksum("sha256", locked), sha256, str(self.lock_path)))
+        return (Checksum("sha256", locked), str(self.lock_path)) if locked else None
 
     def _expected(self, artifact: Artifact) -> tuple[Checksum, str]:
         """Return the checksum that a download must have, and where that comes from."""
-        if artifact.checksum:
-            return artifact.checksum, _SETTINGS
-        if artifact.key in self.lock:
-            return Checksum("sha256", self.lock[artifact.key]), str(self.lock_path)
+        pinned = self._pinned(artifact)
+        if pinned:
+            return pinned
         if not artifact.checksum_url:
             raise UserError(
                 f"no checksum is known for {artifact}: files.{artifact.arch} has neither checksum nor checksum_url; "
                 "add one, or put the file into the artifacts folder"
             )
         response, url = self._open_either(artifact.checksum_url, artifact.fallback_checksum_url, "GET")
-        try:
+        with contextlib.closing(response):
             if urlsplit(response.geturl()).scheme != "https":
                 raise UserError(
                     f"{url} was redirected to an address that is not https: {response.geturl()}; only https protects a "
                     "checksum"
                 )
-            text = _read(response, _CHECKSUM_FILE_LIMIT, url).decode("utf-8", "replace")
-        finally:
-            response.close()
+            text = _block(response, _CHECKSUM_FILE_LIMIT, url).decode("utf-8", "replace")
         try:
             return parse_checksum_file(text, artifact.file), url
         except UserError as error:
@@ -186,54 +176,32 @@ class Store:
 
     def _predict(self, artifact: Artifact) -> str:
         """Query whether a real run would find the artifact, without fetching it; return its sha256 if known."""
-        if not artifact.url:
-            raise Unavailable(self._nowhere(artifact))
         expected, _source = self._expected(artifact)
         self._open_either(artifact.url, artifact.fallback_url, "HEAD")[0].close()
         return self.lock.get(artifact.key) or (expected.value if expected.algorithm == "sha256" else "")
 
-    def _nowhere(self, artifact: Artifact) -> str:
-        return f"{artifact.file} is not in {self.folder or 'an artifacts folder'} and has no url"
-
-    def _fetch(self, artifact: Artifact) -> Path:
-        if not artifact.url:
-            raise Unavailable(self._nowhere(artifact))
-        path = self._cached(artifact)
+    def _fetch(self, artifact: Artifact, path: Path) -> None:
         with exclusive(path.parent):
-            present = self._in_cache(artifact)  # another run may have fetched it while this one waited
-            if present:
-                return present
+            if self._in_cache(artifact):  # another run may have fetched it while this one waited
+                return
             expected, source = self._expected(artifact)
-            for remains in path.parent.glob(f".{path.name}.part-*"):
+            for remains in path.parent.glob(f".{path.name}.*"):
                 remains.unlink()  # of a run that was killed: the directory is locked, so no other run writes it
             self._download(artifact, path, expected, source)
         self.fetched.append(str(path))
-        return path
 
     def _download(self, artifact: Artifact, path: Path, expected: Checksum, source: str) -> None:
         hashes = {name: hashlib.new(name) for name in {"sha256", expected.algorithm}}
         response, url = self._open_either(artifact.url, artifact.fallback_url, "GET")
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.part-", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                while block := _block(response, CHUNK, url):
-                    stream.write(block)
-                    for one in hashes.values():
-                        one.update(block)
-                stream.flush()
-                os.fsync(stream.fileno())
-            found = hashes[expected.algorithm].hexdigest()
-            if found != expected.value:
-                raise UserError(_mismatch(artifact, url, expected, found, source))
-            temporary.chmod(0o644)
-            temporary.replace(path)
-            write_atomically(_checksum_path(path), f"{hashes['sha256'].hexdigest()}  {path.name}\n")
-        finally:
-            response.close()
-            temporary.unlink(missing_ok=True)
+        with contextlib.closing(response), atomic_stream(path) as stream:
+            while block := _block(response, CHUNK, url):
+                stream.write(block)
+                for one in hashes.values():
+                    one.update(block)
+            _refuse_other(artifact, url, hashes[expected.algorithm].hexdigest(), expected, source)
+        write_atomically(_checksum_path(path), f"{hashes['sha256'].hexdigest()}  {path.name}\n")
 
-    def _open_either(self, url: str, fallback: str, method: str) -> tuple[Response, str]:
+    def _open_either(self, url: str, fallback: str, method: str) -> tuple[HTTPResponse, str]:
         """Open an address, or the fallback if the first has no such file; return the response and its address."""
         try:
             return self._open(url, method), url
@@ -245,7 +213,7 @@ class Store:
             except Unavailable as second:
                 raise Unavailable(f"{first}, and {second}") from second
 
-    def _open(self, url: str, method: str) -> Response:
+    def _open(self, url: str, method: str) -> HTTPResponse:
         host = urlsplit(url).netloc
         if host in self._silent:  # waiting once for a publisher that does not answer is enough
             raise Unreachable(self._silent[host])
@@ -260,21 +228,16 @@ def _checksum_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def _block(response: Response, size: int, url: str) -> bytes:
+def _block(response: HTTPResponse, size: int, url: str) -> bytes:
     try:
         return response.read(size)
     except (OSError, http.client.HTTPException) as error:
         raise Unavailable(f"{urlsplit(url).hostname or url} closed the connection early ({error})") from error
 
 
-def _read(response: Response, limit: int, url: str) -> bytes:
-    data = b""
-    while len(data) < limit and (block := _block(response, limit - len(data), url)):
-        data += block
-    return data
-
-
-def _mismatch(artifact: Artifact, where: str, expected: Checksum, found: str, source: str) -> str:
+def _refuse_other(artifact: Artifact, where: str, found: str, expected: Checksum, source: str) -> None:
+    if found == expected.value:
+        return
     remedy = (
         "correct the checksum or provide the right file"
         if source == _SETTINGS
@@ -282,7 +245,7 @@ def _mismatch(artifact: Artifact, where: str, expected: Checksum, found: str, so
         if not source.startswith("https:")
         else "do not use the file; try again later or fetch it from another mirror"
     )
-    return (
+    raise UserError(
         f"{artifact} has a wrong checksum: {where} has {expected.algorithm} {found}, but {source} requires "
         f"{expected.value}; {remedy}"
     )
@@ -291,14 +254,7 @@ def _mismatch(artifact: Artifact, where: str, expected: Checksum, found: str, so
 def collect(
     store: Store, artifacts: Iterable[Artifact], *, optional: bool
 ) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """Get each artifact.
-
-    Returns:
-        By architecture what is available, and why the rest (of an optional artifact) is not.
-
-    Raises:
-        UserError: A file has a wrong checksum, or a required artifact is not available.
-    """
+    """Get each artifact; return by architecture what is available, and why the rest (of an optional one) is not."""
     available, missing = {}, {}
     for artifact in artifacts:
         try:
@@ -311,3 +267,49 @@ def collect(
                 ) from reason
             missing[artifact.arch] = str(reason)
     return available, missing
+
+
+def parse_lock(text: str, path: Path) -> dict[str, str]:
+    """Parse a lock: key -> sha256; raise UserError for a line that render_lock does not write."""
+    entries = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = _LOCK_LINE.match(line.rstrip())
+        if not match:
+            raise UserError(
+                f"{path} line {number} is invalid: '{line}'; expected '<name>/<version>/<architecture>: sha256:<64 hex "
+                "digits>'; correct or delete the line"
+            )
+        entries[match[1]] = match[2]
+    return entries
+
+
+def render_lock(entries: dict[str, str]) -> str:
+    """Return a lock's text, sorted so that its history reads well."""
+    return LOCK_HEADER + "".join(f"{key}: sha256:{value}\n" for key, value in sorted(entries.items()))
+
+
+def pin(path: Path, entries: dict[str, str], *, check_mode: bool) -> tuple[str, str]:
+    """Add entries to the lock, keeping what another run wrote meanwhile; return its text before and after."""
+    with contextlib.nullcontext() if check_mode else exclusive(path.parent):
+        before = read_text(str(path)) or ""
+        known = parse_lock(before, path)
+        if entries.items() <= known.items():
+            return before, before
+        after = render_lock(known | entries)
+        if not check_mode:
+            write_atomically(path, after)
+        return before, after
+
+
+@contextlib.contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Lock a directory against other runs on this machine; the lock ends with the process, so it is never stale."""
+    directory.mkdir(parents=True, exist_ok=True)
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

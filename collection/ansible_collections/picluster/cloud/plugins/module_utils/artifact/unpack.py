@@ -18,7 +18,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import CHUNK
+from ansible_collections.picluster.cloud.plugins.module_utils.node.digest import CHUNK
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 
 
 def inner_path(name: str) -> PurePosixPath | None:
-    """Return the path of a member below the top directory, None for the top directory itself.
-
-    Raises:
-        UserError: The name leads out of the archive.
-    """
+    """Return the path of a member below the top directory, None for that itself; refuse one that leads outside."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
         raise UserError(f"the archive is unsafe: '{name}' would be written outside of it")
@@ -46,21 +42,18 @@ def is_excluded(path: PurePosixPath, patterns: Sequence[str]) -> bool:
 def unpack(archive: Path, target: Path, exclude: Sequence[str] = ()) -> int:
     """Unpack a tar archive (plain, gz, bz2, xz) into a new directory, without the archive's top directory.
 
-    The caller owns all files, modes are 0755 or 0644; devices are refused; links stay inside.
-
-    Returns:
-        The number of files.
+    The caller owns all files, modes are 0755 or 0644; devices are refused; links stay inside. Return the number of
+    files.
 
     Raises:
         UserError: The archive is damaged, or contains what a release never contains.
-        OSError: The target cannot be written.
     """
     target.mkdir(mode=0o755)
     links: list[tuple[Path, str]] = []
     count, top = 0, ""
-    with _reading():
-        tar = tarfile.open(archive, "r:*")  # noqa: SIM115 - closed below; only the reading itself is guarded
-    with tar:
+    with contextlib.ExitStack() as stack:
+        with _reading():
+            tar = stack.enter_context(tarfile.open(archive, "r:*"))
         while member := _next(tar):
             inner = inner_path(member.name)
             first = PurePosixPath(member.name).parts[:1]

@@ -17,9 +17,9 @@ import shlex
 import shutil
 import stat
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.confirm.manifest import State, parse_manifest
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.program import FOLDER, SCRIPT, UNIT, UNIT_TEXT
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import (
@@ -54,6 +54,35 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _TOKEN = re.compile(r"[0-9a-f]{16,64}")
 
 
+@dataclass(frozen=True)
+class State:
+    """An armed rollback.
+
+    Attributes:
+        token: Identifies the arming.
+        files: The paths that would be restored.
+        restoring: The restore has begun (and was killed, unless the lock is held); a confirmation is too late.
+    """
+
+    token: str
+    files: tuple[str, ...]
+    restoring: bool = False
+
+
+def parse_manifest(text: str, *, restoring: bool = False) -> State:
+    """Return what a manifest, which the restore script reads as well, says line by line: one word, then its value."""
+    token, files = "", []
+    for line in text.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "token":
+            token = rest
+        elif word == "none":
+            files.append(rest)
+        elif word == "file":
+            files.append(rest.partition(" ")[2])
+    return State(token, tuple(files), restoring)
+
+
 class Rollback:
     """One named rollback of a node.
 
@@ -67,8 +96,7 @@ class Rollback:
                     ...  # change the files and apply them
                 return {"confirm": confirm}  # for the action plugin
 
-    Attributes:
-        name: What is rolled back: one word such as sshd.
+    Its name is one word such as sshd.
     """
 
     def __init__(self, node: Node, name: str) -> None:
@@ -85,8 +113,7 @@ class Rollback:
     def alone(self) -> Iterator[None]:
         """Exclude other calls that would change the same files: a killed run leaves its call running on the node.
 
-        Raises:
-            UserError: another call is still running after a minute.
+        Raises UserError if another call is still running after a minute.
         """
         folder = self._marker.parent
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -116,10 +143,8 @@ class Rollback:
     def resume(self) -> bool:
         """Finish a restore that was interrupted; return whether an earlier run's change is still unconfirmed.
 
-        Call it before planning, so that the plan does not start from partly restored files.
-
-        Raises:
-            UserError: a file could not be restored; the timer tries again.
+        Call it before planning, so that the plan does not start from partly restored files. Raises UserError if a file
+        could not be restored; the timer tries again.
         """
         found = self.state()
         if found and found.restoring:
@@ -140,8 +165,7 @@ class Rollback:
     ) -> dict[str, Any]:
         """Save `files` and have them restored after `seconds`; call it before any of them changes.
 
-        If it is armed already (by a run that was killed), the older state remains the one to restore, for the files of
-        both runs.
+        Armed already (by a run that was killed), the older state of both runs' files remains the one to restore.
 
         Args:
             seconds: Time until the node rolls back, unless `confirm` comes first.
@@ -206,8 +230,7 @@ class Rollback:
     def confirm(self, token: str) -> bool:
         """Make the change that was armed with `token` permanent; return False if that was done before.
 
-        Raises:
-            UserError: it is too late, or another run has armed since.
+        Raises UserError if it is too late, or another run has armed since.
         """
         if not self._home.is_dir():
             raise UserError(f"no change of {self.name} is waiting for confirmation; run the playbook again")
@@ -245,11 +268,8 @@ class Rollback:
     def undo(self, token: str | None = None) -> bool:
         """Roll back now, or wait for a restore that has begun; return False if nothing is armed, or in check mode.
 
-        Args:
-            token: Roll back only this arming; None for any.
-
-        Raises:
-            UserError: a file could not be restored; the timer tries again.
+        With a token, only this arming is rolled back. Raises UserError if a file could not be restored; the timer tries
+        again.
         """
         present = self.state()
         if present is None or self._node.check_mode:
@@ -268,11 +288,7 @@ class Rollback:
 
     @contextlib.contextmanager
     def undo_on_failure(self) -> Iterator[None]:
-        """Roll back at once if the change fails, whatever the reason.
-
-        Raises:
-            UserError: what failed, and whether the rollback did.
-        """
+        """Roll back at once if the change fails; raise UserError with what failed, and whether the rollback did."""
         try:
             yield
         except (UserError, OSError) as error:
@@ -299,9 +315,7 @@ class Rollback:
         unit.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(unit, UNIT_TEXT)
         sync(unit.parent)
-        outcome = self._node.run("systemctl", "enable", UNIT)
-        if not outcome.ok:
-            raise UserError(f"systemctl enable {UNIT} failed: {outcome.reason}; without a rollback nothing is changed")
+        self._require(f"systemctl enable {UNIT} failed", "systemctl", "enable", UNIT)
         if link.parent.is_dir():
             sync(link.parent)
 
@@ -344,7 +358,8 @@ class Rollback:
 
     def _start_timer(self, seconds: int, token: str) -> None:
         # Restart: a restore that is killed, or meets a full card, is tried again.
-        outcome = self._node.run(
+        self._require(
+            "the rollback timer failed to start",
             "systemd-run",
             f"--unit={self._timer(token)}",
             f"--on-active={seconds}s",
@@ -358,10 +373,11 @@ class Rollback:
             self.name,
             token,
         )
+
+    def _require(self, failure: str, *command: str) -> None:
+        outcome = self._node.run(*command)
         if not outcome.ok:
-            raise UserError(
-                f"the rollback timer failed to start: {outcome.reason}; without a rollback nothing is changed"
-            )
+            raise UserError(f"{failure}: {outcome.reason}; without a rollback nothing is changed")
 
     def _stop_timer(self, token: str) -> None:
         # A failure is harmless: a timer that fires for an arming that is over does nothing.

@@ -31,26 +31,17 @@ class Firewall:
         self._packages = Packages(node, lock_timeout)
 
     def present(self, text: str, within: int, token: str | None) -> dict[str, Any]:
-        """Load exactly these rules, now and at every boot.
+        """Load exactly these rules, now and at every boot; return whether any were loaded, and what to confirm.
 
-        Args:
-            text: The rules.
-            within: Seconds in which they must be confirmed.
-            token: Identifies the change.
-
-        Returns:
-            The module's answer: whether rules were loaded, and what to confirm.
-
-        Raises:
-            UserError: the node refuses them; its former rules are in force again.
+        They must be confirmed `within` these seconds. If the node refuses them, its former rules are restored.
         """
         installed = self._install()
         unconfirmed = self._guard.resume()
         live, listed = (self._live(), self._check(text)) if installed else (None, None)
         # The table was removed or changed, or a run was killed before it loaded the file.
         drifted = live is None or (listed is not None and live != listed)
-        self._node.files.put(plan.UNIT_FILE, plan.unit_text())
-        self._node.files.put(plan.DROPIN, plan.dropin_text())
+        self._node.files.put(plan.UNIT_FILE, plan.UNIT_TEXT)
+        self._node.files.put(plan.DROPIN, plan.DROPIN_TEXT)
         loads = drifted or unconfirmed or self._node.files.read(RULES) != text
         answer: dict[str, Any] = {"loaded": loads}
         if loads and not self._node.check_mode:
@@ -58,15 +49,15 @@ class Firewall:
         with self._guard.undo_on_failure():
             if loads:
                 self._load(text, live, listed or text)
-            self._enable()
+            units = self._node.units
+            units.reload_daemon_if_needed(UNIT, "nftables.service")
+            state = units.show(UNIT)[UNIT]
+            units.enable(UNIT, state)
+            units.start(UNIT, state)
         return answer
 
     def absent(self) -> None:
-        """Remove table, file and unit, which locks nobody out.
-
-        Raises:
-            UserError: the node refuses.
-        """
+        """Remove table, file and unit, which locks nobody out."""
         # A restore that came later would bring the rules back for good.
         self._guard.undo()
         if self._node.files.read(plan.UNIT_FILE) is not None:
@@ -93,11 +84,7 @@ class Firewall:
         return outcome.out if outcome.ok else None
 
     def _check(self, text: str) -> str | None:
-        """Return how nft would list these rules, or None where the node cannot load them on trial.
-
-        Raises:
-            UserError: nft or the kernel rejects them; the message has its own words.
-        """
+        """Return how nft would list these rules, None if no trial is possible; raise UserError if it rejects them."""
         with tempfile.NamedTemporaryFile("w", suffix=".nft", encoding="utf-8") as candidate:
             candidate.write(text)
             candidate.flush()
@@ -115,11 +102,3 @@ class Firewall:
         if not self._node.files.put(RULES, text):
             self._node.note(f"table {TABLE}", live or "", "unconfirmed" if live == listed else listed)
         self._node.change(NFT, "--file", RULES)
-
-    def _enable(self) -> None:
-        """Start the unit now and at every boot."""
-        units = self._node.units
-        units.reload_daemon_if_needed(UNIT, "nftables.service")
-        state = units.show(UNIT)[UNIT]
-        units.enable(UNIT, state)
-        units.start(UNIT, state)

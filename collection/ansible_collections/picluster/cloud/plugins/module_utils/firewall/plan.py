@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ansible_collections.picluster.cloud.plugins.module_utils.firewall.rules import (
-        FirewallPolicy,
-        Network,
-        Ports,
-    )
+    from ansible_collections.picluster.cloud.plugins.module_utils.firewall.rules import FirewallPolicy, Network, Ports
 
 TABLE = "inet picluster"
 RULES = "/etc/picluster/firewall.nft"
@@ -29,6 +25,38 @@ RESTORE = {
     True: ["sh", "-c", _DELETE],
 }
 
+# The unit that loads the rules before the network is up.
+UNIT_TEXT = f"""\
+# Written by picluster (role firewall).
+[Unit]
+Description=Firewall of the node
+ConditionPathExists={RULES}
+DefaultDependencies=no
+Wants=network-pre.target
+Before=network-pre.target shutdown.target
+Conflicts=shutdown.target
+After=nftables.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={NFT} -f {RULES}
+ExecReload={NFT} -f {RULES}
+ExecStop=-{NFT} delete table {TABLE}
+
+[Install]
+WantedBy=sysinit.target
+"""
+# Debian's nftables.service flushes all tables when it starts, reloads or stops.
+_AGAIN = f'-/bin/sh -c "systemctl --quiet is-active {UNIT} && exec {NFT} -f {RULES}"'
+DROPIN_TEXT = f"""\
+# Written by picluster (role firewall).
+[Service]
+ExecStartPost={_AGAIN}
+ExecReload={_AGAIN}
+ExecStopPost={_AGAIN}
+"""
+
 
 def _set(name: str, kind: str, elements: Iterable[str]) -> list[str]:
     """Return the lines of a named set; nftables has no syntax for an empty list of elements."""
@@ -43,28 +71,18 @@ def _set(name: str, kind: str, elements: Iterable[str]) -> list[str]:
 
 
 def _address_sets(name: str, networks: Sequence[Network]) -> list[str]:
-    lines = []
-    for version in (4, 6):
-        # Single addresses without their prefix, as nft prints them.
-        elements = [
-            str(one.network_address if one.prefixlen == one.max_prefixlen else one)
-            for one in networks
-            if one.version == version
-        ]
-        lines += _set(f"{name}{version}", f"ipv{version}_addr", elements)
-    return lines
+    # Single addresses without their prefix, as nft prints them.
+    texts = {one: str(one.network_address if one.prefixlen == one.max_prefixlen else one) for one in networks}
+    elements = {version: [text for one, text in texts.items() if one.version == version] for version in (4, 6)}
+    return [line for version in (4, 6) for line in _set(f"{name}{version}", f"ipv{version}_addr", elements[version])]
 
 
 def _port_sets(name: str, ports: Ports) -> list[str]:
-    return [
-        line
-        for protocol, ranges in (("tcp", ports.tcp), ("udp", ports.udp))
-        for line in _set(
-            f"{name}_{protocol}",
-            "inet_service",
-            (str(first) if first == last else f"{first}-{last}" for first, last in ranges),
-        )
-    ]
+    lines = []
+    for protocol, ranges in (("tcp", ports.tcp), ("udp", ports.udp)):
+        elements = [str(first) if first == last else f"{first}-{last}" for first, last in ranges]
+        lines += _set(f"{name}_{protocol}", "inet_service", elements)
+    return lines
 
 
 def _from(name: str, verdict: str) -> list[str]:
@@ -145,35 +163,3 @@ def rules_text(policy: FirewallPolicy) -> str:
         "}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def unit_text() -> str:
-    """Return the unit that loads the rules before the network is up."""
-    return f"""\
-# Written by picluster (role firewall).
-[Unit]
-Description=Firewall of the node
-ConditionPathExists={RULES}
-DefaultDependencies=no
-Wants=network-pre.target
-Before=network-pre.target shutdown.target
-Conflicts=shutdown.target
-After=nftables.service
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart={NFT} -f {RULES}
-ExecReload={NFT} -f {RULES}
-ExecStop=-{NFT} delete table {TABLE}
-
-[Install]
-WantedBy=sysinit.target
-"""
-
-
-def dropin_text() -> str:
-    """Return the drop-in of Debian's nftables.service, which flushes all tables when it starts, reloads or stops."""
-    again = f'-/bin/sh -c "systemctl --quiet is-active {UNIT} && exec {NFT} -f {RULES}"'
-    lines = [f"{when}={again}" for when in ("ExecStartPost", "ExecReload", "ExecStopPost")]
-    return "\n".join(["# Written by picluster (role firewall).", "[Service]", *lines]) + "\n"

@@ -41,15 +41,8 @@ class Ports:
 class FirewallPolicy:
     """Who may reach what on a node.
 
-    Attributes:
-        nodes: Addresses of the cluster's nodes.
-        node_ports: Ports that the nodes may reach on each other, None for all.
-        controller: Who may log in by ssh although other hosts may not.
-        management: Networks that may reach everything.
-        ssh_port: Port of sshd.
-        strangers_ssh: Whether any host may connect to sshd.
-        public: Ports that any host may reach, whether the node or a container listens on them.
-        containers: Patterns of the container interfaces.
+    The nodes may reach `node_ports` on each other, None for all. The `controller` may log in by ssh where other hosts
+    may not. The `management` networks may reach everything. Any host may reach `public`, on the node and in containers.
     """
 
     nodes: tuple[Network, ...] = ()
@@ -63,14 +56,9 @@ class FirewallPolicy:
 
 
 def read_policy(options: Mapping[str, Any], client: str) -> FirewallPolicy:
-    """Return the policy that the module's options describe.
+    """Return the policy of the module's options; raise UserError if one is invalid, or nobody could log in.
 
-    Args:
-        options: The module's options.
-        client: The address that Ansible connects from, as the node sees it; empty if it is not connected by ssh.
-
-    Raises:
-        UserError: an option is invalid, or nobody could log in.
+    `client` is the address that Ansible connects from, as the node sees it; empty if it is not connected by ssh.
     """
     management = parse_networks(options["management"], "management")
     if not (client or options["strangers_ssh"] or management):
@@ -93,11 +81,7 @@ def read_policy(options: Mapping[str, Any], client: str) -> FirewallPolicy:
 
 
 def parse_ports(values: Iterable[object], option: str) -> Ports:
-    """Return the ports that a list such as `[80, 8000-8010, 53/udp]` describes; the default protocol is TCP.
-
-    Raises:
-        UserError: an element is not a port.
-    """
+    """Return the ports of a list such as `[80, 8000-8010, 53/udp]` (default TCP); raise UserError if one is invalid."""
     found: dict[str, list[tuple[int, int]]] = {"tcp": [], "udp": []}
     for value in values:
         match = None if isinstance(value, bool) else _PORTS.fullmatch(str(value).strip())
@@ -112,11 +96,7 @@ def parse_ports(values: Iterable[object], option: str) -> Ports:
 
 
 def parse_node_ports(values: Sequence[object], option: str = "node_ports") -> Ports | None:
-    """Return the ports between the nodes, None for all of them.
-
-    Raises:
-        UserError: an element is not a port.
-    """
+    """Return the ports between the nodes, None for all of them; raise UserError if an element is not a port."""
     if list(values) == ["all"]:
         return None
     if "all" in values:
@@ -127,8 +107,7 @@ def parse_node_ports(values: Sequence[object], option: str = "node_ports") -> Po
 def parse_networks(values: Iterable[object], option: str) -> tuple[Network, ...]:
     """Return addresses and networks, ordered within each family, none inside another.
 
-    Raises:
-        UserError: an element is neither an address nor a network, or it covers every host.
+    Raises UserError if an element is neither an address nor a network, or it covers every host.
     """
     found: list[Network] = []
     for value in values:
@@ -151,22 +130,14 @@ def parse_networks(values: Iterable[object], option: str) -> tuple[Network, ...]
 
 
 def check_ssh_port(port: int) -> int:
-    """Return the port.
-
-    Raises:
-        UserError: it is out of range.
-    """
+    """Return the port; raise UserError if it is out of range."""
     if not 1 <= port <= LAST_PORT:
         raise UserError(f"ssh_port is out of range: {port}; expected 1 to {LAST_PORT}")
     return port
 
 
 def check_containers(patterns: Iterable[str], interface: str) -> tuple[str, ...]:
-    """Return the patterns of container interfaces in order, without duplicates.
-
-    Raises:
-        UserError: one is not an interface name, or matches the node's own interface.
-    """
+    """Return the patterns in order, each once; raise UserError if one is invalid or matches the node's interface."""
     for pattern in patterns:
         if not _INTERFACE.fullmatch(pattern) or "*" in pattern[:-1]:
             raise UserError(

@@ -10,18 +10,24 @@ import pwd
 import shutil
 import socket
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import CONF, DATA, LINK, SECRET, sites
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.image import NameNodeImage
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.owner import STAMP, foreign_paths, our_paths
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import ALL_UNITS, GROUP, UNITS, USERS
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.secrets import hide_in_texts
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import (
+    ALL_UNITS,
+    GROUP,
+    UNITS,
+    USERS,
+    software,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.services import HadoopServices
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import hide_in_texts
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import (
         HadoopFile,
@@ -32,58 +38,47 @@ if TYPE_CHECKING:
     from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
 _SHOWN_PATHS = 3  # of a foreign Hadoop; enough to find the rest
+MARK = b"Managed by picluster."  # in the head of every file whose format has comments
+STAMP = ".picluster-sha256"  # in every tree that picluster.cloud.artifact unpacked
+# Vouches for the files of its folder whose formats have no place for a mark. It is written before them and removed
+# after them, so that a killed run leaves no doubt.
+_ANCHOR = f"{CONF}/core-site.xml"
+_UNMARKED = frozenset({"workers", "http-secret", "hdfs-dirs.json"})
 
 
 class Hadoop:
-    """Hadoop on one node.
-
-    Attributes:
-        image: The NameNode's image on this node.
-    """
+    """Hadoop on one node; `image` is the NameNode's."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self.image = NameNodeImage(node)
 
-    def converge(
-        self,
-        plan: HadoopPlan,
-        settings: HadoopSettings,
-        cluster_id: str,
-        *,
-        formatted_on: Collection[str] = (),
-        give_up_data: str = "",
-    ) -> None:
-        """Bring the node to a plan.
-
-        Args:
-            plan: The desired state.
-            settings: The settings that the plan was computed from.
-            cluster_id: Id of the HDFS cluster, for a format.
-            formatted_on: The nodes on which the controller saw this cluster's image.
-            give_up_data: The name of this node if HDFS may be formatted although it was before.
+    def converge(self, plan: HadoopPlan, settings: HadoopSettings) -> None:
+        """Bring the node to the plan that was computed from the settings.
 
         Raises:
             UserError: another Hadoop is on the node, or the NameNode's image is lost; nothing was changed.
-            UserError: the system refuses a change.
         """
         node = self._node
         has_namenode = "namenode" in settings.daemons
         self._refuse_foreign(settings.home)
         if not node.check_mode:  # in check mode the roles before this one have not written the hosts file
             refuse_loopback(settings.node, settings.master)
-        if has_namenode and self.image.is_new() and give_up_data != settings.node:
+        if has_namenode and self.image.is_new() and settings.give_up_data != settings.node:
             data_dirs = sites(settings)["hdfs-site"]["dfs.datanode.data.dir"]
-            self.image.refuse_lost(settings.node, data_dirs, formatted_on)
+            self.image.refuse_lost(settings.node, data_dirs, settings.formatted_on)
         self._add_accounts()
         for folder in plan.folders:
             self._put_folder(folder)
-        self._link(settings.home)
+        # In check mode the archive may not be unpacked yet.
+        if not node.check_mode and not node.path(f"{settings.home}/bin/hdfs").is_file():
+            raise UserError(f"home has no bin/hdfs: {settings.home}; unpack Hadoop's archive there first")
+        node.files.link(LINK, settings.home)
         self._remove_units(plan.surplus_units)
         for file in plan.files:
             self._put_file(file)
         if has_namenode:
-            self.image.format(cluster_id)
+            self.image.format(settings.cluster_id)
         HadoopServices(node).converge(plan.units, settings.workers)
 
     def remove(self) -> None:
@@ -125,11 +120,11 @@ class Hadoop:
             )
 
     def _add_accounts(self) -> None:
-        if _group_id(GROUP) is None:
+        if _owner("root", GROUP) is None:
             self._node.note(f"group {GROUP}", "", "added")
             self._node.change("groupadd", "--system", GROUP)
         for user in USERS:
-            if _user_id(user) is None:
+            if _owner(user, "root") is None:
                 self._node.note(f"user {user}", "", "added")
                 options = ("--system", "--gid", GROUP, "--home-dir", f"{DATA}/{user}", "--no-create-home")
                 self._node.change("useradd", *options, "--shell", "/usr/sbin/nologin", user)
@@ -152,12 +147,6 @@ class Hadoop:
             os.chown(place, *owner)
             place.chmod(folder.mode)
 
-    def _link(self, home: str) -> None:
-        # In check mode the archive may not be unpacked yet.
-        if not self._node.check_mode and not self._node.path(f"{home}/bin/hdfs").is_file():
-            raise UserError(f"home has no bin/hdfs: {home}; unpack Hadoop's archive there first")
-        self._node.files.link(LINK, home)
-
     def _put_file(self, file: HadoopFile) -> None:
         before = self._node.files.read(file.path) or ""
         shown = ("a secret\n", "another secret\n") if file.secret else hide_in_texts(before, file.content)
@@ -179,11 +168,7 @@ class Hadoop:
 
 
 def refuse_loopback(*names: str) -> None:
-    """Refuse a hosts file with which the daemons would bind or advertise loopback.
-
-    Raises:
-        UserError: a name resolves to loopback, or not at all.
-    """
+    """Refuse a hosts file that has no address, or loopback, for a name: the daemons would bind and advertise that."""
     for name in dict.fromkeys(names):
         try:
             address = socket.gethostbyname(name)
@@ -196,24 +181,12 @@ def refuse_loopback(*names: str) -> None:
             )
 
 
-def _user_id(name: str) -> int | None:
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        return None
-
-
-def _group_id(name: str) -> int | None:
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None
-
-
 def _owner(user: str, group: str) -> tuple[int, int] | None:
-    """Return user and group id, None if an account is missing: in check mode none has been added."""
-    uid, gid = _user_id(user), _group_id(group)
-    return None if uid is None or gid is None else (uid, gid)
+    """Return user and group id, None if an account is missing: in check mode none is added."""
+    try:
+        return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
 
 
 def _describe(status: os.stat_result) -> str:
@@ -223,3 +196,51 @@ def _describe(status: os.stat_result) -> str:
     except KeyError:
         owner, group = str(status.st_uid), str(status.st_gid)
     return f"{owner}:{group} {stat.S_IMODE(status.st_mode):04o}"
+
+
+def _is_marked(node: Node, path: str) -> bool:
+    place = node.path(path)
+    if not place.is_file():
+        return False
+    with place.open("rb") as stream:
+        return MARK in stream.read(200)
+
+
+def file_is_ours(node: Node, path: str) -> bool:
+    """Return whether picluster wrote a file."""
+    if not node.path(path).is_file():
+        return False
+    folder, name = os.path.split(path)
+    tied = name in _UNMARKED and folder == CONF
+    # A folder named picluster holds only picluster's files.
+    return Path(folder).name == "picluster" or _is_marked(node, _ANCHOR if tied else path)
+
+
+def _link_is_ours(node: Node, home: str = "") -> bool:
+    """Return whether the link leads to a tree that picluster unpacked, or to `home`.
+
+    A dangling link is ours where the configuration is: the tree was removed by hand.
+    """
+    place = node.path(LINK)
+    if not place.is_symlink():
+        return False
+    target = str(place.readlink())
+    tree = node.path(str(Path(LINK).parent / target))
+    if target == home or (tree / STAMP).is_file():
+        return True
+    return not tree.exists() and _is_marked(node, _ANCHOR)
+
+
+def foreign_paths(node: Node, home: str) -> list[str]:
+    """Return the paths that picluster would write and that belong to another installation."""
+    found = [path for path in software() if os.path.lexists(node.path(path)) and not file_is_ours(node, path)]
+    if os.path.lexists(node.path(LINK)) and not _link_is_ours(node, home):
+        found.append(LINK)
+    return found
+
+
+def our_paths(node: Node) -> list[str]:
+    """Return what picluster wrote, in the order in which it may be removed: the anchor last."""
+    found = [path for path in software() if os.path.lexists(node.path(path)) and file_is_ours(node, path)]
+    found.sort(key=lambda path: path == _ANCHOR)
+    return ([LINK] if _link_is_ours(node) else []) + found

@@ -11,24 +11,17 @@ import fcntl
 import gzip
 import hashlib
 import io
-import json
-import os
 import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
 import zipfile
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import describe_write_error
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import atomic_stream, describe_write_error
 
 HADOOP_GROUP = "org.apache.hadoop"
 # The group of leveldbjni for each architecture: that of org.fusesource is x86 only (HADOOP-16614).
@@ -49,39 +42,22 @@ PLACES = (
 RECIPE = 1
 
 
-@dataclass(frozen=True)
-class Jar:
-    """One jar as Maven names it.
+def place(path: PurePosixPath, arch: str) -> str | None:
+    """Return the folder of a jar below share/hadoop, or None if it is not for that architecture or only for tests.
 
-    Attributes:
-        group: Its groupId with dots.
-        name: The file's name.
+    `path` is in Maven's repository layout (group/parts/artifact/version/file). Source: hadoop-assemblies and
+    dev-support/bin/dist-layout-stitching of the release.
     """
-
-    group: str
-    name: str
-
-
-def parse_jar(path: PurePosixPath) -> Jar:
-    """Return the jar of a path in Maven's repository layout (group/parts/artifact/version/file)."""
-    return Jar(group=".".join(path.parts[:-3]), name=path.name)
-
-
-def place(jar: Jar, arch: str) -> str | None:
-    """Return the folder of a jar below share/hadoop, or None if it is not for that architecture.
-
-    Source: hadoop-assemblies and dev-support/bin/dist-layout-stitching of the release.
-    """
-    if jar.group in LEVELDB_GROUP.values() and jar.group != LEVELDB_GROUP[arch]:
+    group, name = ".".join(path.parts[:-3]), path.name
+    if group in LEVELDB_GROUP.values() and group != LEVELDB_GROUP[arch]:
         return None
-    native = NATIVE_NAME.search(jar.name)
-    if native and not jar.name.endswith(f"-{NATIVE[arch]}.jar"):
+    if NATIVE_NAME.search(name) and not name.endswith(f"-{NATIVE[arch]}.jar"):
         return None
-    if jar.group == HADOOP_GROUP:
-        if jar.name.endswith("-tests.jar"):
+    if group == HADOOP_GROUP:
+        if name.endswith("-tests.jar"):
             return None
         for prefix, folder in PLACES:
-            if jar.name.startswith(prefix):
+            if name.startswith(prefix):
                 return folder
     return "common/lib"
 
@@ -95,27 +71,17 @@ def cache_key(version: str, folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def webapps(tests_jar: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield path (from webapps/ on) and content of every web page in the tests jar of hadoop-hdfs.
-
-    Raises:
-        UserError: the jar has none; a NameNode without them does not start.
-    """
+def webapps(tests_jar: Path) -> dict[str, bytes]:
+    """Return the web pages in the tests jar of hadoop-hdfs, by path from webapps/ on."""
     with zipfile.ZipFile(tests_jar) as archive:
-        names = sorted(name for name in archive.namelist() if name.startswith("webapps/") and not name.endswith("/"))
-        if not names:
-            raise UserError(f"{tests_jar.name} contains no webapps/, which a NameNode needs to start; check version")
-        for name in names:
-            yield name, archive.read(name)
+        names = [name for name in archive.namelist() if name.startswith("webapps/") and not name.endswith("/")]
+        pages = {name: archive.read(name) for name in names}
+    if not pages:
+        raise UserError(f"{tests_jar.name} contains no webapps/, which a NameNode needs to start; check version")
+    return pages
 
 
-def entry(name: str, size: int, *, executable: bool = False) -> tarfile.TarInfo:
+def _entry(name: str, size: int, *, executable: bool = False) -> tarfile.TarInfo:
     """Return a tar header with nothing of this machine in it: no owner, no time."""
     info = tarfile.TarInfo(name)
     info.size = size
@@ -125,24 +91,23 @@ def entry(name: str, size: int, *, executable: bool = False) -> tarfile.TarInfo:
 
 
 def write_tar(stream: IO[bytes], version: str, arch: str, folder: Path, jars: Path) -> None:
-    """Write the archive of one architecture, the same bytes for the same input.
+    """Write the tar.gz of one architecture, the same bytes for the same input.
 
     Args:
-        stream: Where to write the tar.gz.
+        stream: Where to write it.
         version: Hadoop's version; the top folder is hadoop-<version>.
         arch: amd64 or arm64.
-        folder: The folder with pom.xml and launchers.
+        folder: The folder with the launchers.
         jars: The jars that Maven resolved, in repository layout.
     """
     top = f"hadoop-{version}"
     files: dict[str, Path | bytes] = {}
     for path in sorted(jars.rglob("*.jar")):
-        jar = parse_jar(PurePosixPath(path.relative_to(jars).as_posix()))
-        where = place(jar, arch)
+        where = place(PurePosixPath(path.relative_to(jars).as_posix()), arch)
         if where is not None:
-            files[f"{top}/share/hadoop/{where}/{jar.name}"] = path
-        elif jar.group == HADOOP_GROUP:
-            files.update({f"{top}/share/hadoop/hdfs/{name}": content for name, content in webapps(path)})
+            files[f"{top}/share/hadoop/{where}/{path.name}"] = path
+        elif path.name.endswith("-tests.jar"):
+            files.update({f"{top}/share/hadoop/hdfs/{name}": content for name, content in webapps(path).items()})
     launchers = [path for name in ("bin", "libexec") for path in sorted((folder / name).rglob("*")) if path.is_file()]
     files.update({f"{top}/{path.relative_to(folder).as_posix()}": path for path in launchers})
     # Level 1: jars are already compressed.
@@ -151,112 +116,39 @@ def write_tar(stream: IO[bytes], version: str, arch: str, folder: Path, jars: Pa
         tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
     ):
         for name in ("etc/hadoop", "share/hadoop/hdfs/lib", "share/hadoop/yarn/lib", "share/hadoop/mapreduce/lib"):
-            empty = entry(f"{top}/{name}", 0, executable=True)
+            empty = _entry(f"{top}/{name}", 0, executable=True)
             empty.type = tarfile.DIRTYPE
             tar.addfile(empty)
         for name, source in sorted(files.items()):
             content = source if isinstance(source, bytes) else source.read_bytes()
-            tar.addfile(entry(name, len(content), executable=name.startswith(f"{top}/bin/")), io.BytesIO(content))
+            tar.addfile(_entry(name, len(content), executable=name.startswith(f"{top}/bin/")), io.BytesIO(content))
 
 
 class BundleCache:
-    """The controller's folder of archives of one version.
-
-    Every file appears in it by a rename, so a killed build leaves no partial file.
-
-    Attributes:
-        version: Hadoop's version.
-        sources: The folder with pom.xml and launchers.
-    """
+    """The controller's folder of archives of one version, built from the pom.xml and the launchers in `sources`."""
 
     def __init__(self, folder: Path, version: str, sources: Path) -> None:
-        """Check the inputs of a bundle.
-
-        Raises:
-            UserError: the version or the folder of the sources is wrong.
-        """
+        """Check version and sources."""
         if not re.fullmatch(r"\d+\.\d+\.\d+", version):
             raise UserError(f"version is not a release of Hadoop: {version!r}; expected one such as 3.5.0")
         if not (sources / "pom.xml").is_file():
             raise UserError(f"folder has no pom.xml: {sources}; set folder to the role's files/bundle")
         self.version = version
         self.sources = sources
-        self._folder = folder
+        self.folder = folder
         self._key = cache_key(version, sources)
 
     def path(self, arch: str) -> Path:
         """Return the path of the archive of one architecture."""
-        return self._folder / f"hadoop-{self.version}-{arch}-maven-{self._key}.tar.gz"
+        return self.folder / f"hadoop-{self.version}-{arch}-maven-{self._key}.tar.gz"
 
     def missing(self, archs: list[str]) -> list[str]:
         """Return the architectures whose archives are not in the cache."""
         return [arch for arch in archs if not self.path(arch).is_file()]
 
-    def checksum(self, archive: Path) -> str | None:
-        """Return the SHA-256 of an archive, or None if it does not exist.
-
-        The note beside it saves hashing 100 MB; it counts only for the very file that it was written for.
-        """
-        if not archive.is_file():
-            return None
-        note = archive.with_suffix(".json")
-        stat = archive.stat()
-        seal = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-        try:
-            known = json.loads(note.read_text())
-            if {name: known[name] for name in seal} == seal:
-                return str(known["sha256"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # no note, or a broken one, which is written anew
-        digest = sha256_of(archive)
-        with self.appearing(note) as stream:
-            stream.write(json.dumps({**seal, "sha256": digest}).encode())
-        return digest
-
-    @contextmanager
-    def appearing(self, path: Path) -> Iterator[IO[bytes]]:
-        """Open a file that gets its name only when it is complete and on the disk.
-
-        Raises:
-            UserError: the folder cannot be written.
-        """
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with self._open(temporary.name) as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Exclude a second build; the kernel releases the lock when its owner ends.
-
-        Raises:
-            UserError: the folder cannot be written.
-        """
-        with self._open(".hadoop-bundle.lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for left in self._folder.glob(".hadoop-*-maven-*.*"):  # of a killed build: with the lock they are ours
-                left.unlink()
-            yield
-
-    def _open(self, name: str) -> IO[bytes]:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            return (self._folder / name).open("wb")
-        except OSError as error:
-            raise UserError(f"{describe_write_error(error)}; set cache to a folder that you can write") from error
-
 
 def resolve(mvn: str, version: str, pom: Path, target: Path, timeout: int) -> None:
-    """Have Maven copy all jars of the pom into target, in repository layout.
-
-    Raises:
-        UserError: Maven failed, with its own first error, or took too long.
-    """
+    """Have Maven copy all jars of the pom into target, in repository layout; its first error is the UserError."""
     settings = [f"-Dhadoop.version={version}", f"-DoutputDirectory={target}"]
     command = [mvn, "-B", "-q", "-f", str(pom), *settings, "dependency:copy-dependencies"]
     try:
@@ -275,12 +167,16 @@ def resolve(mvn: str, version: str, pom: Path, target: Path, timeout: int) -> No
 
 
 def build(cache: BundleCache, archs: list[str], timeout: int) -> None:
-    """Build the archives that the cache lacks.
-
-    Raises:
-        UserError: Maven is not installed, or could not resolve the jars; or the cache cannot be written.
-    """
-    with cache.locked():
+    """Build the archives that the cache lacks."""
+    try:
+        cache.folder.mkdir(parents=True, exist_ok=True)
+        lock = (cache.folder / ".hadoop-bundle.lock").open("wb")
+    except OSError as error:
+        raise UserError(f"{describe_write_error(error)}; set cache to a folder that you can write") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it when this process ends
+        for left in cache.folder.glob(".hadoop-*-maven-*.*"):  # of a killed build: with the lock they are ours
+            left.unlink()
         missing = cache.missing(archs)  # queried again: another build may have had the lock
         if not missing:
             return
@@ -296,5 +192,5 @@ def build(cache: BundleCache, archs: list[str], timeout: int) -> None:
             shutil.copyfile(cache.sources / "pom.xml", pom)  # Maven may write beside its pom
             resolve(mvn, cache.version, pom, jars, timeout)
             for arch in missing:
-                with cache.appearing(cache.path(arch)) as stream:
+                with atomic_stream(cache.path(arch)) as stream:
                     write_tar(stream, cache.version, arch, cache.sources, jars)

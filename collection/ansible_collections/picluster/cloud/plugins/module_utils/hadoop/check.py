@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -28,21 +28,17 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.probe impor
     find_gone,
     query_cluster,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.tools import complaint, run_tool
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.services import complaint, run_tool
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.wordcount import (
-    compare,
-    count_words,
     job_properties,
-    parse_counts,
     read_texts,
+    verify_counts,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import CARD_ERRORS, describe_write_error
 from ansible_collections.picluster.cloud.plugins.module_utils.node.http import opener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
 
 POLL_SECONDS = 1.0
@@ -64,12 +60,7 @@ class EndedError(BaseException):
 
 
 class HadoopCheck:
-    """One check of one cluster.
-
-    Attributes:
-        layer: The layer that is used right now: hdfs or yarn.
-        seconds: By step how long it took.
-    """
+    """One check of one cluster; `layer` (hdfs or yarn) is the one in use, `seconds` says how long each step took."""
 
     def __init__(self, node: Node, options: dict[str, Any]) -> None:
         self._node = node
@@ -128,14 +119,18 @@ class HadoopCheck:
         """Write the texts to HDFS, count their words in YARN, read both back, compare; return the answer.
 
         Raises:
-            UserError: a step fails or has the wrong result; `layer` has the layer.
+            UserError: a step of `layer` fails or has the wrong result.
         """
-        self.layer = "hdfs"
         try:
             account = pwd.getpwnam(self._user)
         except KeyError as error:
             raise UserError(f"user does not exist on this node: {self._user}; set user to an account") from error
-        with attended(self._node.path(_LOCK), lambda: self.kill(ANY_JOB)):
+        # The lock shows other checks on this node that one is in progress; it ends with the process.
+        with self._node.path(_LOCK).open("w", encoding="utf-8") as lock:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.kill(ANY_JOB)  # no other check is in progress, so these jobs are abandoned
+            fcntl.flock(lock, fcntl.LOCK_SH)
             return self._count(texts, account)
 
     def _count(self, texts: dict[str, bytes], account: pwd.struct_passwd) -> str:
@@ -165,16 +160,17 @@ class HadoopCheck:
                 if self._job_may_run:
                     self.kill(re.compile(re.escape(own)))
                 self.clean(home, own)
-            _compare_bytes(texts, back / source.name)
+            for name, text in texts.items():
+                place = back / source.name / name
+                found = place.read_bytes() if place.is_file() else b""
+                if found != text:
+                    sizes = f"{len(found)} bytes, sent {len(text)} bytes"
+                    raise UserError(f"{name} differs when read back from HDFS: {sizes}")
             self.layer = "yarn"
-            return _compare_counts(texts, [path.read_bytes() for path in sorted((back / f"{own}-out").glob("part-*"))])
+            return verify_counts(texts, [path.read_bytes() for path in sorted((back / f"{own}-out").glob("part-*"))])
 
     def _run(self, step: str, tool: str, *arguments: str) -> str:
-        """Run one of Hadoop's commands as the user; return its output.
-
-        Raises:
-            UserError: it failed.
-        """
+        """Run one of Hadoop's commands as the user; return its output."""
         seconds = _KILL_SECONDS if step == "kill" else int(self._timeout)
         started = time.monotonic()
         outcome = run_tool(self._node, self._user, seconds, tool, *arguments)
@@ -211,8 +207,11 @@ class HadoopCheck:
 
         A later check kills what cannot be killed now.
         """
+        query = urllib.parse.urlencode({"user": self._user, "states": UNFINISHED})
         with suppress(UserError):
-            jobs = unfinished(self._master, self._user, name)
+            apps = (fetch(f"http://{self._master}:8088/ws/v1/cluster/apps?{query}").get("apps") or {}).get("app") or []
+            mine = [app for app in apps if app.get("user") == self._user and name.fullmatch(str(app.get("name")))]
+            jobs = [str(app["id"]) for app in mine if app.get("id")]
             if jobs:
                 self._run("kill", "yarn", "application", "-kill", *jobs)
 
@@ -228,52 +227,14 @@ class HadoopCheck:
                 opener().open(request, timeout=ANSWER_SECONDS).close()
 
 
-def unfinished(master: str, user: str, name: re.Pattern[str]) -> list[str]:
-    """Return the ids of a user's applications of this name that have not ended, from the ResourceManager.
-
-    Raises:
-        NoAnswerError: the ResourceManager does not answer.
-    """
-    query = urllib.parse.urlencode({"user": user, "states": UNFINISHED})
-    apps = (fetch(f"http://{master}:8088/ws/v1/cluster/apps?{query}").get("apps") or {}).get("app") or []
-    return [
-        str(app["id"])
-        for app in apps
-        if app.get("id") and app.get("user") == user and name.fullmatch(str(app.get("name")))
-    ]
-
-
 def abandoned(entries: list[dict[str, Any]], own: str, now: float) -> list[str]:
     """Return the names that this check, or one killed long ago, has written."""
-    ages = {
-        str(entry.get("pathSuffix")): now - float(entry.get("modificationTime", now * 1000)) / 1000 for entry in entries
-    }
-    return [
-        name
-        for name, age in ages.items()
-        if name.startswith(own) or (name.startswith(PREFIX) and age > _ABANDONED_SECONDS)
-    ]
-
-
-@contextmanager
-def attended(lock: Path, when_alone: Callable[[], None]) -> Iterator[None]:
-    """Show other checks on this node, while it lasts, that one is in progress.
-
-    The kernel's lock ends with the process, however that ends.
-
-    Args:
-        lock: A file on this node.
-        when_alone: Called first if no other check is in progress, so that unfinished jobs are abandoned.
-    """
-    with lock.open("w", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass
-        else:
-            when_alone()
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        yield
+    found = []
+    for entry in entries:
+        name, age = str(entry.get("pathSuffix")), now - float(entry.get("modificationTime", now * 1000)) / 1000
+        if name.startswith(own) or (name.startswith(PREFIX) and age > _ABANDONED_SECONDS):
+            found.append(name)
+    return found
 
 
 def stopped_daemons(node: Node) -> list[str]:
@@ -286,21 +247,6 @@ def stopped_daemons(node: Node) -> list[str]:
             lines = " | ".join(journal.strip().splitlines())[-500:]
             found.append(f"{name} is {unit.get('ActiveState')}, its last log lines: {lines}")
     return found
-
-
-def _compare_bytes(texts: dict[str, bytes], back: Path) -> None:
-    for name, text in texts.items():
-        found = (back / name).read_bytes() if (back / name).is_file() else b""
-        if found != text:
-            raise UserError(f"{name} differs when read back from HDFS: {len(found)} bytes, sent {len(text)} bytes")
-
-
-def _compare_counts(texts: dict[str, bytes], outputs: list[bytes]) -> str:
-    ours = count_words(texts.values())
-    difference = compare(ours, parse_counts(outputs))
-    if difference:
-        raise UserError(f"MapReduce counted wrongly: {difference}")
-    return f"MapReduce counted {sum(ours.values()):,} words in {len(texts)} files; the independent count agrees"
 
 
 def _end(number: int, _frame: object) -> NoReturn:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import (
     DEFAULT_MEMORY,
-    Memory,
     check_memory,
     check_sites,
     read_properties,
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 CHECKS: dict[str, Callable[[Any], object]] = {
-    "memory": lambda sizes: check_memory(Memory(**{**DEFAULT_MEMORY, **sizes})),
+    "memory": lambda sizes: check_memory({**DEFAULT_MEMORY, **sizes}),
     "properties": read_properties,
 }
 NAMES: dict[str, Callable[[Iterable[str]], object]] = {"properties": check_sites}

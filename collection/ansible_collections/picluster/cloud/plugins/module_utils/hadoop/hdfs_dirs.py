@@ -55,11 +55,8 @@ class WebHdfs:
             text = error.read().decode(errors="replace")
             if error.code == HTTPStatus.NOT_FOUND and "FileNotFoundException" in text:
                 return None
-            if (
-                "SafeModeException" in text
-                or "RetriableException" in text
-                or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR
-            ):
+            later = "SafeModeException" in text or "RetriableException" in text
+            if later or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise NotYetError(f"HTTP {error.code}: {text[:300]}") from error
             raise
         except OSError as error:
@@ -71,12 +68,7 @@ def steps(status: dict[str, Any] | None, desired: dict[str, str], superuser: str
     """Return the operations of WebHDFS, with their arguments, that one folder needs.
 
     The owner is set last, so it marks a complete folder. A folder that another user than the superuser owns is left
-    alone: that user may have changed it.
-
-    Args:
-        status: The FileStatus of WebHDFS, or None where the folder does not exist.
-        desired: Path, owner, group, mode (octal).
-        superuser: HDFS' superuser, who owns the folders that it creates.
+    alone: that user may have changed it. `status` is the FileStatus of WebHDFS, None where the folder does not exist.
     """
     mode = desired["mode"].lstrip("0")
     owner = ("SETOWNER", {"owner": desired["owner"], "group": desired["group"]})
@@ -85,19 +77,13 @@ def steps(status: dict[str, Any] | None, desired: dict[str, str], superuser: str
         return [("MKDIRS", {"permission": mode}), permission, owner]
     if status["owner"] != superuser:
         return []
+    right_owner = (status["owner"], status["group"]) == (desired["owner"], desired["group"])
     todo = [] if status["permission"].lstrip("0") == mode else [permission]
-    if (status["owner"], status["group"]) != (desired["owner"], desired["group"]):
-        todo.append(owner)
-    return todo
+    return todo if right_owner else [*todo, owner]
 
 
 def make(hdfs: WebHdfs, plan: dict[str, Any]) -> list[str]:
-    """Create all folders; return the operations that were needed.
-
-    Raises:
-        NotYetError: HDFS is not ready.
-        urllib.error.HTTPError: HDFS refused for good.
-    """
+    """Create all folders; return the operations that were needed; raise as WebHdfs.call does."""
     done = []
     for desired in plan["dirs"]:
         answer = hdfs.call("GET", desired["path"], "GETFILESTATUS")
@@ -108,12 +94,6 @@ def make(hdfs: WebHdfs, plan: dict[str, Any]) -> list[str]:
     return done
 
 
-def say(line: str) -> None:
-    """Write a line to the journal."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def main() -> None:
     """Wait for HDFS, create the folders, and record the inputs that this was done with."""
     plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
@@ -122,12 +102,12 @@ def main() -> None:
     while True:
         try:
             for line in make(hdfs, plan):
-                say(line)
+                print(line, flush=True)  # noqa: T201 - to the journal
             break
         except NotYetError as reason:
             if str(reason) != told:
                 told = str(reason)
-                say(f"waiting for HDFS: {told}")
+                print(f"waiting for HDFS: {told}", flush=True)  # noqa: T201 - to the journal
             time.sleep(POLL_SECONDS)
     note = os.environ.get("RUNTIME_DIRECTORY")
     if note:

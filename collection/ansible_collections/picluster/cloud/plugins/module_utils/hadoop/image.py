@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import NAME_DIR
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.tools import complaint, run_tool
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.services import complaint, run_tool
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import sync
 
@@ -30,29 +30,6 @@ _FORMAT_SECONDS = 300
 # `[SSD]file:///mnt/disk` is a data directory with its storage type.
 _STORAGE_TYPE = re.compile(r"^\[\w+\]")
 _CLUSTER_ID = re.compile(r"^clusterID=(\S+)$", re.MULTILINE)
-
-
-def must_format(entries: set[str], current: set[str]) -> bool:
-    """Return whether a name directory is new and must be formatted.
-
-    Args:
-        entries: The content of the name directory.
-        current: The content of its `current`, empty where there is none.
-
-    Raises:
-        UserError: it holds something that is not a NameNode's image, over which nothing is formatted.
-    """
-    if "current" in entries:
-        if "VERSION" in current:
-            return False
-        raise UserError(
-            f"{NAME_DIR}/current has no VERSION: the image is damaged, or the data is not HDFS'; restore it from a "
-            "copy, or move it away if it is worthless"
-        )
-    foreign = sorted(entries - {_SCRATCH, "lost+found", "in_use.lock"})
-    if foreign:
-        raise UserError(f"{NAME_DIR} contains no NameNode image, but {foreign[0]!r}; move that away")
-    return True
 
 
 def parse_data_dirs(value: str) -> list[str]:
@@ -74,22 +51,19 @@ class NameNodeImage:
         return found.group(1) if found else ""
 
     def is_new(self) -> bool:
-        """Return whether the directory holds no image and must be formatted.
-
-        Raises:
-            UserError: it holds something that is not an image.
-        """
-        current = self._place / "current"
+        """Return whether the name directory must be formatted; refuse one that holds something else than an image."""
         entries = {path.name for path in self._place.iterdir()} if self._place.is_dir() else set()
-        return must_format(entries, {path.name for path in current.iterdir()} if current.is_dir() else set())
-
-    def block_pools(self, data_dirs: str) -> list[str]:
-        """Return the block pools in a DataNode's directories, which are the value of dfs.datanode.data.dir."""
-        return [
-            f"{folder}/current/{pool.name}"
-            for folder in parse_data_dirs(data_dirs)
-            for pool in sorted(self._node.path(folder).glob("current/BP-*"))
-        ]
+        if "current" in entries:
+            if (self._place / "current/VERSION").exists():
+                return False
+            raise UserError(
+                f"{NAME_DIR}/current has no VERSION: the image is damaged, or the data is not HDFS'; restore it from a "
+                "copy, or move it away if it is worthless"
+            )
+        foreign = sorted(entries - {_SCRATCH, "lost+found", "in_use.lock"})
+        if foreign:
+            raise UserError(f"{NAME_DIR} contains no NameNode image, but {foreign[0]!r}; move that away")
+        return True
 
     def refuse_lost(self, name: str, data_dirs: str, formatted_on: Iterable[str]) -> None:
         """Refuse a format where there is evidence of an HDFS that was formatted before.
@@ -98,12 +72,11 @@ class NameNodeImage:
             name: This node's name.
             data_dirs: The value of dfs.datanode.data.dir on this node.
             formatted_on: The nodes on which the controller saw this cluster's image.
-
-        Raises:
-            UserError: with what was found, and the two ways out.
         """
         found = [] if self._node.files.read(MARK) is None else [f"the mark {MARK}"]
-        found += [f"the blocks in {pool}" for pool in self.block_pools(data_dirs)[:1]]
+        folders = parse_data_dirs(data_dirs)
+        pools = [(one, pool.name) for one in folders for pool in sorted(self._node.path(one).glob("current/BP-*"))]
+        found += [f"the blocks in {folder}/current/{pool}" for folder, pool in pools[:1]]
         if formatted_on:
             found.append(f"the record of {', '.join(sorted(formatted_on))} in the inventory's seen.json")
         if found:
@@ -132,8 +105,8 @@ class NameNodeImage:
         if scratch.is_dir():  # of a killed run; no NameNode ever starts from it
             shutil.rmtree(scratch)
         define = ("-D", f"dfs.namenode.name.dir=file://{NAME_DIR}/{_SCRATCH}")
-        options = (*define, "-format", "-nonInteractive", "-clusterId", cluster_id)
-        outcome = run_tool(self._node, "hdfs", _FORMAT_SECONDS, "hdfs", "namenode", *options)
+        command = ("hdfs", "namenode", *define, "-format", "-nonInteractive", "-clusterId", cluster_id)
+        outcome = run_tool(self._node, "hdfs", _FORMAT_SECONDS, *command)
         if not outcome.ok or not (scratch / "current/VERSION").is_file():
             raise UserError(f"the NameNode could not be formatted (exit code {outcome.code}): {complaint(outcome)}")
         (scratch / "current").rename(self._place / "current")

@@ -9,25 +9,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import (
-    CLIENT_SIDE,
-    CONF,
-    DATA,
-    GC,
-    LINK,
-    LOGS,
-    NAME_DIR,
-    SECRET,
-    WORKERS,
-    hadoop_env,
-    hdfs_dirs,
-    log4j,
-    render_xml,
-    sites,
-    wrapper,
-)
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.secrets import is_secret
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import SITES
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import config
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import CONF, DATA, LOGS
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import SITES, is_secret
 
 if TYPE_CHECKING:
     from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import HadoopSettings
@@ -45,8 +29,7 @@ class Daemon:
     """One of Hadoop's daemons.
 
     Attributes:
-        tool: The launcher in bin/ that starts it.
-        user: Its account.
+        user: Its account, which is also the name of the launcher in bin/ that starts it.
         sites: The configuration that it reads.
         dirs: Folders that it needs, with their modes.
         stop_seconds: Seconds that it may take to stop before it is killed.
@@ -54,7 +37,6 @@ class Daemon:
 
     name: str
     title: str
-    tool: str
     user: str
     sites: tuple[str, ...]
     dirs: tuple[tuple[str, int], ...] = ()
@@ -66,36 +48,19 @@ class Daemon:
         return f"hadoop-{self.name}.service"
 
 
+_HDFS = ("core-site", "hdfs-site")
+_YARN = (*_HDFS, "yarn-site")
 DAEMONS = {
     daemon.name: daemon
     for daemon in (
-        Daemon("namenode", "NameNode", "hdfs", "hdfs", SITES[:2], ((NAME_DIR, 0o700),), 180),
+        Daemon("namenode", "NameNode", "hdfs", _HDFS, ((config.NAME_DIR, 0o700),), stop_seconds=180),
+        Daemon("secondarynamenode", "SecondaryNameNode", "hdfs", _HDFS, ((f"{DATA}/hdfs/checkpoint", 0o700),)),
+        Daemon("datanode", "DataNode", "hdfs", _HDFS, ((f"{DATA}/hdfs/data", 0o700),)),
+        Daemon("resourcemanager", "ResourceManager", "yarn", (*_YARN, "capacity-scheduler")),
         Daemon(
-            "secondarynamenode", "SecondaryNameNode", "hdfs", "hdfs", SITES[:2], ((f"{DATA}/hdfs/checkpoint", 0o700),)
+            "nodemanager", "NodeManager", "yarn", _YARN, ((f"{DATA}/yarn/local", 0o755), (f"{LOGS}/containers", 0o755))
         ),
-        Daemon("datanode", "DataNode", "hdfs", "hdfs", SITES[:2], ((f"{DATA}/hdfs/data", 0o700),)),
-        Daemon(
-            "resourcemanager",
-            "ResourceManager",
-            "yarn",
-            "yarn",
-            ("core-site", "hdfs-site", "yarn-site", "capacity-scheduler"),
-        ),
-        Daemon(
-            "nodemanager",
-            "NodeManager",
-            "yarn",
-            "yarn",
-            ("core-site", "hdfs-site", "yarn-site"),
-            ((f"{DATA}/yarn/local", 0o755), (f"{LOGS}/containers", 0o755)),
-        ),
-        Daemon(
-            "historyserver",
-            "JobHistoryServer",
-            "mapred",
-            "mapred",
-            ("core-site", "hdfs-site", "yarn-site", "mapred-site"),
-        ),
+        Daemon("historyserver", "JobHistoryServer", "mapred", (*_YARN, "mapred-site")),
     )
 }
 USERS = ("hdfs", "yarn", "mapred")
@@ -146,9 +111,9 @@ class HadoopUnit:
 class HadoopPlan:
     """The desired state of the whole node."""
 
-    folders: tuple[HadoopFolder, ...] = ()
-    files: tuple[HadoopFile, ...] = ()
-    units: tuple[HadoopUnit, ...] = ()
+    folders: list[HadoopFolder]
+    files: list[HadoopFile]
+    units: list[HadoopUnit]
 
     @property
     def surplus_units(self) -> tuple[str, ...]:
@@ -157,26 +122,13 @@ class HadoopPlan:
         return tuple(name for name in ALL_UNITS if name not in desired)
 
 
-def fingerprint(value: object) -> str:
-    """Return a short digest of any plain value."""
+def _fingerprint(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def daemon_inputs(daemon: Daemon, settings: HadoopSettings, secret: str) -> str:
-    """Return the fingerprint of all that a daemon reads at its start: it restarts for that and for nothing else."""
-    mine = {
-        site: {name: value for name, value in values.items() if name not in CLIENT_SIDE}
-        for site, values in sites(settings).items()
-        if site in daemon.sites
-    }
-    return fingerprint(
-        [mine, settings.home, settings.release, settings.java_home, settings.heaps[daemon.name], log4j(), secret]
-    )
 
 
 def daemon_unit(daemon: Daemon, settings: HadoopSettings, inputs: str) -> str:
     """Return the unit of one daemon: in the foreground, no pid file, restarted until what it needs is there."""
-    options = f"-Xmx{settings.heaps[daemon.name]}m {GC} -XX:+ExitOnOutOfMemoryError"
+    options = f"-Xmx{settings.heaps[daemon.name]}m {config.GC} -XX:+ExitOnOutOfMemoryError"
     return f"""# Managed by picluster.
 [Unit]
 Description=Apache Hadoop {daemon.title}
@@ -188,13 +140,13 @@ StartLimitIntervalSec=0
 Type=exec
 User={daemon.user}
 Group={GROUP}
-Environment="{daemon.tool.upper()}_{daemon.name.upper()}_OPTS={options}"
+Environment="{daemon.user.upper()}_{daemon.name.upper()}_OPTS={options}"
 Environment=HADOOP_LOG_DIR={LOGS}/{daemon.user}
 Environment=HADOOP_PID_DIR=/run/hadoop-{daemon.name}
 # What this process was started with; a run compares it with the desired state.
 Environment={INPUTS}={inputs}
 RuntimeDirectory=hadoop-{daemon.name}
-ExecStart={LINK}/bin/{daemon.tool} --config {CONF} {daemon.name}
+ExecStart={config.LINK}/bin/{daemon.user} --config {CONF} {daemon.name}
 # A JVM that was told to stop ends with 128 + SIGTERM.
 SuccessExitStatus=143
 Restart=always
@@ -243,63 +195,54 @@ WantedBy=multi-user.target
 """
 
 
-def folders(daemons: list[Daemon]) -> tuple[HadoopFolder, ...]:
-    """Return every folder, parents first."""
-    base = [
-        HadoopFolder(CONF, "root", "root", 0o755),
-        HadoopFolder(DATA, "root", GROUP, 0o755),
-        *(HadoopFolder(f"{DATA}/{user}", user, GROUP, 0o755) for user in USERS),
-        HadoopFolder(LOGS, "root", GROUP, 0o755),
-        *(HadoopFolder(f"{LOGS}/{user}", user, GROUP, 0o755) for user in USERS),
-    ]
-    return (*base, *(HadoopFolder(path, d.user, GROUP, mode) for d in daemons for path, mode in d.dirs))
-
-
-def site_file(site: str, values: dict[str, str], settings: HadoopSettings) -> HadoopFile:
-    """Return one file of properties: world-readable unless the user's own properties hold a secret."""
-    closed = any(is_secret(name) for name in settings.properties.get(site, {}))
-    mode, group = (0o640, GROUP) if closed else (0o644, "root")
-    return HadoopFile(f"{CONF}/{site}.xml", render_xml(values), mode=mode, group=group)
-
-
 def make_plan(settings: HadoopSettings, secret: str, script: str) -> HadoopPlan:
-    """Return the desired state of a node.
-
-    Args:
-        settings: Its settings, checked.
-        secret: Key that signs HTTP cookies, the same on all nodes.
-        script: Text of hdfs_dirs.py.
-    """
-    if not settings.daemons:
-        return HadoopPlan()
+    """Return the desired state of a node with daemons, from checked settings, http_secret and hdfs_dirs.py's text."""
     daemons = [DAEMONS[name] for name in DAEMONS if name in settings.daemons]
-    files = [site_file(site, values, settings) for site, values in sites(settings).items()]
+    files = []
+    properties = config.sites(settings)
+    for site, values in properties.items():
+        # World-readable unless the user's own properties hold a secret.
+        closed = any(is_secret(name) for name in settings.properties.get(site, {}))
+        mode, group = (0o640, GROUP) if closed else (0o644, "root")
+        files.append(HadoopFile(f"{CONF}/{site}.xml", config.render_xml(values), mode, group))
     files += [
-        HadoopFile(f"{CONF}/log4j.properties", log4j()),
-        HadoopFile(f"{CONF}/hadoop-env.sh", hadoop_env(settings)),
-        HadoopFile(WORKERS, "".join(f"{name}\n" for name in sorted(settings.workers))),
-        HadoopFile(SECRET, f"{secret}\n", mode=0o640, group=GROUP, secret=True),
+        HadoopFile(f"{CONF}/log4j.properties", config.LOG4J),
+        HadoopFile(f"{CONF}/hadoop-env.sh", config.hadoop_env(settings)),
+        HadoopFile(config.WORKERS, "".join(f"{name}\n" for name in sorted(settings.workers))),
+        HadoopFile(config.SECRET, f"{secret}\n", mode=0o640, group=GROUP, secret=True),
     ]
-    files += [HadoopFile(f"/usr/local/bin/{tool}", wrapper(tool), mode=0o755) for tool in TOOLS]
+    files += [HadoopFile(f"/usr/local/bin/{tool}", config.wrapper(tool), mode=0o755) for tool in TOOLS]
     units = []
     for daemon in daemons:
-        inputs = daemon_inputs(daemon, settings, secret)
+        # All that it reads at its start: it restarts for that and for nothing else.
+        read = {
+            site: {name: value for name, value in values.items() if name not in config.CLIENT_SIDE}
+            for site, values in properties.items()
+            if site in daemon.sites
+        }
+        heap = settings.heaps[daemon.name]
+        inputs = _fingerprint([read, settings.home, settings.release, settings.java_home, heap, config.LOG4J, secret])
         units.append(HadoopUnit(daemon.unit, inputs, daemon.name))
         files.append(HadoopFile(f"{UNITS}/{daemon.unit}", daemon_unit(daemon, settings, inputs)))
     if "namenode" in settings.daemons:
-        dirs = json.dumps(hdfs_dirs(settings), indent=2) + "\n"
-        inputs = fingerprint([dirs, script])
+        dirs = json.dumps(config.hdfs_dirs(settings), indent=2) + "\n"
+        inputs = _fingerprint([dirs, script])
         files += [
             HadoopFile(DIRS_JSON, dirs),
             HadoopFile(SCRIPT, script),
             HadoopFile(f"{UNITS}/{DIRS_UNIT}", dirs_unit(inputs)),
         ]
         units.append(HadoopUnit(DIRS_UNIT, inputs))
-    return HadoopPlan(folders(daemons), tuple(files), tuple(units))
+    folders = [HadoopFolder(CONF, "root", "root", 0o755)]  # parents first
+    for parent in (DATA, LOGS):
+        folders.append(HadoopFolder(parent, "root", GROUP, 0o755))
+        folders += [HadoopFolder(f"{parent}/{user}", user, GROUP, 0o755) for user in USERS]
+    folders += [HadoopFolder(path, daemon.user, GROUP, mode) for daemon in daemons for path, mode in daemon.dirs]
+    return HadoopPlan(folders, files, units)
 
 
 def software() -> tuple[str, ...]:
     """Return every file that the module may have written, for a node that has left: all but data."""
     conf = [f"{CONF}/{site}.xml" for site in SITES]
-    conf += [f"{CONF}/log4j.properties", f"{CONF}/hadoop-env.sh", WORKERS, SECRET, DIRS_JSON]
+    conf += [f"{CONF}/log4j.properties", f"{CONF}/hadoop-env.sh", config.WORKERS, config.SECRET, DIRS_JSON]
     return (*conf, SCRIPT, *(f"/usr/local/bin/{tool}" for tool in TOOLS), *(f"{UNITS}/{name}" for name in ALL_UNITS))

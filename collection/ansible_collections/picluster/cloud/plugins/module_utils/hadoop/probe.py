@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 ANSWER_SECONDS = 10.0
+# By layer: its master, its workers, and their port.
+MASTER = {"hdfs": "NameNode", "yarn": "ResourceManager"}
+WORKER = {"hdfs": "DataNode", "yarn": "NodeManager"}
 PORTS = {"hdfs": 9864, "yarn": 8042}
-ROLE = {"hdfs": "DataNode", "yarn": "NodeManager"}
-GB = 1 << 30
-# The layer of which a daemon is the master, or a worker.
-MASTERS = {"namenode": "hdfs", "resourcemanager": "yarn"}
-WORKERS = {"datanode": "hdfs", "nodemanager": "yarn"}
 # After that time the NameNode gives a DataNode no new blocks (dfs.namenode.stale.datanode.interval).
 STALE_SECONDS = 30
 CONNECT_SECONDS = 3.0
@@ -38,12 +36,12 @@ class NoAnswerError(UserError):
 
 @dataclass
 class HadoopState:
-    """The state of the cluster.
+    """The state of the cluster, by layer.
 
     Attributes:
-        why: For each layer the reason why the whole layer does not work, empty if it does.
-        there: For each layer the workers that take part, with a detail of each.
-        absent: For each layer the workers that the master knows and does not use, with the reason.
+        why: The reason why the whole layer does not work, empty if it does.
+        there: The workers that take part, with a detail of each.
+        absent: The workers that the master knows and does not use, with the reason.
         unsettled: Nodes that are gone without the master's knowledge yet; a job may still wait for them.
     """
 
@@ -62,11 +60,7 @@ class HadoopState:
 
 
 def fetch(url: str) -> dict[str, Any]:
-    """Return the JSON object at an address.
-
-    Raises:
-        NoAnswerError: nothing answers, or the answer is not a JSON object.
-    """
+    """Return the JSON object at an address; raise NoAnswerError if there is none."""
     try:
         with opener().open(url, timeout=ANSWER_SECONDS) as response:
             answer = json.loads(response.read())
@@ -93,7 +87,7 @@ def read_namenode(state: HadoopState, answer: dict[str, Any]) -> None:
             state.absent["hdfs"][name.partition(":")[0]] = f"the NameNode has not heard of it for {silent} s"
         elif node.get("adminState") == "In Service":
             free = int(node.get("remaining") or 0)
-            state.there["hdfs"][name.partition(":")[0]] = f"DataNode, {free / GB:.0f} GB free"
+            state.there["hdfs"][name.partition(":")[0]] = f"DataNode, {free / (1 << 30):.0f} GB free"
         else:
             state.absent["hdfs"][name.partition(":")[0]] = str(node.get("adminState"))
     for name in json.loads(beans[0].get("DeadNodes") or "{}"):
@@ -124,10 +118,8 @@ def query_cluster(master: str, user: str) -> HadoopState:
             if status.get("owner") != user:
                 state.why["hdfs"] = f"/user/{user} does not belong to {user} yet"
     except NoAnswerError as reason:
-        missing_home = "404" in str(reason)
-        state.why["hdfs"] = (
-            f"/user/{user} does not exist yet" if missing_home else f"the NameNode does not answer ({reason})"
-        )
+        silent = f"the NameNode does not answer ({reason})"
+        state.why["hdfs"] = f"/user/{user} does not exist yet" if "404" in str(reason) else silent
     try:
         read_resourcemanager(state, fetch(f"http://{master}:8088/ws/v1/cluster/nodes"))
     except NoAnswerError as reason:
@@ -157,7 +149,7 @@ def find_gone(state: HadoopState, expected: Iterable[str]) -> None:
             if gone and name in needed:
                 del state.there[layer][name]
                 state.absent[layer][name] = (
-                    f"its {ROLE[layer]} has registered but does not answer on port {PORTS[layer]}"
+                    f"its {WORKER[layer]} has registered but does not answer on port {PORTS[layer]}"
                 )
             elif gone:
                 state.unsettled.add(name)
@@ -170,9 +162,9 @@ def why_missing(node: str, layer: str, state: HadoopState) -> str:
         return known
     try:
         with socket.create_connection((node, PORTS[layer]), timeout=ANSWER_SECONDS):
-            return f"its {ROLE[layer]} is up but has not registered"
+            return f"its {WORKER[layer]} is up but has not registered"
     except ConnectionRefusedError:
-        return f"the node is up, but no {ROLE[layer]} listens on port {PORTS[layer]}"
+        return f"the node is up, but no {WORKER[layer]} listens on port {PORTS[layer]}"
     except OSError as error:
         return f"the node does not answer ({error})"
 
@@ -180,43 +172,28 @@ def why_missing(node: str, layer: str, state: HadoopState) -> str:
 def describe(state: HadoopState, master: str, expected: list[str]) -> list[dict[str, str]]:
     """Return one row for each node and layer, for the table at the end of a run."""
     rows = []
-    masters = {"hdfs": ("NameNode", "DataNodes"), "yarn": ("ResourceManager", "NodeManagers")}
-    for layer, (head, many) in masters.items():
-        why = state.why[layer]
-        detail = why or f"{head}, {len(state.there[layer])} {many}"
-        rows.append({"node": master, "layer": layer, "state": "failed" if why else "ok", "detail": detail})
-        for node in expected:
-            there = state.there[layer].get(node)
-            if node == master and (there or why):
-                rows[-1]["detail"] += "" if why else f"; {there}"
-                continue
-            bad = why_missing(node, layer, state) if there is None else ""
-            if node == master:
-                rows[-1].update(state="failed", detail=bad)
-            else:
-                rows.append(
-                    {"node": node, "layer": layer, "state": "failed" if bad else "ok", "detail": bad or there or ""}
-                )
+    for layer, there in state.there.items():
+        for node in dict.fromkeys([master, *expected]):
+            bad = state.why[layer] if node == master else ""
+            if not bad and node in expected and node not in there:
+                bad = why_missing(node, layer, state)
+            head = [f"{MASTER[layer]}, {len(there)} {WORKER[layer]}s"] if node == master else []
+            detail = bad or "; ".join([*head, *([there[node]] if node in expected else [])])
+            rows.append({"node": node, "layer": layer, "state": "failed" if bad else "ok", "detail": detail})
     return rows
 
 
 def problems(node: str, daemons: Iterable[str], units: Mapping[str, str], state: HadoopState) -> list[str]:
-    """Return what is wrong with a node's daemons, without repetitions.
-
-    Args:
-        node: The node's name.
-        daemons: Its daemons.
-        units: systemd's state of each daemon's unit.
-        state: The state of the cluster.
-    """
+    """Return what is wrong with a node's daemons, without repetitions; `units` is systemd's state of each daemon."""
     found = []
     for daemon in daemons:
         if units.get(daemon) != "active":
             found.append(f"its {daemon} is {units.get(daemon) or 'unknown to systemd'}")
             continue
-        layer = MASTERS.get(daemon) or WORKERS.get(daemon)
-        if layer and state.why[layer]:
-            found.append(state.why[layer])
-        elif daemon in WORKERS and node not in state.there[WORKERS[daemon]]:
-            found.append(state.absent[WORKERS[daemon]].get(node) or f"its {daemon} has not registered")
+        for layer, why in state.why.items():
+            works = daemon == WORKER[layer].lower()
+            if why and (works or daemon == MASTER[layer].lower()):
+                found.append(why)
+            elif works and node not in state.there[layer]:
+                found.append(state.absent[layer].get(node) or f"its {daemon} has not registered")
     return list(dict.fromkeys(found))

@@ -1,36 +1,44 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's Hadoop units: started, and restarted where the process was started with other inputs."""
+"""The node's Hadoop: its commands, and its units, restarted where the process was started with other inputs."""
 
 from __future__ import annotations
 
 import socket
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import DATA
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.config import CONF, DATA, LINK
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import (
-    DAEMONS,
     DIRS_UNIT,
     INPUTS,
     READS_WORKERS,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.tools import run_tool
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import HadoopUnit
-    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
+    from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node, Outcome
 
 NOTE = "/run/hadoop-hdfs-dirs/done"  # written by hdfs_dirs.py when all folders are there
 _REFRESH_SECONDS = 60
 _PROPERTIES = ("Id", "ActiveState", "UnitFileState", "MainPID", "Job")
 
 
-def inputs_of(environ: bytes) -> str:
-    """Return the fingerprint in a process' environment (/proc/PID/environ), empty if it has none."""
-    prefix = f"{INPUTS}=".encode()
-    return next((v[len(prefix) :].decode() for v in environ.split(b"\0") if v.startswith(prefix)), "")
+def run_tool(node: Node, user: str, timeout: int, tool: str, *arguments: str) -> Outcome:
+    """Run one of Hadoop's commands as `user`, in check mode too.
+
+    In /, as the user may have no access to the module's working directory.
+    """
+    command = ("env", "--chdir=/", f"{LINK}/bin/{tool}", "--config", CONF, *arguments)
+    return node.run(*command, user=user, timeout=timeout)
+
+
+def complaint(outcome: Outcome) -> str:
+    """Return the words of a command that say why it failed: without its progress and without stack traces."""
+    lines = f"{outcome.out}\n{outcome.err}".splitlines()
+    said = [line.strip() for line in lines if line.strip() and " INFO " not in line and "\tat " not in line]
+    return " | ".join(said[-4:])[-800:] or outcome.reason
 
 
 class HadoopServices:
@@ -40,11 +48,7 @@ class HadoopServices:
         self._node = node
 
     def converge(self, units: Sequence[HadoopUnit], workers: Collection[str]) -> None:
-        """Enable the units, run them with their inputs, and have the masters read a changed list of workers.
-
-        Raises:
-            UserError: systemd refuses.
-        """
+        """Enable the units, run them with their inputs, and have the masters read a changed list of workers."""
         names = [unit.name for unit in units]
         self._node.units.reload_daemon_if_needed(*names)
         states = self._node.units.show(*names, properties=_PROPERTIES)
@@ -68,23 +72,18 @@ class HadoopServices:
         pid = int(state.get("MainPID") or 0)
         if pid:
             try:
-                running = inputs_of(self._node.path(f"/proc/{pid}/environ").read_bytes())
+                environ = self._node.path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             except OSError:
                 return ""  # it ended just now: systemd starts it again, with the new unit
-            return "" if running == unit.inputs else "restart"
+            return "" if f"{INPUTS}={unit.inputs}".encode() in environ else "restart"
         if unit.name == DIRS_UNIT and active == "active":
             return "" if self._node.files.read(NOTE) == unit.inputs else "restart"
         return ""  # between two tries: the next one takes the new unit
 
     def publish_workers(self, unit: HadoopUnit, workers: Collection[str], *, fresh: bool) -> None:
-        """Have a running master read a changed list of workers.
+        """Have a running master read a changed list of workers; one that is `fresh` was started just now and has.
 
         A file holds what it read last, so the next run repairs one that was killed.
-
-        Args:
-            unit: The master's unit.
-            workers: The names on the list.
-            fresh: Whether the master was started just now, which reads the list, too.
         """
         note = f"{DATA}/.workers-{unit.daemon}"
         # With the addresses: the masters resolve the names once, when they read the list.
@@ -93,7 +92,7 @@ class HadoopServices:
             return
         if not fresh and not self._node.check_mode:
             tool, *arguments = READS_WORKERS[unit.daemon]
-            outcome = run_tool(self._node, DAEMONS[unit.daemon].user, _REFRESH_SECONDS, tool, *arguments)
+            outcome = run_tool(self._node, tool, _REFRESH_SECONDS, tool, *arguments)  # as the account of that name
             if not outcome.ok:  # it does not listen (yet): a start reads the list, too
                 self._begin("restart", unit.name)
         self._node.files.put(note, known)

@@ -1,16 +1,17 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of a Hadoop node: read from the module's options and checked. Pure."""
+"""Settings of a Hadoop node: read from the module's options and checked; which of them are secrets. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 SITES = ("core-site", "hdfs-site", "yarn-site", "mapred-site", "capacity-scheduler")
 # MB. They fit a board of 4 GB that also runs k3s (memory plan: docs of the role).
@@ -23,27 +24,21 @@ DEFAULT_HEAPS = {
     "nodemanager": 256,
     "historyserver": 192,
 }
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Sizes in MB.
-
-    Attributes:
-        nodemanager: What YARN may allocate on this node.
-        minimum: The smallest container, and the step.
-        am: A MapReduce application master.
-        map: A map task.
-        reduce: A reduce task.
-        sort: A map task's sort buffer.
-    """
-
-    nodemanager: int
-    minimum: int
-    am: int
-    map: int
-    reduce: int
-    sort: int
+# After Hadoop's own hadoop.security.sensitive-config-keys (core-default.xml of 3.5.0), and wider.
+_SECRET = re.compile(
+    r"secret|passw(or)?d|passphrase|\bpass\b|account\.key\.|(key|token|credentials?)$",
+    re.IGNORECASE,
+)
+# Names of properties about a secret that do not hold it: its place, lifetime, provider.
+_HARMLESS = re.compile(
+    r"[.-](files?|path|paths|dir|uri|url|class|classes|type|provider|alias|enabled?|required|algorithm|"
+    r"interval|lifetime|expiration|expiry|length|size|bits|ms|sec|secs|seconds|timeout)$",
+    re.IGNORECASE,
+)
+_PROPERTY = re.compile(r"(<name>([^<]*)</name>\s*<value)(?:>([^<]*)</value>| */>)")
+HIDDEN = "a secret"
+# Shorter values are part of many words; masking them would make the output unreadable.
+_LEAST_HIDDEN = 8
 
 
 @dataclass(frozen=True)
@@ -52,8 +47,8 @@ class HadoopSettings:
 
     node: str
     master: str
-    workers: tuple[str, ...]
-    daemons: tuple[str, ...]
+    workers: Collection[str]
+    daemons: Collection[str]
     home: str
     release: str
     java_home: str
@@ -61,63 +56,36 @@ class HadoopSettings:
     block_size: int
     disk_reserved: int
     vcores: int
-    memory: Memory
-    heaps: dict[str, int]
-    users: tuple[str, ...]
-    properties: dict[str, dict[str, str]] = field(default_factory=dict)
-
-
-def text_of(value: object) -> str:
-    """Return a property's value as Hadoop writes it: YAML's true is Hadoop's true, not Python's True."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    memory: Mapping[str, int]
+    heaps: Mapping[str, int]
+    users: Collection[str]
+    properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    cluster_id: str = ""
+    formatted_on: Collection[str] = ()
+    give_up_data: str = ""
 
 
 def read_properties(sites: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Return the properties of each file as texts.
-
-    Raises:
-        UserError: a file has no mapping.
-    """
+    """Return the properties of each file as texts; YAML's true is Hadoop's true, not Python's True."""
     properties = {}
     for site, values in sites.items():
         if not isinstance(values, dict):
             # Without the value: it may hold a secret.
             raise UserError(f"properties.{site} is not a mapping; set it to a mapping of names to values")
-        properties[site] = {str(name): text_of(value) for name, value in values.items()}
+        properties[site] = {
+            str(name): str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()
+        }
     return properties
 
 
-def read_settings(options: dict[str, Any]) -> HadoopSettings:
-    """Return the settings in the module's options.
-
-    Raises:
-        UserError: a value has the wrong type.
-    """
-    return HadoopSettings(
-        node=options["node"],
-        master=options["master"],
-        workers=tuple(options["workers"]),
-        daemons=tuple(options["daemons"]),
-        home=options["home"],
-        release=options["release"],
-        java_home=options["java_home"],
-        replication=options["replication"],
-        block_size=options["block_size"],
-        disk_reserved=options["disk_reserved"],
-        vcores=options["vcores"],
-        memory=Memory(**options["memory"]),
-        heaps=options["heaps"],
-        users=tuple(options["users"]),
-        properties=read_properties(options["properties"]),
-    )
+def read_settings(options: Mapping[str, Any]) -> HadoopSettings:
+    """Return the settings in the module's options; raise UserError where a property file is not a mapping."""
+    given = {field.name: options[field.name] for field in fields(HadoopSettings)}
+    return HadoopSettings(**{**given, "properties": read_properties(options["properties"])})
 
 
 def check_settings(settings: HadoopSettings) -> None:
-    """Refuse settings with which Hadoop would not start, or would start misconfigured.
-
-    Raises:
-        UserError: a setting is wrong.
-    """
+    """Refuse settings with which Hadoop would not start, or would start misconfigured."""
     if not settings.master:
         raise UserError("master is empty; set it to the node with NameNode and ResourceManager")
     if not settings.workers:
@@ -126,17 +94,17 @@ def check_settings(settings: HadoopSettings) -> None:
     check_sites(settings.properties)
 
 
-def check_memory(memory: Memory) -> None:
+def check_memory(memory: Mapping[str, int]) -> None:
     """Raise UserError if the sizes contradict each other."""
-    for name, size in (("am", memory.am), ("map", memory.map), ("reduce", memory.reduce)):
-        if size > memory.nodemanager:
+    for name in ("am", "map", "reduce"):
+        if memory[name] > memory["nodemanager"]:
             raise UserError(
-                f"memory.{name} does not fit a NodeManager: {size} MB of {memory.nodemanager} MB, so jobs would wait "
-                f"forever for a container; increase nodemanager or decrease {name}"
+                f"memory.{name} does not fit a NodeManager: {memory[name]} MB of {memory['nodemanager']} MB, so jobs "
+                f"would wait forever for a container; increase nodemanager or decrease {name}"
             )
-    if memory.sort * 2 > memory.map:
+    if memory["sort"] * 2 > memory["map"]:
         raise UserError(
-            f"memory.sort is too large: {memory.sort} MB for a map task of {memory.map} MB; set it to half of map"
+            f"memory.sort is too large: {memory['sort']} MB for a map task of {memory['map']} MB; set it to half of map"
         )
 
 
@@ -145,3 +113,40 @@ def check_sites(sites: Iterable[str]) -> None:
     unknown = sorted(set(sites) - set(SITES))
     if unknown:
         raise UserError(f"properties.{unknown[0]} is not a configuration file; expected one of {', '.join(SITES)}")
+
+
+def is_secret(name: str) -> bool:
+    """Return whether a property of this name holds a secret."""
+    return bool(_SECRET.search(name)) and not _HARMLESS.search(name)
+
+
+def hide(properties: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Return properties by file as they may be shown."""
+    return {
+        site: {name: HIDDEN if is_secret(name) else value for name, value in values.items()}
+        for site, values in properties.items()
+    }
+
+
+def secrets_of(properties: Mapping[str, Mapping[str, str]]) -> set[str]:
+    """Return the values to mask in all output: those long enough to be searched for in any text."""
+    return {
+        value
+        for values in properties.values()
+        for name, value in values.items()
+        if is_secret(name) and len(value) >= _LEAST_HIDDEN
+    }
+
+
+def hide_in_texts(before: str, after: str) -> tuple[str, str]:
+    """Return two versions of a site's XML for a diff, which shows that a secret changed but not the secret."""
+    known = {match[2]: match[3] for match in _PROPERTY.finditer(before)}
+
+    def replace(match: re.Match[str], word: str) -> str:
+        return f"{match[1]}>{word}</value>" if is_secret(match[2]) else match[0]
+
+    def new(match: re.Match[str]) -> str:
+        same = match[2] not in known or known[match[2]] == match[3]
+        return replace(match, HIDDEN if same else "another secret")
+
+    return _PROPERTY.sub(lambda match: replace(match, HIDDEN), before), _PROPERTY.sub(new, after)

@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 
 def read_texts(folder: Path) -> dict[str, bytes]:
-    """Return the regular files of a folder by name; links are other names of the same text.
-
-    Raises:
-        UserError: there is nothing to count, or it cannot be read.
-    """
+    """Return the regular files of a folder by name; links are other names of the same text."""
     # Hadoop ignores names with these beginnings.
     entries = [path for path in folder.iterdir() if path.name[0] not in "._"] if folder.is_dir() else []
     try:
@@ -49,11 +45,7 @@ def count_words(texts: Iterable[bytes]) -> Counter[bytes]:
 
 
 def parse_counts(parts: Iterable[bytes]) -> Counter[bytes]:
-    """Return the counts in the job's output, whose lines are word, tab, count.
-
-    Raises:
-        UserError: a line has another format.
-    """
+    """Return the counts in the job's output, whose lines are word, tab, count."""
     counts: Counter[bytes] = Counter()
     for part in parts:
         for line in part.split(b"\n"):
@@ -66,16 +58,21 @@ def parse_counts(parts: Iterable[bytes]) -> Counter[bytes]:
     return counts
 
 
-def compare(ours: Counter[bytes], theirs: Counter[bytes]) -> str:
-    """Return how two counts differ, empty if they do not."""
+def verify_counts(texts: Mapping[str, bytes], outputs: Iterable[bytes]) -> str:
+    """Compare the job's output with an independent count; return the check's answer.
+
+    Raises:
+        UserError: they differ, or the output is malformed.
+    """
+    ours, theirs = count_words(texts.values()), parse_counts(outputs)
     differing = sorted(word for word in ours.keys() | theirs.keys() if ours[word] != theirs[word])
-    if not differing:
-        return ""
-    word = differing[0]
-    return (
-        f"{len(differing)} words have different counts, the first is {word.decode(errors='replace')!r}: "
-        f"MapReduce {theirs[word]}, independent count {ours[word]}"
-    )
+    if differing:
+        word = differing[0]
+        raise UserError(
+            f"MapReduce counted wrongly: {len(differing)} words have different counts, the first is "
+            f"{word.decode(errors='replace')!r}: MapReduce {theirs[word]}, independent count {ours[word]}"
+        )
+    return f"MapReduce counted {sum(ours.values()):,} words in {len(texts)} files; the independent count agrees"
 
 
 def job_properties(name: str, source: str, target: str, size: int, tasks: int) -> dict[str, str]:

@@ -34,20 +34,10 @@ def plain_key(line: str) -> str:
 
 
 def recipe(name: str, public: str) -> list[str] | None:
-    """Return ssh-keygen's options for a key like a present one, or None for a type that is obsolete.
-
-    Args:
-        name: The file's name.
-        public: The present public key.
-    """
+    """Return ssh-keygen's options for a key like the public one in a file, or None for a type that is obsolete."""
     made = _OPTIONS.get(public.partition(" ")[0])
     # The one that the role ssh makes, as ssh-audit's policy for OpenSSH 9 requires it.
     return [*made, "-b", "4096"] if made and "4096" in name else made
-
-
-def parse_offered(output: str) -> set[str]:
-    """Return the keys in the output of ssh-keyscan."""
-    return {plain_key(line.partition(" ")[2]) for line in output.splitlines() if line and not line.startswith("#")}
 
 
 class HostKeys:
@@ -64,11 +54,7 @@ class HostKeys:
     def prepare(self, foreign: Iterable[str]) -> list[str]:
         """Make new keys aside if one of the present ones is another node's; return those that count from then on.
 
-        Args:
-            foreign: Public keys of other nodes, as type and base64 text.
-
-        Raises:
-            UserError: a key cannot be made; the message has ssh-keygen's words.
+        `foreign` are public keys of other nodes, as type and base64 text. Raises UserError with ssh-keygen's words.
         """
         keys = sorted(self._folder.glob(KEYS))
         copied = set(foreign) & {_public(key) for key in keys}
@@ -99,13 +85,9 @@ class HostKeys:
         sync(self._folder)
 
     def activate(self, connection: Connection | None) -> None:
-        """Make sshd offer the keys that are aside, if there are any; open sessions stay.
+        """Make sshd offer the keys that are aside, or raise UserError if it does not; open sessions stay.
 
-        Args:
-            connection: Where sshd is queried for what it offers.
-
-        Raises:
-            UserError: sshd does not offer the new keys.
+        By `connection`, sshd is queried for what it offers.
         """
         for aside in sorted(self._folder.glob(KEYS + NEXT)):
             key = aside.with_name(aside.name.removesuffix(NEXT))
@@ -130,7 +112,8 @@ class HostKeys:
     def _offered(self, connection: Connection | None) -> set[str]:
         """Return the keys that sshd offers; one that does not answer is counted as offering a wrong one."""
         host, port = (connection.server, connection.port) if connection else ("127.0.0.1", "22")
-        return parse_offered(self._node.run("ssh-keyscan", "-T", "5", "-p", port, host).out) or {""}
+        lines = self._node.run("ssh-keyscan", "-T", "5", "-p", port, host).out.splitlines()
+        return {plain_key(line.partition(" ")[2]) for line in lines if line and not line.startswith("#")} or {""}
 
 
 def _aside(key: Path) -> Path:

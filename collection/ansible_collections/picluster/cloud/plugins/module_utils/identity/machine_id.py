@@ -19,12 +19,7 @@ _VALID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 
 
 def problem(text: str | None, taken: str) -> str:
-    """Return what is wrong with a machine-id, empty if nothing is.
-
-    Args:
-        text: The file's text, None if there is no file.
-        taken: An id that another node has; empty if none.
-    """
+    """Return what is wrong with the text of a machine-id, which must not be `taken`; empty if nothing is."""
     if text is None:
         return "missing"
     found = text.strip()
@@ -39,44 +34,32 @@ def is_transient(mounts: str) -> bool:
     return any(fields.split()[4:5] == [MACHINE_ID] and rest.startswith("tmpfs ") for fields, _dash, rest in lines)
 
 
-class MachineId:
-    """The node's machine-id."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    def converge(self, taken: str) -> str:
-        """Make sure of a permanent id of this node's own; return it (in check mode the present one).
-
-        Args:
-            taken: The id that it must not have.
-
-        Raises:
-            UserError: a command failed, or the card refuses.
-        """
-        text = self._node.files.read(MACHINE_ID)
-        transient = is_transient(self._node.files.read(MOUNTS) or "")
-        wrong = problem(text, taken)
-        found = (text or "").strip()
-        if not wrong:
-            if transient:
-                self._node.note(MACHINE_ID, f"{found}, until the next start", found)
-                self._node.change("systemd-machine-id-setup", "--commit")
-            self._update_dbus(found)
-            return found
-        if self._node.check_mode:
-            self._node.note(MACHINE_ID, wrong, "a new one")
-            return found
+def ensure_machine_id(node: Node, taken: str) -> str:
+    """Make sure of a permanent id of this node's own other than `taken`; return it, in check mode the present one."""
+    text = node.files.read(MACHINE_ID)
+    transient = is_transient(node.files.read(MOUNTS) or "")
+    wrong = problem(text, taken)
+    found = (text or "").strip()
+    if not wrong:
         if transient:
-            self._node.change("umount", MACHINE_ID)
-        new = uuid.uuid4().hex
-        self._node.files.put(MACHINE_ID, f"{new}\n", 0o444, may_be_mount=True)
-        self._update_dbus(new)
-        # journald names its folder by the id, and journalctl looks into the new one from now on.
-        self._node.change("systemctl", "try-restart", "systemd-journald.service")
-        return new
+            node.note(MACHINE_ID, f"{found}, until the next start", found)
+            node.change("systemd-machine-id-setup", "--commit")
+        _update_dbus(node, found)
+        return found
+    if node.check_mode:
+        node.note(MACHINE_ID, wrong, "a new one")
+        return found
+    if transient:
+        node.change("umount", MACHINE_ID)
+    new = uuid.uuid4().hex
+    node.files.put(MACHINE_ID, f"{new}\n", 0o444, may_be_mount=True)
+    _update_dbus(node, new)
+    # journald names its folder by the id, and journalctl looks into the new one from now on.
+    node.change("systemctl", "try-restart", "systemd-journald.service")
+    return new
 
-    def _update_dbus(self, machine_id: str) -> None:
-        path = self._node.path(DBUS_ID)
-        if path.is_file() and not path.is_symlink() and (self._node.files.read(DBUS_ID) or "").strip() != machine_id:
-            self._node.files.put(DBUS_ID, f"{machine_id}\n", 0o444)
+
+def _update_dbus(node: Node, machine_id: str) -> None:
+    path = node.path(DBUS_ID)
+    if path.is_file() and not path.is_symlink() and (node.files.read(DBUS_ID) or "").strip() != machine_id:
+        node.files.put(DBUS_ID, f"{machine_id}\n", 0o444)

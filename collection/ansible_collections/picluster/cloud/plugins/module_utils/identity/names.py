@@ -62,12 +62,7 @@ def _length_of_rest(lines: list[str]) -> int:
 
 
 def desired_hosts(current: str, hosts: dict[str, str]) -> str:
-    """Return the desired text of /etc/hosts.
-
-    Args:
-        current: Its present text; lines without a node's name stay as they are, where they are.
-        hosts: Name to address of every node.
-    """
+    """Return the desired text of /etc/hosts; lines without a node's name stay as they are, where they are."""
     block = [BEGIN, *(f"{address}\t{name}" for name, address in hosts.items()), END]
     result: list[str] = []
     placed = False
@@ -96,35 +91,29 @@ def cloud_template(hosts_text: str) -> str:
     return "## template:basic\n" + hosts_text
 
 
-class Names:
-    """The node's hostname and hosts file."""
+def set_hostname(node: Node, name: str) -> None:
+    """Set the static and the live hostname."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def live() -> str:
+        return (node.files.read(LIVE_HOSTNAME) or "").strip()
 
-    def set_hostname(self, name: str) -> None:
-        """Set the static and the live hostname."""
-        self._node.files.put(HOSTNAME, name + "\n", may_be_mount=True)
-        before = self._live()
-        if before == name:
-            return
-        self._node.note("live hostname", before, name)
-        if self._node.check_mode:
-            return
-        # systemd-hostnamed informs NetworkManager, which would otherwise restore the old name at its next event.
-        self._node.run("hostnamectl", "set-hostname", name)
-        if self._live() != name:
-            self._node.change("hostname", name)
+    node.files.put(HOSTNAME, name + "\n", may_be_mount=True)
+    if live() == name:
+        return
+    node.note("live hostname", live(), name)
+    if node.check_mode:
+        return
+    # systemd-hostnamed informs NetworkManager, which would otherwise restore the old name at its next event.
+    node.run("hostnamectl", "set-hostname", name)
+    if live() != name:
+        node.change("hostname", name)
 
-    def _live(self) -> str:
-        return (self._node.files.read(LIVE_HOSTNAME) or "").strip()
 
-    def set_hosts(self, hosts: dict[str, str]) -> None:
-        """Write /etc/hosts, and what cloud-init makes of it."""
-        files = self._node.files
-        text = desired_hosts(files.read(HOSTS) or "", hosts)
-        files.put(HOSTS, text, may_be_mount=True)
-        if self._node.path("/etc/cloud").is_dir():
-            files.put(CLOUD_DROPIN, CLOUD_DROPIN_TEXT)
-        if self._node.path(CLOUD_TEMPLATE).exists():
-            files.put(CLOUD_TEMPLATE, cloud_template(text))
+def set_hosts(node: Node, hosts: dict[str, str]) -> None:
+    """Write /etc/hosts, and what cloud-init makes of it."""
+    text = desired_hosts(node.files.read(HOSTS) or "", hosts)
+    node.files.put(HOSTS, text, may_be_mount=True)
+    if node.path("/etc/cloud").is_dir():
+        node.files.put(CLOUD_DROPIN, CLOUD_DROPIN_TEXT)
+    if node.path(CLOUD_TEMPLATE).exists():
+        node.files.put(CLOUD_TEMPLATE, cloud_template(text))

@@ -45,15 +45,7 @@ def locale_text(text: str, locale: str) -> str:
 
 
 def charset_of(locale: str, supported: str) -> str:
-    """Return the entry of locale.gen for a locale.
-
-    Args:
-        locale: Its name.
-        supported: The text of SUPPORTED, which lists each as `name charset`.
-
-    Raises:
-        UserError: glibc has no such locale.
-    """
+    """Return the entry of locale.gen, `name charset`, for a locale; raise UserError if SUPPORTED's text has none."""
     entries = {line.split()[0]: line.strip() for line in supported.splitlines() if line.strip()}
     by_name = {canonical(name): entry for name, entry in entries.items()}
     found = by_name.get(canonical(locale))
@@ -82,11 +74,7 @@ class Region:
         self._packages = packages
 
     def set_timezone(self, zone: str) -> None:
-        """Set the time zone.
-
-        Raises:
-            UserError: the node knows no such zone.
-        """
+        """Set the time zone; raise UserError if the node knows no such zone."""
         target = f"{ZONES}/{zone}"
         link = self._node.path(LOCALTIME)
         # Without a change nothing is read but the link.
@@ -109,11 +97,7 @@ class Region:
             )
 
     def set_locale(self, locale: str) -> None:
-        """Set the locale, and generate it if necessary.
-
-        Raises:
-            UserError: it cannot be generated.
-        """
+        """Set the locale, and generate it if necessary; raise UserError if it cannot be generated."""
         if canonical(locale) not in _BUILT_IN and not self._has(locale):
             self._generate(locale)
         found = {self._resolve(path) for path in LOCALE_FILES if os.path.lexists(self._node.path(path))}

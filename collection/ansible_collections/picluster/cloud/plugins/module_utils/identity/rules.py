@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import HOSTNAME_RULE, is_domain, is_hostname
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import (
+    HOSTNAME_RULE,
+    is_address,
+    is_domain,
+    is_hostname,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,18 +24,14 @@ _LOCALE = re.compile(r"(C|POSIX|[a-z]{2,3}_[A-Z]{2})(\.[A-Za-z0-9-]+)?(@[a-z]+)?
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Check the options of the module identity, without looking at the node.
-
-    Raises:
-        UserError: one of them cannot work.
-    """
+    """Check the options of the module identity without the node; raise UserError if one of them cannot work."""
     hostname, hosts = options["hostname"], options["hosts"]
     if not is_hostname(hostname):
         raise UserError(f"hostname is invalid: {hostname!r}; expected {HOSTNAME_RULE}")
     if hostname not in hosts:
         raise UserError(f"hosts is incomplete: it has no entry for {hostname}; add {hostname}: <address>")
     for name, address in hosts.items():
-        if not _is_address(str(address)):
+        if not is_address(str(address)):
             raise UserError(
                 f"hosts is invalid: {name} has the address {address!r}; expected an IP address such as 192.168.1.11"
             )
@@ -41,16 +41,10 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def check_arch(hostname: str, arch: str, userland: str, machine: str) -> None:
-    """Compare the node's architecture with the desired one.
+    """Raise UserError if the node does not have the desired architecture, or if no layer supports the board.
 
-    Args:
-        hostname: The node's name.
-        arch: The desired architecture of the userland.
-        userland: What `dpkg --print-architecture` reports; a 64-bit kernel can run a 32-bit userland.
-        machine: The kernel's machine name.
-
-    Raises:
-        UserError: they differ, or no layer supports the board.
+    `userland` is what `dpkg --print-architecture` reports, `machine` the kernel's name: a 64-bit kernel can run a
+    32-bit userland.
     """
     if machine.startswith(("armv5", "armv6")):
         raise UserError(
@@ -65,15 +59,7 @@ def check_arch(hostname: str, arch: str, userland: str, machine: str) -> None:
 
 
 def check_timezone(zone: str, known: Iterable[str] = ()) -> None:
-    """Check the name of a time zone.
-
-    Args:
-        zone: The name.
-        known: All names; empty if they are not known.
-
-    Raises:
-        UserError: there is no such name.
-    """
+    """Raise UserError if there is no such time zone; without `known` names, only the form is checked."""
     names = sorted(known)
     if not _ZONE.fullmatch(zone) or (names and zone not in names):
         raise UserError(
@@ -83,23 +69,17 @@ def check_timezone(zone: str, known: Iterable[str] = ()) -> None:
 
 
 def check_locale(locale: str) -> None:
-    """Check the form of a locale's name.
-
-    Raises:
-        UserError: it is not the form of one.
-    """
+    """Raise UserError if this is not the form of a locale's name."""
     if not _LOCALE.fullmatch(locale):
         raise UserError(f"locale is invalid: {locale!r}; expected a name such as C.UTF-8 or de_DE.UTF-8")
 
 
 def check_servers(servers: Sequence[str]) -> None:
-    """Check the names of time servers.
-
-    Raises:
-        UserError: one is neither a host name nor an address.
-    """
-    for server in servers:
-        if not _is_server(str(server)):
+    """Raise UserError if a time server is neither a host name nor an address."""
+    for server in map(str, servers):
+        # Digits and dots alone are an incomplete address.
+        is_name = is_domain(server.removesuffix(".")) and not server.replace(".", "").isdigit()
+        if not is_name and not is_address(server):
             raise UserError(
                 f"ntp_servers contains {server!r}; expected host names or addresses such as ntp.example.org"
             )
@@ -109,16 +89,3 @@ def suggestion(name: str, names: Iterable[str]) -> str:
     """Return the nearest name as a question in brackets, empty if none is near."""
     found = difflib.get_close_matches(name, list(names), n=1)
     return f" (did you mean {found[0]}?)" if found else ""
-
-
-def _is_server(server: str) -> bool:
-    # Digits and dots alone are an incomplete address.
-    return _is_address(server) or (is_domain(server.removesuffix(".")) and not server.replace(".", "").isdigit())
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -13,7 +13,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.network.arp import
     find_router,
     wait_until_free,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils.network.managers import Manager, choose, known_managers
+from ansible_collections.picluster.cloud.plugins.module_utils.network.managers import choose, known_managers
 from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import (
     CLOUD_NETWORK_OFF,
     NM_UNMANAGED,
@@ -32,6 +32,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.network.plan impor
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
+    from ansible_collections.picluster.cloud.plugins.module_utils.network.managers import Manager
     from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import AddressSettings
     from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import Guard
     from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node
@@ -47,14 +48,7 @@ class StaticAddress:
     """The node's static address."""
 
     def __init__(self, node: Node, settings: AddressSettings, guard: Guard, server: str = "") -> None:
-        """Prepare for one call.
-
-        Args:
-            node: The node.
-            settings: The desired address.
-            guard: Restores the former address unless the new one is confirmed.
-            server: The address that the controller connected to, empty if that is not known.
-        """
+        """Prepare for one call; `server` is the address that the controller connected to, empty if not known."""
         self._node = node
         self._settings = settings
         self._guard = guard
@@ -65,11 +59,8 @@ class StaticAddress:
     def converge(self, options: dict[str, Any]) -> dict[str, Any]:
         """Bring files and kernel to the desired address; return the module's answer.
 
-        Args:
-            options: wait_for_address, timeout, confirm_within and confirm_token.
-
-        Raises:
-            UserError: the node cannot have the address, and is as it was before.
+        Reads the options wait_for_address, timeout, confirm_within and confirm_token. Raises UserError if the node
+        cannot have the address, and leaves the node as it was before.
         """
         unconfirmed = self._finish()
         live, gateways = self._live()
@@ -94,18 +85,15 @@ class StaticAddress:
         )
 
     def _manager(self, live: list[Live]) -> Manager:
-        """Return the manager of the interface.
-
-        Raises:
-            UserError: the interface cannot be handled.
-        """
+        """Return the manager of the interface; raise UserError if the interface cannot be handled."""
         interfaces = self._node.path("/sys/class/net")
         check_interface(self._settings, live, sorted(path.name for path in interfaces.iterdir()))
         if (interfaces / self._settings.interface / "wireless").exists():
             raise UserError(
                 f"interface is not supported: {self._settings.interface} is wireless; set interface to a wired one"
             )
-        return choose(self._settings, known_managers(self._node, self._settings.interface), self._node)
+        name = self._settings.interface
+        return choose(known_managers(self._node, name), name)(self._settings, self._node)
 
     def _finish(self) -> bool:
         """Finish what an earlier run has begun; return whether an address still waits for its confirmation.
@@ -151,20 +139,21 @@ class StaticAddress:
         with self._guard.undo_on_failure():
             self._write(manager)
             manager.apply(moving=former is not None)
-            if former:
-                self._keep(former, gateways)
+            # The answer of this very call leaves from the former address.
+            if former and not all(self._node.run(*command).ok for command in keep_former(former, gateways)):
+                self._node.change(*keep_plainly(former))
             self._wait(options["timeout"])
             announce(Socket(self._settings.interface), self._settings.address.ip)
         self._moved = former is not None
 
     def _probe(self, live: list[Live], gateways: set[str], seconds: int) -> None:
         """Make sure that the address is free and the router present, unless the node uses both already."""
-        interface, address, router = self._settings.interface, self._settings.address.ip, self._settings.gateway
-        wire = Socket(interface)
+        address, router = self._settings.address.ip, self._settings.gateway
+        wire = Socket(self._settings.interface)
         if not any(one.address == str(address) for one in live):
-            wait_until_free(wire, interface, address, seconds)
+            wait_until_free(wire, address, seconds)
         if str(router) not in gateways:
-            find_router(wire, interface, router, address)
+            find_router(wire, router, address)
 
     def _arm(self, manager: Manager, former: Live | None, options: dict[str, Any], *, unconfirmed: bool) -> None:
         # Armed already, the older state is the one that comes back; a checkpoint of now would restore the newer one.
@@ -179,11 +168,6 @@ class StaticAddress:
             at_confirm=[*manager.at_confirm(checkpoint), *([forget_former(former)] if former else [])],
         )
         self._confirm = confirm | ({"host": str(self._settings.address.ip)} if former else {})
-
-    def _keep(self, former: Live, gateways: set[str]) -> None:
-        """Keep the former address usable: the answer of this very call leaves from it."""
-        if not all(self._node.run(*command).ok for command in keep_former(former, gateways)):
-            self._node.change(*keep_plainly(former))
 
     def _wait(self, timeout: int) -> None:
         deadline = time.monotonic() + timeout

@@ -15,7 +15,7 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
@@ -62,51 +62,24 @@ def parse(frame: bytes) -> Arp | None:
     return Arp(operation, mac.hex(":"), ipaddress.IPv4Address(sender), ipaddress.IPv4Address(target))
 
 
-def has_it(arp: Arp, address: ipaddress.IPv4Address) -> bool:
-    """Return whether the sender has `address`."""
-    return arp.sender == address
-
-
-def wants_it(arp: Arp, address: ipaddress.IPv4Address) -> bool:
-    """Return whether the sender has `address`, or is about to take it (RFC 5227, 2.1.1)."""
-    probes = arp.operation == REQUEST and arp.sender == NOBODY and arp.target == address
-    return has_it(arp, address) or probes
-
-
-class Wire(Protocol):
-    """An interface that speaks ARP."""
-
-    mac: bytes
-
-    def send(self, frame: bytes) -> None:
-        """Send a frame."""
-
-    def receive(self, seconds: float) -> bytes | None:
-        """Return the next ARP frame, None if there is none in time."""
-
-
 class Socket:
     """The wire behind an interface; needs root."""
 
     def __init__(self, interface: str) -> None:
-        self._interface = interface
+        self.interface = interface
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERNET_ARP))
         self._socket.bind((interface, ETHERNET_ARP))
         self.mac: bytes = self._socket.getsockname()[4]
 
     def send(self, frame: bytes) -> None:
-        """Send a frame.
-
-        Raises:
-            UserError: the interface is down.
-        """
+        """Send a frame; raise UserError if the interface is down."""
         try:
             self._socket.send(frame)
         except OSError as error:
             if error.errno != errno.ENETDOWN:
                 raise
             raise UserError(
-                f"interface {self._interface} is down: nothing can be sent on it; connect it, or set another interface"
+                f"interface {self.interface} is down: nothing can be sent on it; connect it, or set another interface"
             ) from error
 
     def receive(self, seconds: float) -> bytes | None:
@@ -116,14 +89,12 @@ class Socket:
         return self._socket.recv(2048) if ready else None
 
 
-def ask(
-    wire: Wire, frame: bytes, counts: Callable[[Arp], bool], *, questions: int = QUESTIONS, patience: float = PATIENCE
-) -> str | None:
-    """Send `frame` up to `questions` times; return the MAC of the first other machine whose packet counts, or None."""
+def ask(wire: Socket, frame: bytes, counts: Callable[[Arp], bool]) -> str | None:
+    """Send `frame` a few times; return the MAC of the first other machine whose packet counts, or None."""
     own = wire.mac.hex(":")
-    for _ in range(questions):
+    for _ in range(QUESTIONS):
         wire.send(frame)
-        end = time.monotonic() + patience
+        end = time.monotonic() + PATIENCE
         while (left := end - time.monotonic()) > 0:
             heard = wire.receive(left)
             arp = parse(heard) if heard else None
@@ -132,44 +103,37 @@ def ask(
     return None
 
 
-def announce(wire: Wire, address: ipaddress.IPv4Address) -> None:
+def announce(wire: Socket, address: ipaddress.IPv4Address) -> None:
     """Announce the new owner of `address`, so that no machine sends to the former one (RFC 5227, 2.3)."""
     wire.send(request(wire.mac, address, address))
 
 
-def wait_until_free(wire: Wire, interface: str, address: ipaddress.IPv4Address, seconds: float) -> None:
-    """Wait until no other machine has `address`.
+def wait_until_free(wire: Socket, address: ipaddress.IPv4Address, seconds: float) -> None:
+    """Wait until no other machine has `address`, or raise UserError with the MAC of the one that has it.
 
-    Args:
-        wire: The wire behind the interface.
-        interface: Its name.
-        address: The address that this node is about to take.
-        seconds: How long a machine that is just leaving it may keep it.
-
-    Raises:
-        UserError: another machine has it; the message has its MAC.
+    A machine that is just leaving the address may keep it for some seconds.
     """
+
+    def wants_it(arp: Arp) -> bool:
+        """Return whether the sender has the address, or is about to take it (RFC 5227, 2.1.1)."""
+        return arp.sender == address or (arp.operation == REQUEST and arp.sender == NOBODY and arp.target == address)
+
     end = time.monotonic() + seconds
-    while (mac := ask(wire, request(wire.mac, NOBODY, address), lambda arp: wants_it(arp, address))) is not None:
+    while (mac := ask(wire, request(wire.mac, NOBODY, address), wants_it)) is not None:
         if time.monotonic() >= end:
             raise UserError(
-                f"address {address} is taken: {mac} answers for it on {interface}; set another address, or release it "
-                "on that machine"
+                f"address {address} is taken: {mac} answers for it on {wire.interface}; set another address, or "
+                "release it on that machine"
             )
         time.sleep(PAUSE)
 
 
-def find_router(wire: Wire, interface: str, router: ipaddress.IPv4Address, address: ipaddress.IPv4Address) -> None:
-    """Check that a router is on the wire.
+def find_router(wire: Socket, router: ipaddress.IPv4Address, address: ipaddress.IPv4Address) -> None:
+    """Raise UserError if a router does not answer.
 
-    Args:
-        wire: The wire behind the interface.
-        interface: Its name.
-        router: The router's address.
-        address: The node's, which is free or its own: some routers do not answer addresses outside of their networks.
-
-    Raises:
-        UserError: it does not answer.
+    `address` is the node's, which is free or its own: some routers do not answer addresses outside of their networks.
     """
-    if ask(wire, request(wire.mac, address, router), lambda arp: has_it(arp, router)) is None:
-        raise UserError(f"gateway {router} does not answer on {interface}; correct gateway, or switch the router on")
+    if ask(wire, request(wire.mac, address, router), lambda arp: arp.sender == router) is None:
+        raise UserError(
+            f"gateway {router} does not answer on {wire.interface}; correct gateway, or switch the router on"
+        )

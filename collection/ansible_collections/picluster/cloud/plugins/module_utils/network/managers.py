@@ -9,12 +9,12 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.network.dhcpcd import CONF, Dhcpcd
 from ansible_collections.picluster.cloud.plugins.module_utils.network.plan import (
+    DHCPCD_CONF,
     NETPLAN_DROPIN,
-    keyfile_path,
+    dhcpcd_text,
     keyfile_text,
     netplan_text,
     profile_name,
@@ -35,37 +35,53 @@ _GENERATORS = ("/usr/libexec/netplan/generate", "/lib/netplan/generate")
 _NETPLAN_FOLDERS = ("lib/netplan", "etc/netplan", "run/netplan")
 
 
-class Manager(Protocol):
+class Manager:
     """A manager of an interface: one file that makes an address permanent, and the commands that load it."""
 
     name: str
     path: str
     text: str
-    mode: int
+    mode = 0o600
     # User and group id, None for root's.
-    owner: tuple[int, int] | None
-    has_nm: bool
+    owner: tuple[int, int] | None = None
+    has_nm = False
+
+    def __init__(self, settings: AddressSettings, node: Node) -> None:
+        self._node = node
+        self._settings = settings
+        self._interface = settings.interface
 
     def try_out(self) -> None:
-        """Raise UserError if the file would not have the desired effect."""
+        """Raise UserError if the file would not have the desired effect; only netplan has a dry run."""
 
     def active(self) -> str:
-        """Return what is active on the interface now, for `back`."""
+        """Return the profile that is active on the interface, for `back`; empty where the manager follows its file."""
+        return ""
 
-    def apply(self, *, moving: bool) -> None:
+    def apply(self, *, moving: bool) -> None:  # noqa: ARG002 - for subclasses
         """Load the file; an address that stays the same (not `moving`) stays on the interface."""
+        for command in self._commands():
+            self._node.change(*command)
 
     def checkpoint(self) -> str:
         """Save the interface's state in the manager itself; return the name of that, empty if it cannot."""
+        return ""
 
-    def back(self, former: str, checkpoint: str) -> list[list[str]]:
+    def back(self, former: str, checkpoint: str) -> list[list[str]]:  # noqa: ARG002 - for subclasses
         """Return the commands that restore the former state, after the file was restored."""
+        return self._commands()
 
-    def at_confirm(self, checkpoint: str) -> list[list[str]]:
+    def at_confirm(self, checkpoint: str) -> list[list[str]]:  # noqa: ARG002 - for subclasses
         """Return the commands that delete the checkpoint."""
+        return []
 
     def at_boot(self) -> list[list[str]]:
-        """Return the commands that restore it at boot, when the manager has not started yet."""
+        """Return the commands that restore it at boot before the manager starts; most just read their files then."""
+        return []
+
+    def _commands(self) -> list[list[str]]:
+        """Return the commands that load the file."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -79,89 +95,81 @@ class Found:
         dhcpcd: dhcpcd runs with a configuration.
     """
 
-    netplan: bool
-    nm_state: str
-    networkd: bool
-    dhcpcd: bool
-
-
-def parse_nm_state(output: str, interface: str) -> str:
-    """Return an interface's state from the output of `nmcli -t -f DEVICE,STATE device`."""
-    for line in output.splitlines():
-        device, _, state = line.partition(":")
-        if device == interface:
-            return state
-    return ""
+    netplan: bool = False
+    nm_state: str = ""
+    networkd: bool = False
+    dhcpcd: bool = False
 
 
 def known_managers(node: Node, interface: str) -> Found:
     """Return what the node has to manage an interface with."""
     networkd, dhcpcd = "systemd-networkd.service", "dhcpcd.service"
     units = node.units.show(networkd, dhcpcd)
+    # Prints nothing where NetworkManager does not run.
+    devices = node.run("nmcli", "-t", "-f", "DEVICE,STATE", "device").out.splitlines()
     return Found(
         netplan=node.path(_NETPLAN).exists() and any(node.path("/etc/netplan").glob("*.yaml")),
-        # Prints nothing where NetworkManager does not run.
-        nm_state=parse_nm_state(node.run("nmcli", "-t", "-f", "DEVICE,STATE", "device").out, interface),
+        nm_state=dict(line.partition(":")[::2] for line in devices).get(interface, ""),
         networkd=units[networkd]["ActiveState"] == "active",
-        dhcpcd=node.path(CONF).exists() and units[dhcpcd]["ActiveState"] == "active",
+        dhcpcd=node.path(DHCPCD_CONF).exists() and units[dhcpcd]["ActiveState"] == "active",
     )
 
 
-def kind(found: Found, interface: str) -> str:
-    """Return which manager has the interface: netplan-nm, netplan-networkd, nm or dhcpcd.
-
-    Raises:
-        UserError: none of these has it.
-    """
-    if found.nm_state in {"connected", "connecting", "disconnected"} or found.nm_state.startswith("connecting"):
-        return "netplan-nm" if found.netplan else "nm"
+def choose(found: Found, interface: str) -> type[Manager]:
+    """Return the manager that has the interface; raise UserError if no known one has it."""
+    if found.nm_state in {"connected", "disconnected"} or found.nm_state.startswith("connecting"):
+        return NetplanNM if found.netplan else NetworkManager
     if found.networkd and found.netplan:
-        return "netplan-networkd"
+        return NetplanNetworkd
     if found.dhcpcd and not found.networkd:
-        return "dhcpcd"
+        return Dhcpcd
     present = [
         f"NetworkManager reports it as {found.nm_state}" if found.nm_state else "",
         "systemd-networkd runs without netplan" if found.networkd else "",
         "dhcpcd runs too" if found.dhcpcd else "",
     ]
-    words = ", ".join(word for word in present if word) or "no known manager runs"
+    words = ", ".join(filter(None, present)) or "no known manager runs"
     raise UserError(
         f"{interface} is not managed by NetworkManager, netplan or dhcpcd: {words}; use an image of Raspberry Pi OS or "
         "Ubuntu, or let one of them manage the interface"
     )
 
 
-def choose(settings: AddressSettings, found: Found, node: Node) -> Manager:
-    """Return the manager that has the interface.
+class Dhcpcd(Manager):
+    """dhcpcd alone (Raspberry Pi OS up to Bullseye); it reports errors only in its journal."""
 
-    Raises:
-        UserError: no known manager has it.
+    name = "dhcpcd"
+    path = DHCPCD_CONF
+
+    def __init__(self, settings: AddressSettings, node: Node) -> None:
+        super().__init__(settings, node)
+        self.text = dhcpcd_text(node.files.read(self.path) or "", settings)
+        status = node.path(self.path).stat()
+        # Raspbian's group netdev may write it.
+        self.mode = status.st_mode & 0o7777
+        self.owner = (status.st_uid, status.st_gid)
+
+    def _commands(self) -> list[list[str]]:
+        # `dhcpcd -n` would do it for this interface alone, but 9.4.1 accepts that only once ("cannot handle another
+        # client"). The option `persistent`, which Raspbian sets, leaves the former address on the interface.
+        flush = ["ip", "-4", "address", "flush", "dev", self._interface]
+        return [["systemctl", "stop", "dhcpcd.service"], flush, ["systemctl", "start", "dhcpcd.service"]]
+
+
+class NetworkManager(Manager):
+    """NetworkManager alone: our profile, which outranks the automatic one.
+
+    It has no dry run, but ignores a profile it cannot read, and then `apply` fails.
     """
-    which = kind(found, settings.interface)
-    if which == "dhcpcd":
-        return Dhcpcd(settings, node)
-    if which == "nm":
-        return NetworkManager(settings, node)
-    return NetplanNM(settings, node) if which == "netplan-nm" else NetplanNetworkd(settings, node)
-
-
-class NetworkManager:
-    """NetworkManager alone: our profile, which outranks the automatic one."""
 
     name = "NetworkManager"
-    mode = 0o600
-    owner: tuple[int, int] | None = None
     has_nm = True
 
     def __init__(self, settings: AddressSettings, node: Node) -> None:
-        self._node = node
-        self._interface = settings.interface
+        super().__init__(settings, node)
         self.profile = profile_name(settings.interface)
-        self.path = keyfile_path(settings.interface)
+        self.path = f"/etc/NetworkManager/system-connections/{self.profile}.nmconnection"
         self.text = keyfile_text(settings)
-
-    def try_out(self) -> None:
-        """Do nothing: NetworkManager has no dry run, but ignores a profile it cannot read, and then `apply` fails."""
 
     def active(self) -> str:
         """Return the profile that is active on the interface."""
@@ -174,13 +182,10 @@ class NetworkManager:
         it has returned (seen with 1.42 and a changed search domain).
         """
         self._node.change("nmcli", "connection", "reload")
+        stays = not moving and self.active() == self.profile
         # Not every change of a profile can be applied to a device that is up.
-        if (
-            moving
-            or self.active() != self.profile
-            or not self._node.run("nmcli", "device", "reapply", self._interface).ok
-        ):
-            self._node.change("nmcli", "--wait", "30", "connection", "up", self.profile, "ifname", self._interface)
+        if not stays or not self._node.run("nmcli", "device", "reapply", self._interface).ok:
+            self._node.change(*self._up(self.profile))
 
     def checkpoint(self) -> str:
         """Create a checkpoint of the device.
@@ -196,7 +201,7 @@ class NetworkManager:
 
     def back(self, former: str, checkpoint: str) -> list[list[str]]:
         """Return the commands that restore the checkpoint, or else the former profile."""
-        up = ["nmcli", "--wait", "30", "connection", "up", former, "ifname", self._interface]
+        up = self._up(former)
         if checkpoint:
             # It returns a number for the device; 0 is success.
             rolled = f"{shlex.join([*_NM_BUS, 'CheckpointRollback', 'o', checkpoint])} | grep -q ' 0$'"
@@ -207,34 +212,25 @@ class NetworkManager:
         """Return the command that destroys the checkpoint."""
         return [[*_NM_BUS, "CheckpointDestroy", "o", checkpoint]] if checkpoint else []
 
-    def at_boot(self) -> list[list[str]]:
-        """Return no command: NetworkManager reads its profiles when it starts."""
-        return []
+    def _up(self, profile: str) -> list[str]:
+        return ["nmcli", "--wait", "30", "connection", "up", profile, "ifname", self._interface]
 
 
-class _Netplan:
-    """What both renderers share: the drop-in and its dry run."""
+class _Netplan(Manager):
+    """What both renderers share: the drop-in and its dry run.
 
-    mode = 0o600
-    owner: tuple[int, int] | None = None
-    has_nm = False
-    renderer = ""
+    Without checkpoints: the profiles are netplan's, and a checkpoint would restore one without netplan's knowledge.
+    """
+
+    renderer: str
+    # netplan's file for an interface, below the root.
+    rendered: str
     path = NETPLAN_DROPIN
 
     def __init__(self, settings: AddressSettings, node: Node) -> None:
-        self._node = node
-        self._settings = settings
-        self._interface = settings.interface
+        super().__init__(settings, node)
         self.text = netplan_text(settings, self.renderer)
         self.name = f"netplan with {self.renderer}"
-
-    def checkpoint(self) -> str:
-        """Return none: the profiles are netplan's, and a checkpoint would restore one without netplan's knowledge."""
-        return ""
-
-    def at_confirm(self, checkpoint: str) -> list[list[str]]:  # noqa: ARG002 - the interface of a manager
-        """Return no command."""
-        return []
 
     def at_boot(self) -> list[list[str]]:
         """Return the generator: systemd's generators have run before, with the file that was not confirmed."""
@@ -242,10 +238,6 @@ class _Netplan:
 
     def _generator(self) -> list[str]:
         return next(([path] for path in _GENERATORS if self._node.path(path).exists()), ["netplan", "generate"])
-
-    def _rendered(self) -> str:
-        """Return the path, below the root, of netplan's file for the interface."""
-        raise NotImplementedError
 
     def try_out(self) -> None:
         """Generate from a copy of all files of netplan and ours, and check that the address is in the result."""
@@ -265,7 +257,7 @@ class _Netplan:
                     f"netplan rejects {self.path} together with its other files: {outcome.reason.replace(folder, '')}; "
                     "correct the file that it names"
                 )
-            result = root / self._rendered()
+            result = root / self.rendered.format(self._interface)
             if not result.exists() or self._settings.address.with_prefixlen not in result.read_text(encoding="utf-8"):
                 raise UserError(
                     f"netplan would not configure the address of {self._interface} through {self.renderer}: another "
@@ -277,22 +269,7 @@ class NetplanNetworkd(_Netplan):
     """netplan with systemd-networkd (Ubuntu Server)."""
 
     renderer = "networkd"
-
-    def _rendered(self) -> str:
-        return f"run/systemd/network/10-netplan-{self._interface}.network"
-
-    def active(self) -> str:
-        """Return nothing to remember: networkd follows its files."""
-        return ""
-
-    def apply(self, *, moving: bool) -> None:  # noqa: ARG002 - the interface of a manager
-        """Reload networkd's files for this interface alone."""
-        for command in self._commands():
-            self._node.change(*command)
-
-    def back(self, former: str, checkpoint: str) -> list[list[str]]:  # noqa: ARG002 - the interface of a manager
-        """Return the commands that do the same with the former files."""
-        return self._commands()
+    rendered = "run/systemd/network/10-netplan-{}.network"
 
     def _commands(self) -> list[list[str]]:
         return [["netplan", "generate"], ["networkctl", "reload"], ["networkctl", "reconfigure", self._interface]]
@@ -303,14 +280,12 @@ class NetplanNM(_Netplan):
 
     has_nm = True
     renderer = "NetworkManager"
+    rendered = "run/NetworkManager/system-connections/netplan-{}.nmconnection"
 
     def __init__(self, settings: AddressSettings, node: Node) -> None:
         super().__init__(settings, node)
         self._nm = NetworkManager(settings, node)
         self._nm.profile = f"netplan-{settings.interface}"
-
-    def _rendered(self) -> str:
-        return f"run/NetworkManager/system-connections/netplan-{self._interface}.nmconnection"
 
     def active(self) -> str:
         """Return the profile that is active on the interface."""

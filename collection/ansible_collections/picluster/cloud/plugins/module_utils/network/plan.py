@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import AddressSettings
 
 NETPLAN_DROPIN = "/etc/netplan/60-picluster.yaml"
+DHCPCD_CONF = "/etc/dhcpcd.conf"
+# k3s#2599: flannel.1 has incompatible addresses where dhcpcd touched it. Adds to a line that the user has.
+_DHCPCD_CONTAINERS = "denyinterfaces veth* docker* br-* cni* flannel* cali*"
+_BEGIN, _END = "# BEGIN picluster (role network)", "# END picluster (role network)"
+_BLOCK = re.compile(rf"^{re.escape(_BEGIN)}\n.*?^{re.escape(_END)}\n", re.MULTILINE | re.DOTALL)
 # ip-address(8) prints this where an address has no end.
 FOREVER = 4294967295
 SINGLE = 32  # the prefix of a single address
@@ -40,10 +46,8 @@ network: {config: disabled}
 def netplan_text(settings: AddressSettings, renderer: str) -> str:
     """Return the netplan drop-in; netplan merges it over 50-cloud-init.yaml by the interface's name.
 
-    Args:
-        settings: The desired address.
-        renderer: NetworkManager or networkd, whichever manages the interface now. On the interface, because settings
-            that are NetworkManager's own (a DHCP client-id) fail with another renderer.
+    The renderer is the one that manages the interface now. It stands on the interface, because settings that are
+    NetworkManager's own (a DHCP client-id) fail with another renderer.
     """
     lines = [
         "# Written by picluster (role network), from the inventory.",
@@ -64,11 +68,6 @@ def netplan_text(settings: AddressSettings, renderer: str) -> str:
         # Wins at boot over a profile that a user made with nmcli.
         lines.append('      networkmanager: {passthrough: {connection.autoconnect-priority: "100"}}')
     return "\n".join(lines) + "\n"
-
-
-def keyfile_path(interface: str) -> str:
-    """Return the path of NetworkManager's profile where there is no netplan."""
-    return f"/etc/NetworkManager/system-connections/{profile_name(interface)}.nmconnection"
 
 
 def profile_name(interface: str) -> str:
@@ -101,6 +100,31 @@ def keyfile_text(settings: AddressSettings) -> str:
         *([f"dns={';'.join(dns6)};"] if dns6 else []),
     ]
     return "\n".join(lines) + "\n"
+
+
+def dhcpcd_text(before: str, settings: AddressSettings) -> str:
+    """Return dhcpcd's one file with the desired address and the user's lines unchanged.
+
+    Options for all interfaces come first: after any line `interface` they would be that interface's (dhcpcd.conf(5)).
+    The address comes last, where it wins over another block for the same interface.
+    """
+    rest = _BLOCK.sub("", before)
+    if rest and not rest.endswith("\n"):
+        rest += "\n"
+    address = [
+        f"interface {settings.interface}",
+        f"static ip_address={settings.address.with_prefixlen}",
+        f"static routers={settings.gateway}",
+        f"static domain_name_servers={' '.join(settings.dns)}",
+        f"static domain_search={' '.join(settings.search)}",
+    ]
+    # dhcpcd rejects an empty value.
+    lines = [line for line in address if not line.endswith("=")]
+    return f"{_block([_DHCPCD_CONTAINERS])}{rest}{_block(lines)}"
+
+
+def _block(lines: list[str]) -> str:
+    return "\n".join([_BEGIN, *lines, _END]) + "\n"
 
 
 @dataclass(frozen=True)
@@ -152,11 +176,7 @@ def describe(settings: AddressSettings, live: list[Live], gateways: set[str]) ->
 
 
 def check_interface(settings: AddressSettings, live: list[Live], interfaces: list[str]) -> None:
-    """Check that the address can be on its interface.
-
-    Raises:
-        UserError: there is no such interface, or another one has the address.
-    """
+    """Raise UserError if there is no such interface, or another one has the address."""
     name, address = settings.interface, str(settings.address.ip)
     if name not in interfaces:
         others = ", ".join(interface for interface in interfaces if interface != "lo")
@@ -171,10 +191,7 @@ def check_interface(settings: AddressSettings, live: list[Live], interfaces: lis
 def former_address(settings: AddressSettings, live: list[Live], server: str) -> Live | None:
     """Return the address that the node is about to leave, None if it has only the desired one.
 
-    Args:
-        settings: The desired address.
-        live: What the kernel has.
-        server: The address that the controller connected to, empty if that is not known.
+    `server` is the address that the controller connected to, empty if that is not known.
     """
     own = str(settings.address.ip)
     # A /32 is a virtual address, which a program moves from node to node.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_domain
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_address, is_domain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,15 +21,7 @@ _LONGEST_WAIT = 3600
 
 @dataclass(frozen=True)
 class AddressSettings:
-    """The desired address of a node.
-
-    Attributes:
-        interface: Name of the network interface.
-        address: The node's IPv4 address with the bits of its network.
-        gateway: The router.
-        dns: Name servers.
-        search: Domains in which short names are looked up.
-    """
+    """The desired address of a node; short names are looked up in the `search` domains."""
 
     interface: str
     address: ipaddress.IPv4Interface
@@ -44,11 +36,7 @@ class AddressSettings:
 def read_settings(  # noqa: PLR0913 - one argument an option
     *, interface: str, address: str, prefix: int, gateway: str, dns: Sequence[str] = (), search: Sequence[str] = ()
 ) -> AddressSettings:
-    """Return the settings from the options of the module static_address.
-
-    Raises:
-        UserError: an option cannot work.
-    """
+    """Return the settings from the options of the module static_address; raise UserError if an option cannot work."""
     try:
         own = ipaddress.IPv4Interface(f"{address}/{prefix}")
     except ValueError as error:
@@ -72,10 +60,8 @@ def read_settings(  # noqa: PLR0913 - one argument an option
             "correct one of them"
         )
     for server in dns:
-        try:
-            ipaddress.ip_address(server)
-        except ValueError as error:
-            raise UserError(f"dns contains {server!r}; expected IP addresses of name servers") from error
+        if not is_address(server):
+            raise UserError(f"dns contains {server!r}; expected IP addresses of name servers")
     for domain in search:
         if not is_domain(domain):
             raise UserError(f"search contains {domain!r}; expected domains such as home.arpa")
@@ -83,22 +69,14 @@ def read_settings(  # noqa: PLR0913 - one argument an option
 
 
 def check_wait(seconds: int) -> int:
-    """Return `seconds`.
-
-    Raises:
-        UserError: it is not a sensible time to wait for an address.
-    """
+    """Return `seconds`; raise UserError if it is not a sensible time to wait for an address."""
     if not 0 <= seconds <= _LONGEST_WAIT:
         raise UserError(f"wait_for_address is out of range: {seconds}; expected 0 to {_LONGEST_WAIT} seconds")
     return seconds
 
 
 def parse_parking(text: str) -> tuple[ipaddress.IPv4Address, ipaddress.IPv4Address]:
-    """Return the first and the last address of a range such as 192.168.63.240-192.168.63.250.
-
-    Raises:
-        UserError: it is not a range.
-    """
+    """Return the ends of a range such as 192.168.63.240-192.168.63.250; raise UserError if it is not a range."""
     first, dash, last = text.partition("-")
     try:
         pair = ipaddress.IPv4Address(first.strip()), ipaddress.IPv4Address((last if dash else first).strip())

@@ -9,7 +9,7 @@ import errno
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
@@ -49,26 +49,33 @@ def printable(text: str) -> str:
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
-def write_atomically(path: Path, data: str | bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
-    """Write a file so that a reader, or a power cut, sees the old or the new content and nothing between.
+@contextlib.contextmanager
+def atomic_stream(path: Path, mode: int = 0o644, owner: tuple[int, int] | None = None) -> Iterator[IO[bytes]]:
+    """Open a file that replaces `path` when all is written; if the block raises, nothing remains.
 
-    AnsibleModule.atomic_move gives a new file the umask's mode, a secret's too; here owner (None for the running user)
-    and mode are right before the file has its name. Its directory exists.
+    A reader, or a power cut, sees the old or the new content and nothing between. AnsibleModule.atomic_move gives a new
+    file the umask's mode, a secret's too; here owner (None for the running user) and mode are right before the file has
+    its name. The temporary file is `.<name>.<random>` beside it, in a directory that exists.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(data.encode(errors="surrogateescape") if isinstance(data, str) else data)
+            yield stream
             stream.flush()
             if owner is not None:
                 os.fchown(stream.fileno(), *owner)
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except OSError:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
+
+
+def write_atomically(path: Path, data: str | bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+    """Write a whole file by atomic_stream()."""
+    with atomic_stream(path, mode, owner) as stream:
+        stream.write(data.encode(errors="surrogateescape") if isinstance(data, str) else data)
 
 
 def describe_write_error(error: OSError, path: str = "", verb: str = "written") -> str:
@@ -90,7 +97,7 @@ class Files:
 
     def read(self, path: str) -> str | None:
         """Return a file's text, or None where there is none."""
-        with _sentence(path, "read"):
+        with user_errors(path, "read"):
             return read_text(str(self._node.path(path)))
 
     def put(  # noqa: PLR0913 - each is a property of the file, by name
@@ -131,7 +138,7 @@ class Files:
             self.note(path, None if before is None else show(before), show(text))
         if self._node.check_mode:
             return True
-        with _sentence(path):
+        with user_errors(path):
             place.parent.mkdir(mode=parents, parents=True, exist_ok=True)
             if before == text and right_owner:
                 place.chmod(mode)
@@ -147,7 +154,7 @@ class Files:
             return False
         self._node.note(path, "other content" if found else "", title)
         if not self._node.check_mode:
-            with _sentence(path):
+            with user_errors(path):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(place, data, mode)
         return True
@@ -160,7 +167,7 @@ class Files:
             return False
         self._node.note(path, f"-> {before}" if before else "", f"-> {target}")
         if not self._node.check_mode:
-            with _sentence(path):
+            with user_errors(path):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 fresh = place.with_name(f".{place.name}.picluster-new")
                 fresh.unlink(missing_ok=True)
@@ -182,7 +189,7 @@ class Files:
             before = f"{title}\n" if title else show(self.read(path) or "")
         self.note(path, before, None)
         if not self._node.check_mode:
-            with _sentence(path, "removed"):
+            with user_errors(path, "removed"):
                 place.unlink(missing_ok=True)
         return True
 
@@ -216,11 +223,9 @@ def _write(place: Path, text: str, mode: int, owner: tuple[int, int] | None, *, 
 
 
 @contextlib.contextmanager
-def _sentence(path: str, verb: str = "written") -> Iterator[None]:
+def user_errors(path: str, verb: str = "written") -> Iterator[None]:
     """Turn what the system answers about a path into a sentence, under the name that the user knows."""
     try:
         yield
     except OSError as error:
-        raise UserError(
-            describe_write_error(error, path).replace("cannot be written", f"cannot be {verb}", 1)
-        ) from error
+        raise UserError(describe_write_error(error, path, verb)) from error

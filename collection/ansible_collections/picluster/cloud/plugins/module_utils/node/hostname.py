@@ -1,9 +1,10 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a host name and a domain may look like. Pure."""
+"""What a host name, a domain and an address may look like. Pure."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 # RFC 1123 section 2.1, and RFC 1035 section 2.3.4 for the length. Kubernetes allows no capitals in a node's name.
@@ -22,3 +23,12 @@ def is_hostname(name: str) -> bool:
 def is_domain(name: str) -> bool:
     """Return whether this is a domain: one label or several, as the resolver and DNS accept them."""
     return _DOMAIN.fullmatch(name) is not None
+
+
+def is_address(text: str) -> bool:
+    """Return whether this is an IP address of either family."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,16 +1,21 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""The operators' accounts on a node: which exist, who may log in, and which files that takes."""
+"""The operators' accounts on a node: which exist, who may log in, and which files that takes.
+
+A file comes with the directory that sshd must trust.
+"""
 
 from __future__ import annotations
 
 import grp
+import os
 import pwd
+import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.ssh.files import LoginFile
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import GROUP, Operator
 
 if TYPE_CHECKING:
@@ -26,6 +31,68 @@ def sudoers_path(name: str) -> str:
     return f"/etc/sudoers.d/picluster-{name}"
 
 
+@dataclass(frozen=True)
+class LoginFile:
+    """A file in its desired state.
+
+    Attributes:
+        path: Absolute path on the node.
+        text: The whole text, None for no such file.
+        mode: Permission bits.
+        owner: User and group id of a user's file, whose directory belongs to the same user; None for root's.
+    """
+
+    path: str
+    text: str | None
+    mode: int = 0o644
+    owner: tuple[int, int] | None = None
+
+    def is_right(self, node: Node) -> bool:
+        """Return whether the node has it like this."""
+        if node.files.read(self.path) != self.text:
+            return False
+        if self.text is None:
+            return True
+        status = node.path(self.path).stat()
+        right_owner = self.owner is None or (status.st_uid, status.st_gid) == self.owner
+        return stat.S_IMODE(status.st_mode) == self.mode and right_owner and self._folder_is_trusted(node)
+
+    def write(self, node: Node) -> None:
+        """Bring the file, and a user's directory, to the desired state."""
+        if self.text is None:
+            node.files.remove(self.path)
+            return
+        if self.owner is not None:
+            self._prepare_folder(node, self.owner)
+        node.files.put(self.path, self.text, self.mode, owner=self.owner)
+
+    def _folder_is_trusted(self, node: Node) -> bool:
+        """Return whether sshd, which reads the file as its user, can enter the directory and trusts its content."""
+        folder = node.path(self.path).parent
+        if self.owner is None or not folder.is_dir():
+            return True
+        status = folder.stat()
+        readable = stat.S_IROTH | stat.S_IXOTH
+        of_root = status.st_uid == 0 and status.st_mode & readable == readable
+        return (status.st_uid == self.owner[0] or of_root) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+    def _prepare_folder(self, node: Node, owner: tuple[int, int]) -> None:
+        """Give the directory to its user; a run, or useradd, may have been killed before it did."""
+        folder = node.path(self.path).parent
+        if not self._folder_is_trusted(node):
+            node.note(str(Path(self.path).parent), "not trusted by sshd", f"mode: 0700, owner: {owner[0]}:{owner[1]}")
+        elif folder.exists():
+            return
+        if node.check_mode:
+            return
+        for place in (folder.parent, folder):
+            if not place.exists():
+                place.mkdir(mode=0o700, parents=True)
+                os.chown(place, *owner)
+        folder.chmod(0o700)
+        os.chown(folder, *owner)
+
+
 class Accounts:
     """The accounts of the listed operators, and of those that were listed before.
 
@@ -37,11 +104,7 @@ class Accounts:
         self._operators = operators
 
     def create(self) -> None:
-        """Create the missing accounts and the group; nobody can use an account before its key is there.
-
-        Raises:
-            UserError: one of them cannot be created.
-        """
+        """Create the missing accounts and the group; nobody can use an account before its key is there."""
         if not self._operators:
             return
         for name in self._operators:
@@ -65,32 +128,19 @@ class Accounts:
         return not self._operators or self.members() == sorted(self._operators)
 
     def admit(self) -> None:
-        """Allow exactly the operators to log in.
-
-        Raises:
-            UserError: the group cannot be changed.
-        """
+        """Allow exactly the operators to log in."""
         if not self.admitted:
             names = sorted(self._operators)
             self._node.note(f"members of {GROUP}", "\n".join(self.members() or []), "\n".join(names))
-            self._node.change(*self.admission(names))
+            self._node.change(*_admission(names))
 
     def restore_commands(self) -> list[list[str]]:
         """Return the commands with which a rollback admits who may log in now."""
         members = self.members()
-        return [] if members is None or not self._operators else [self.admission(members)]
-
-    @staticmethod
-    def admission(names: list[str]) -> list[str]:
-        """Return the command that allows exactly these users to log in."""
-        return ["gpasswd", "--members", ",".join(names), GROUP]
+        return [] if members is None or not self._operators else [_admission(members)]
 
     def files(self) -> list[LoginFile]:
-        """Return the files of the operators and of former operators.
-
-        Raises:
-            UserError: an operator's account cannot log in, or its .ssh is not a directory.
-        """
+        """Return the files of all operators; raise UserError if one cannot log in, or its .ssh is not a directory."""
         files = []
         for operator in self._operators.values():
             _check_can_log_in(operator.name)
@@ -118,6 +168,11 @@ class Accounts:
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             raise UserError(f"{folder} is not a directory, so no keys can be written there; move it away")
         return str(folder / "authorized_keys"), (account.pw_uid, account.pw_gid)
+
+
+def _admission(names: list[str]) -> list[str]:
+    """Return the command that allows exactly these users to log in."""
+    return ["gpasswd", "--members", ",".join(names), GROUP]
 
 
 def _account(name: str) -> pwd.struct_passwd | None:

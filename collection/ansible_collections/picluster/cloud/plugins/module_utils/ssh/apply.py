@@ -8,9 +8,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.ssh.accounts import Accounts, sudoers_path
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.accounts import Accounts, LoginFile, sudoers_path
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.daemon import DROPIN, RELOAD, Sshd
-from ansible_collections.picluster.cloud.plugins.module_utils.ssh.files import LoginFile
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import desired_policy, render, strong_moduli
 
@@ -28,11 +27,7 @@ class Access:
     """Who may log in to the node by ssh, and how."""
 
     def __init__(self, node: Node, guard: Guard, options: Mapping[str, Any], connection: Connection | None) -> None:
-        """Take the module's options.
-
-        Raises:
-            UserError: operators is invalid, or there is no sshd.
-        """
+        """Take the module's options; raise UserError if operators is invalid, or there is no sshd."""
         self._node = node
         self._guard = guard
         self._options = options
@@ -44,9 +39,8 @@ class Access:
     def converge(self) -> dict[str, Any]:
         """Bring the node to the policy; return the module's answer.
 
-        Raises:
-            UserError: the policy is invalid, would lock the user out, or does not take effect; nothing has changed then
-                but accounts that nobody can use and host keys.
+        Raises UserError if the policy is invalid, would lock the user out, or does not take effect; nothing has changed
+        then but accounts that nobody can use and host keys.
         """
         unconfirmed = self._guard.resume()
         if unconfirmed:
@@ -70,7 +64,7 @@ class Access:
         with self._guard.undo_on_failure():
             self._write(logins, configs)
             effective = self._sshd.in_effect(judged)
-            self._sshd.reload()
+            self._node.change(*RELOAD)
         return answer | {"reloaded": True, "effective": effective, "confirm": confirm}
 
     def _configs(self, policy: Mapping[str, list[str]]) -> list[LoginFile]:
@@ -95,16 +89,13 @@ class Access:
         gone = [file.path for file in logins if file.text is None and not file.is_right(self._node)]
         for file in logins:
             file.write(self._node)
-        self._check_sudo(gone)
-        # Not earlier: the membership shows the run after a kill whose keys and sudo are still to be removed.
-        self._accounts.admit()
-        for file in configs:
-            file.write(self._node)
-
-    def _check_sudo(self, gone: list[str]) -> None:
-        """Raise UserError if Ansible, which became root by sudo, could not do so again."""
         user = self._options["user"]
+        # Ansible, which became root by sudo, must be able to do so again.
         if sudoers_path(user) in gone and os.environ.get("SUDO_USER") == user and self._accounts.loses_sudo(user):
             raise UserError(
                 f"operators.{user}.sudo is false, but Ansible becomes root by sudo as {user}; set it to true"
             )
+        # Not earlier: the membership shows the run after a kill whose keys and sudo are still to be removed.
+        self._accounts.admit()
+        for file in configs:
+            file.write(self._node)

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import Connection
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import sync
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import Operator, parse_keys, refusal
@@ -29,7 +30,6 @@ from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import Connection
     from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node, Outcome
 
 DROPIN = "/etc/ssh/sshd_config.d/00-picluster.conf"
@@ -50,10 +50,7 @@ def key_files(patterns: list[str], user: str, home: str) -> list[str]:
 
 
 def too_open(path: Path, home: Path, uid: int) -> bool:
-    """Return whether StrictModes makes sshd ignore a key file.
-
-    It does if other users own or may write the file or a directory between it and the home.
-    """
+    """Return whether StrictModes makes sshd ignore a key file: others own or may write it or a directory up to home."""
     for part in [path, *path.parents]:
         if part.exists():
             entry = part.stat()
@@ -83,14 +80,10 @@ class Sshd:
     """The node's sshd, as the user that Ansible logs in as meets it."""
 
     def __init__(self, node: Node, user: str, connection: Connection | None) -> None:
-        """Prepare sshd's own tests.
-
-        Raises:
-            UserError: there is no sshd.
-        """
+        """Prepare sshd's own tests; raise UserError if there is no sshd."""
         self._node = node
         self._user = user
-        self._connection = connection
+        self._connection = connection or Connection("127.0.0.1", "127.0.0.1")
         if not node.path(SSHD).exists():
             raise UserError(f"{SSHD} does not exist on this node; install openssh-server")
         # sshd -T needs it even where no sshd runs at the moment (socket activation). In check mode too: it is in /run,
@@ -98,25 +91,14 @@ class Sshd:
         node.path("/run/sshd").mkdir(mode=0o755, parents=True, exist_ok=True)
 
     def release(self) -> Release:
-        """Return the capabilities of this OpenSSH.
-
-        Raises:
-            UserError: it is not OpenSSH.
-        """
-        version = self._node.run("ssh", "-V")
-        return Release(
-            parse_version(version.err or version.out), frozenset(self._node.query("ssh", "-Q", "kex").split())
-        )
+        """Return the capabilities of this OpenSSH; raise UserError if it is not OpenSSH."""
+        version, exchanges = self._node.run("ssh", "-V"), self._node.query("ssh", "-Q", "kex")
+        return Release(parse_version(version.err or version.out), frozenset(exchanges.split()))
 
     def judge(self, policy: dict[str, list[str]], settings: Mapping[str, Any]) -> Judged:
         """Have sshd read a policy as its whole configuration; optional keywords that it does not know are left out.
 
-        Args:
-            policy: Values by keyword.
-            settings: The user's own keywords, which are never left out.
-
-        Raises:
-            UserError: sshd rejects it; the message has its own words.
+        The user's own `settings` are never left out. Raises UserError with sshd's words if it rejects the policy.
         """
         outcome = self._test_alone(policy)
         unknown = set() if outcome.ok else unknown_keywords(outcome.reason, settings)
@@ -129,35 +111,17 @@ class Sshd:
         return Judged(policy, desired, sorted(unknown))
 
     def in_effect(self, judged: Judged) -> dict[str, list[str]]:
-        """Return the policy's values that sshd would use with the files as they are.
-
-        Raises:
-            UserError: they differ from the policy.
-        """
+        """Return the policy's values that sshd would use with its files; raise UserError if they differ from it."""
         outcome = self._test()
         if not outcome.ok:
             name = Path(DROPIN).name
             raise UserError(f"sshd rejects its configuration with {name}: {outcome.reason}; correct the file it names")
         effective = parse_effective(outcome.out)
         check_in_effect(judged.policy, judged.desired, effective)
-        return {
-            keyword.lower(): effective[keyword.lower()] for keyword in judged.policy if keyword.lower() in effective
-        }
-
-    def reload(self) -> None:
-        """Have the running sshd read its files.
-
-        Raises:
-            UserError: it could not be reloaded.
-        """
-        self._node.change(*RELOAD)
+        return {name: effective[name] for name in map(str.lower, judged.policy) if name in effective}
 
     def create_host_keys(self, policy: Mapping[str, list[str]]) -> None:
-        """Create the host keys that are missing.
-
-        Raises:
-            UserError: ssh-keygen failed.
-        """
+        """Create the host keys that are missing; raise UserError if ssh-keygen failed."""
         for key in policy.get("HostKey", []):
             if key not in _KEY_TYPES or self._has_key(key):
                 continue
@@ -177,15 +141,7 @@ class Sshd:
             sync(place.parent)
 
     def check_login(self, judged: Judged, operators: Mapping[str, Operator]) -> None:
-        """Check that the policy does not lock out the user.
-
-        Args:
-            judged: The policy.
-            operators: Who may log in, empty for everybody.
-
-        Raises:
-            UserError: it would.
-        """
+        """Raise UserError if the policy would lock out the user; without operators, everybody may log in."""
         user, desired = self._user, judged.desired
         try:
             account = pwd.getpwnam(user)
@@ -250,12 +206,9 @@ class Sshd:
 
     def _test(self, *arguments: str) -> Outcome:
         """Have sshd print the values that it would use for the user."""
-        connection = self._connection
-        client, server, port = (
-            (connection.client, connection.server, connection.port) if connection else ("127.0.0.1", "127.0.0.1", "22")
-        )
+        on, user = self._connection, self._user
         # All criteria: sshd rejects a Match block on one that is not given.
-        criteria = f"user={self._user},host={client},addr={client},laddr={server},lport={port},rdomain="
+        criteria = f"user={user},host={on.client},addr={on.client},laddr={on.server},lport={on.port},rdomain="
         return self._node.run(SSHD, "-T", "-C", criteria, *arguments)
 
     def _test_alone(self, policy: Mapping[str, list[str]]) -> Outcome:

@@ -27,12 +27,7 @@ _KEY = re.compile(r"(?:^|\s)((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+)\s+([A-Za-z0-9+/
 
 @dataclass(frozen=True)
 class PublicKey:
-    """The key on a line of an authorized_keys file.
-
-    Attributes:
-        kind: Such as ssh-ed25519.
-        bits: Size of an RSA key's modulus, 0 for others.
-    """
+    """The key on a line of an authorized_keys file; `bits` is the size of an RSA key's modulus, 0 for others."""
 
     kind: str
     bits: int = 0
@@ -40,13 +35,7 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class Operator:
-    """A user who may log in.
-
-    Attributes:
-        name: Account.
-        keys: All lines of authorized_keys.
-        sudo: Whether the user may become root without a password.
-    """
+    """A user who may log in: all lines of authorized_keys, and whether sudo makes the user root without a password."""
 
     name: str
     keys: tuple[str, ...]
@@ -99,12 +88,9 @@ def parse_keys(text: str) -> list[PublicKey]:
 
 
 def refusal(keys: Iterable[PublicKey], algorithms: str, smallest_rsa: int) -> str | None:
-    """Return why sshd would accept none of these keys, or None if it would accept one.
+    """Return why sshd would accept none of these keys (at least one), or None if it would accept one.
 
-    Args:
-        keys: At least one key.
-        algorithms: PubkeyAcceptedAlgorithms as `sshd -T` prints it, empty if unknown.
-        smallest_rsa: RequiredRSASize.
+    `algorithms` is PubkeyAcceptedAlgorithms as `sshd -T` prints it, empty if unknown; `smallest_rsa` RequiredRSASize.
     """
     accepted = set(algorithms.split(","))
     reasons = []
@@ -132,11 +118,7 @@ def _shown(value: object) -> str:
 
 
 def parse_operators(value: Mapping[str, Any]) -> dict[str, Operator]:
-    """Return the operators by name.
-
-    Raises:
-        UserError: an entry is invalid.
-    """
+    """Return the operators by name; raise UserError if an entry is invalid."""
     operators = {}
     for name, entry in value.items():
         if not _NAME.fullmatch(str(name)) or name == "root":

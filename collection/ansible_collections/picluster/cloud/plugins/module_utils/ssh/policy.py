@@ -95,17 +95,14 @@ RSA_KEY = "/etc/ssh/ssh_host_rsa4096_key"
 
 # Unknown to older releases and to builds without GSSAPI or Kerberos; sshd has no IgnoreUnknown.
 OPTIONAL = {
-    name.lower()
-    for name in (
-        EXEMPT,
-        "GSSAPIAuthentication",
-        "GSSAPIKexAlgorithms",
-        "HostbasedAcceptedAlgorithms",
-        "KerberosAuthentication",
-        "PerSourceMaxStartups",
-        "PubkeyAcceptedAlgorithms",
-        "RequiredRSASize",
-    )
+    EXEMPT.lower(),
+    "gssapiauthentication",
+    "gssapikexalgorithms",
+    "hostbasedacceptedalgorithms",
+    "kerberosauthentication",
+    "persourcemaxstartups",
+    "pubkeyacceptedalgorithms",
+    "requiredrsasize",
 }
 
 _KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9]*")
@@ -114,23 +111,14 @@ _UNKNOWN = re.compile(r"Bad configuration option: (\w+)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Release:
-    """The capabilities of the node's OpenSSH.
-
-    Attributes:
-        version: Major and minor.
-        exchanges: Its key exchanges (`ssh -Q kex`).
-    """
+    """The node's OpenSSH: its major and minor version, and its key exchanges (`ssh -Q kex`)."""
 
     version: tuple[int, int]
     exchanges: frozenset[str]
 
 
 def parse_version(text: str) -> tuple[int, int]:
-    """Return major and minor version from the output of `ssh -V`.
-
-    Raises:
-        UserError: it is not OpenSSH.
-    """
+    """Return major and minor version from the output of `ssh -V`; raise UserError if it is not OpenSSH."""
     found = re.match(r"OpenSSH_(\d+)\.(\d+)", text.strip())
     if not found:
         raise UserError(f"ssh -V prints {text.strip()!r}; expected OpenSSH")
@@ -138,30 +126,21 @@ def parse_version(text: str) -> tuple[int, int]:
 
 
 def crypto(profile: str, release: Release) -> dict[str, list[str]]:
-    """Return the cryptographic keywords of a profile on a release.
+    """Return the cryptographic keywords of a profile; raise UserError if the release is too old for it.
 
-    Args:
-        profile: `pq` offers only post-quantum key exchanges (ssh-audit's standard audit); `policy` is exactly what
-            ssh-audit's built-in policy for the release expects.
-        release: The node's OpenSSH.
-
-    Raises:
-        UserError: the release is too old for the profile.
+    `pq` offers only post-quantum key exchanges (ssh-audit's standard audit); `policy` is exactly what ssh-audit's
+    built-in policy for the release expects.
     """
+    name = "OpenSSH {}.{} on this node".format(*release.version)
     if release.version < _FIRST_WITH_INCLUDE:
-        major, minor = release.version
-        raise UserError(
-            f"OpenSSH {major}.{minor} on this node is too old: it reads no drop-in files; expected 8.2 or newer, use a "
-            "newer image"
-        )
+        raise UserError(f"{name} is too old: it reads no drop-in files; expected 8.2 or newer, use a newer image")
     modern = release.version >= _FIRST_WITH_POLICY_PQ
     preferred = _POLICY_9 if profile == "policy" and not modern else _PQ
     exchanges = [name for name in preferred if name in release.exchanges]
     if not exchanges:
-        major, minor = release.version
         raise UserError(
-            f"profile pq is not supported by OpenSSH {major}.{minor} on this node, which has no post-quantum key "
-            "exchange; set profile to policy, or use a newer image"
+            f"profile pq is not supported by {name}, which has no post-quantum key exchange; set profile to policy, or "
+            "use a newer image"
         )
     macs = ["hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"]
     return {
@@ -179,14 +158,9 @@ def crypto(profile: str, release: Release) -> dict[str, list[str]]:
 
 
 def exempt_sources(controller: str | None, networks: Sequence[str]) -> list[str]:
-    """Return the value of PerSourcePenaltyExemptList in a list, which is empty if no source is exempt.
+    """Return the values of PerSourcePenaltyExemptList: one, or none if no source is exempt.
 
-    Args:
-        controller: The controller's address as the node sees it, if it is connected by ssh.
-        networks: Further addresses and networks.
-
-    Raises:
-        UserError: one of `networks` is neither an address nor a network.
+    Raises UserError if one of `networks` is neither an address nor a network.
     """
     sources = []
     for network in networks:
@@ -218,8 +192,7 @@ def check_keywords(keywords: Iterable[str]) -> None:
 def merged_policy(settings: Mapping[str, Any], policy: Mapping[str, list[str]] | None = None) -> dict[str, list[str]]:
     """Return values by keyword: access, then `policy`, then the user's `settings`.
 
-    Raises:
-        UserError: a keyword or a value does not fit on one line of sshd_config.
+    Raises UserError if a keyword or a value does not fit on one line of sshd_config.
     """
     check_keywords(settings)
     merged = {keyword: [value] for keyword, value in ACCESS.items()} | dict(policy or {})
@@ -254,16 +227,10 @@ def spelt_for(release: Release, policy: Mapping[str, list[str]]) -> dict[str, li
 def desired_policy(
     options: Mapping[str, Any], release: Release, controller: str | None, *, exclusive: bool
 ) -> dict[str, list[str]]:
-    """Return values by keyword, as the module's options and the release call for.
+    """Return values by keyword, as the module's `profile`, `settings` and `exempt` and the release call for.
 
-    Args:
-        options: `profile`, `settings` and `exempt` of the module.
-        release: The node's OpenSSH.
-        controller: The controller's address as the node sees it, if it is connected by ssh.
-        exclusive: Whether only operators may log in.
-
-    Raises:
-        UserError: an option is invalid, or the release too old.
+    The controller's address is the one that the node sees, None without ssh; `exclusive` is whether only operators may
+    log in. Raises UserError if an option is invalid, or the release too old.
     """
     sources = exempt_sources(controller, options["exempt"])
     policy = crypto(options["profile"], release) | ({EXEMPT: sources} if sources else {})
@@ -283,12 +250,7 @@ def render(policy: Mapping[str, list[str]]) -> str:
 
 
 def unknown_keywords(complaint: str, settings: Iterable[str]) -> set[str]:
-    """Return, in lower case, the optional keywords that this release does not know.
-
-    Args:
-        complaint: sshd's message about the policy.
-        settings: The user's own keywords, which are never left out silently.
-    """
+    """Return, in lower case, the optional keywords that sshd complains of, except the user's own `settings`."""
     named = {word.lower() for word in _UNKNOWN.findall(complaint)}
     return (named & OPTIONAL) - {str(keyword).lower() for keyword in settings}
 
@@ -305,15 +267,10 @@ def parse_effective(output: str) -> dict[str, list[str]]:
 def check_in_effect(
     policy: Iterable[str], desired: Mapping[str, list[str]], effective: Mapping[str, list[str]]
 ) -> None:
-    """Check that other files do not overrule the policy.
+    """Raise UserError if other files overrule one of the policy's keywords.
 
-    Args:
-        policy: The keywords in question.
-        desired: How sshd reads the drop-in alone, so that both sides are spelt the same way.
-        effective: How sshd reads all its files for the user.
-
-    Raises:
-        UserError: a keyword has another value in effect.
+    `desired` is how sshd reads the drop-in alone, so that both sides are spelt the same way; `effective` is how it
+    reads all its files for the user.
     """
     own = {keyword.lower() for keyword in policy}
     if "allowgroups" in own and "allowusers" in set(effective) - own:
@@ -341,9 +298,9 @@ def check_in_effect(
 
 def strong_moduli(text: str, bits: int = 3071) -> str:
     """Return the lines of a moduli file (moduli(5)) with at least `bits`, and its comments."""
-    kept = []
-    for line in text.splitlines(keepends=True):
-        fields = line.split()
-        if line.startswith("#") or (len(fields) >= 5 and fields[4].isdigit() and int(fields[4]) >= bits):  # noqa: PLR2004 - a field's place in its format
-            kept.append(line)
-    return "".join(kept)
+
+    def is_strong(fields: list[str]) -> bool:
+        return len(fields) >= 5 and fields[4].isdigit() and int(fields[4]) >= bits  # noqa: PLR2004 - a field's place in its format
+
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if line.startswith("#") or is_strong(line.split()))

@@ -35,14 +35,23 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
 
     _supports_check_mode = True
     _connection: Any
+    _variables: dict[str, Any] | None
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the module's result, after the new login that makes its change permanent."""
         super().run(tmp, task_vars)
+        self._variables = task_vars
         arguments = {"confirm_token": secrets.token_hex(16), **self._task.args}
         try:
-            result, pending = self._change(arguments, task_vars)
-            return result if pending is None else self._prove(result, pending, task_vars)
+            result: dict[str, Any]
+            try:
+                result = self._execute_module(module_args=arguments, task_vars=task_vars)
+                pending = result.pop("confirm", None)
+            except AnsibleConnectionFailure:
+                result, pending = {"changed": True}, self.lost_answer(arguments)
+                if pending is None:
+                    raise
+            return result if pending is None else self._prove(result, pending)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)  # noqa: SLF001 - as ansible's own actions clean up
 
@@ -54,27 +63,12 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
         """
         return None
 
-    def _change(
-        self, arguments: dict[str, Any], task_vars: dict[str, Any] | None
-    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """Run the module; return its result and what to confirm."""
-        try:
-            result: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars)
-        except AnsibleConnectionFailure:
-            pending = self.lost_answer(arguments)
-            if pending is None:
-                raise
-            return {"changed": True}, pending
-        return result, result.pop("confirm", None)
-
-    def _prove(
-        self, result: dict[str, Any], pending: dict[str, Any], task_vars: dict[str, Any] | None
-    ) -> dict[str, Any]:
+    def _prove(self, result: dict[str, Any], pending: dict[str, Any]) -> dict[str, Any]:
         """Confirm over a fresh connection; return the module's result, or the failure."""
         host = pending.get("host")
         end = time.monotonic() + pending["within"]
         order = {"name": pending["name"], "token": pending["token"]}
-        answer, why = self._call_until(order, host, end, task_vars)
+        answer, why = self._call_until(order, host, end)
         if answer and not answer.get("failed"):
             if host:
                 # The master connection to the old address is dead.
@@ -84,17 +78,15 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
         if answer:
             # The reason why the first attempts failed explains a late confirmation.
             problem = "; ".join(filter(None, [str(answer.get("msg", answer)), problem]))
-        return self._roll_back(problem, order, end, task_vars, moved=bool(host))
+        return self._roll_back(problem, order, end, moved=bool(host))
 
-    def _roll_back(
-        self, problem: str, order: dict[str, Any], end: float, task_vars: dict[str, Any] | None, *, moved: bool
-    ) -> dict[str, Any]:
+    def _roll_back(self, problem: str, order: dict[str, Any], end: float, *, moved: bool) -> dict[str, Any]:
         """Roll the node back; return the failure."""
         undo = order | {"state": "undone"}
         # Over the connection from before the change, if that still works: it is the fastest.
-        back = None if moved else self._call(undo, task_vars)[0]
+        back = None if moved else self._call(undo)[0]
         if not back or back.get("failed"):
-            back, _why = self._call_until(undo, None, end + PATIENCE, task_vars, patient=True)
+            back, _why = self._call_until(undo, None, end + PATIENCE, patient=True)
         self._connection.reset()
         if back and back.get("overtaken"):
             what = "another run has changed it since, and that change stands"
@@ -104,21 +96,15 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
             what = "the node rolls back by itself but does not answer yet"
         return {"failed": True, "changed": False, "msg": f"{problem}; {what}"}
 
-    def _call(self, order: dict[str, Any], task_vars: dict[str, Any] | None) -> tuple[dict[str, Any] | None, str]:
+    def _call(self, order: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
         """Run the confirm module over the current connection; return its answer, or None and the reason."""
         try:
-            return self._execute_module(module_name=CONFIRM, module_args=order, task_vars=task_vars), ""
+            return self._execute_module(module_name=CONFIRM, module_args=order, task_vars=self._variables), ""
         except AnsibleError as error:
             return None, shortened(str(error)).rstrip(".:") or "the connection was lost"
 
     def _call_until(
-        self,
-        order: dict[str, Any],
-        host: str | None,
-        end: float,
-        task_vars: dict[str, Any] | None,
-        *,
-        patient: bool = False,
+        self, order: dict[str, Any], host: str | None, end: float, *, patient: bool = False
     ) -> tuple[dict[str, Any] | None, str]:
         """Open connections until the confirm module answers, or `end`; return its answer or None, and the last failure.
 
@@ -126,7 +112,6 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
             order: Arguments of the confirm module.
             host: Address to log in at, None for the usual one.
             end: Deadline by time.monotonic().
-            task_vars: Variables of the task.
             patient: Keep trying after a refused key or a failed module: both may end with the rollback.
         """
         refused = 0
@@ -135,7 +120,7 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
         try:
             while True:
                 self._connection = self._fresh(former, host, end)
-                answer, failure = self._call(order, task_vars)
+                answer, failure = self._call(order)
                 self._connection.close()
                 why = failure or why
                 if answer and not (patient and answer.get("failed")):

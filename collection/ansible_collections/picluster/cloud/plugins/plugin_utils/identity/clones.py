@@ -5,19 +5,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import write_atomically
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.known_hosts import entries, host_keys, named
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, MutableMapping
+    from collections.abc import Collection, Iterable, MutableMapping
     from pathlib import Path
-
-KNOWN_HOSTS = "known_hosts"
 
 
 def claim(
@@ -25,15 +23,8 @@ def claim(
 ) -> str:
     """Record a node's machine-id, if no other node has it; return the other's name, empty if there is none.
 
-    Args:
-        seen: The record of each node (seen.json); changed in place.
-        node: The node with this id.
-        peers: The nodes of the inventory; records of others do not count.
-        machine_id: The id.
-        mac: The MAC that distinguishes two boards, empty if it is not known.
-
-    Raises:
-        UserError: both names are one board.
+    `seen` is the record (seen.json), changed in place; records of nodes other than the `peers` do not count. Raises
+    UserError if both names are one board, by their MAC, which is empty if it is not known.
     """
     for other in sorted(set(peers) - {node}):
         found = seen.get(other, {})
@@ -52,20 +43,14 @@ def claim(
 def foreign_keys(text: str, node: str, peers: Collection[str]) -> dict[str, str]:
     """Return the keys that are listed under a node's name and before that under another's, with the other's name.
 
-    ssh appends a key when it first connects to a node, so the first name is the original.
-
-    Args:
-        text: The text of known_hosts.
-        node: The node.
-        peers: The nodes of the inventory; other names (of a node that was renamed, say) do not count.
+    ssh appends a key when it first connects to a node, so the first name is the original. Names other than the node's
+    and its peers' (of a node that was renamed, say) do not count.
     """
     own = host_keys(text, [node])[node]
     first: dict[str, str] = {}
     for hosts, key in entries(text):
-        if key in own and key not in first:
-            owner = next(named(hosts, (node, *peers)), "")
-            if owner:
-                first[key] = owner
+        if key in own and key not in first and (owner := next(named(hosts, (node, *peers)), "")):
+            first[key] = owner
     return {key: owner for key, owner in first.items() if owner != node}
 
 
@@ -85,14 +70,10 @@ def without(text: str, node: str, keys: Collection[str]) -> str:
 
 
 class KnownHosts:
-    """The inventory's file of host keys, which ssh adds to at any time.
-
-    Attributes:
-        path: The file.
-    """
+    """The inventory's file of host keys, which ssh adds to at any time."""
 
     def __init__(self, inventory: Path) -> None:
-        self.path = inventory / KNOWN_HOSTS
+        self.path = inventory / "known_hosts"
 
     def text(self) -> str:
         """Return the file's text, empty if there is none."""
@@ -101,12 +82,8 @@ class KnownHosts:
         return ""
 
     def add(self, node: str, keys: Iterable[str]) -> None:
-        """List these keys under a node's name too.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        with self._locked():
+        """List these keys under a node's name too; raise OSError if the file cannot be written."""
+        with locked(self.path.parent):
             text = self.text()
             there = host_keys(text, [node])[node]
             lines = [f"{node} {key}\n" for key in keys if key not in there]
@@ -119,12 +96,8 @@ class KnownHosts:
                     os.fsync(file.fileno())
 
     def forget(self, node: str, keys: Collection[str]) -> None:
-        """Remove these keys from a node's name.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        with self._locked(), self.path.open("rb") as former:
+        """Remove these keys from a node's name; raise OSError if the file cannot be written."""
+        with locked(self.path.parent), self.path.open("rb") as former:
             text = former.read().decode(errors="surrogateescape")
             write_atomically(self.path, without(text, node, keys), self.path.stat().st_mode & 0o7777)
             # ssh may have added another node in the meantime.
@@ -132,12 +105,3 @@ class KnownHosts:
             if late:
                 with self.path.open("ab") as file:
                     file.write(late)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)

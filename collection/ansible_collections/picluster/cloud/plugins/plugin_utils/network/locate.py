@@ -1,21 +1,28 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""The present address of a node that may not be at its node_address: where to scan, and which answer is whose. Pure."""
+"""The present address of a node that may not be at its node_address: where to scan, and which answer is whose."""
 
 from __future__ import annotations
 
-import ipaddress
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_address
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ansible_collections.picluster.cloud.plugins.plugin_utils.node.known_hosts import Place
+
+    Answers = Mapping[Place, frozenset[str]]
 
 SSH_PORT = 22
 # Of each node; no node can have been at more addresses since its last complete run.
 REMEMBERED = 8
+PAUSE = 2.0  # seconds between two scans
+# Seconds beyond the window for the confirmation of a move, after which the node has certainly gone back.
+_BACK = 15
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class KnownNode:
         port: The port of its ssh server.
         seen: Where it was seen before, the newest first.
         keys: Its known host keys, as ``type base64``.
+        window: Seconds within which a move of it must be confirmed.
     """
 
     name: str
@@ -37,14 +45,20 @@ class KnownNode:
     port: int = SSH_PORT
     seen: tuple[str, ...] = ()
     keys: frozenset[str] = field(default=frozenset())
+    window: int = 0
 
     @property
     def candidates(self) -> tuple[str, ...]:
         """Where it may be, the likeliest first; one address if there is no doubt."""
-        if self.own and not _is_address(self.own):
+        if self.own and not is_address(self.own):
             # The user's own route to the node, which may lead through another machine.
             return (self.own,)
         return tuple(dict.fromkeys([self.desired, *([self.own] if self.own else []), *self.seen]))
+
+    @property
+    def places(self) -> list[Place]:
+        """Where to scan for it, the likeliest first."""
+        return [(address, self.port) for address in self.candidates]
 
     @property
     def is_doubtful(self) -> bool:
@@ -61,46 +75,30 @@ class KnownNode:
         return tuple(dict.fromkeys([*more, *self.seen]))[:REMEMBERED]
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def places(nodes: Iterable[KnownNode]) -> list[Place]:
     """Return all places to scan for these nodes."""
-    return list(dict.fromkeys((address, node.port) for node in nodes for address in node.candidates))
+    return list(dict.fromkeys(place for node in nodes for place in node.places))
 
 
-def find(nodes: Sequence[KnownNode], answers: Mapping[Place, frozenset[str]]) -> dict[str, str]:
+def find(nodes: Sequence[KnownNode], answers: Answers) -> dict[str, str]:
     """Return where each of these nodes is, without those that are nowhere.
 
     The host key identifies a node, not the address: two nodes that swap their addresses answer at both. A node whose
     key is not known is taken to be at the first place that answers and is no other node's.
     """
-    claimed: dict[Place, str] = {}
+    claimed: set[Place] = set()
     found: dict[str, str] = {}
-    for node in nodes:
-        place = next((at for at in _places(node) if node.keys & answers.get(at, frozenset())), None)
-        if place:
-            claimed[place] = node.name
-            found[node.name] = place[0]
-    for node in nodes:
-        if not node.keys:
-            place = next((at for at in _places(node) if at in answers and at not in claimed), None)
-            if place:
-                claimed[place] = node.name
+    for node in sorted(nodes, key=lambda node: not node.keys):
+        for place in node.places:
+            is_known = bool(node.keys & answers.get(place, frozenset()))
+            if is_known or (not node.keys and place in answers and place not in claimed):
+                claimed.add(place)
                 found[node.name] = place[0]
+                break
     return found
 
 
-def _places(node: KnownNode) -> Iterator[Place]:
-    return ((address, node.port) for address in node.candidates)
-
-
-def homes(node: KnownNode, answers: Mapping[Place, frozenset[str]]) -> list[str]:
+def homes(node: KnownNode, answers: Answers) -> list[str]:
     """Return where a node answers, by its known key, of its node_address and the addresses where it was seen.
 
     More than one while a move waits for its confirmation. Its ansible_host is not one of them.
@@ -109,9 +107,45 @@ def homes(node: KnownNode, answers: Mapping[Place, frozenset[str]]) -> list[str]
     return [address for address in own if node.keys & answers.get((address, node.port), frozenset())]
 
 
-def describe_missing(node: KnownNode, answers: Mapping[Place, frozenset[str]]) -> str:
+def settled_answers(
+    nodes: Sequence[KnownNode], scan: Callable[[Sequence[KnownNode]], Answers], say: Callable[[str], None]
+) -> Answers:
+    """Return the host keys at the addresses of the doubtful nodes, once a killed run's moves are over.
+
+    A node that such a run was moving may answer at two addresses, or briefly at none: its move waits for a confirmation
+    that never comes, and then it goes back. A connection that is opened before that would break.
+
+    Args:
+        nodes: All nodes.
+        scan: Returns the host keys at some nodes' addresses now.
+        say: Shows the user why it takes time.
+    """
+    doubtful = [node for node in nodes if node.is_doubtful]
+    answers = scan(doubtful)
+    restless = [node for node in doubtful if node.was_moving]
+    seconds = max((node.window for node in restless), default=0) + _BACK
+    end = time.monotonic() + seconds
+    told = False
+    while restless and time.monotonic() < end:
+        time.sleep(PAUSE)
+        heard = scan(restless)
+        changed = [
+            node for node in restless if len(homes(node, heard)) > 1 or homes(node, heard) != homes(node, answers)
+        ]
+        asked = places(restless)
+        answers = {**{place: keys for place, keys in answers.items() if place not in asked}, **heard}
+        in_the_way = taken_problems(nodes, find(doubtful, answers))
+        restless = [node for node in restless if node in changed or node.name in in_the_way]
+        if restless and not told:
+            names = ", ".join(node.name for node in restless)
+            say(f"An earlier run was moving {names}; waiting until that is over, at most {seconds} s.")
+            told = True
+    return answers
+
+
+def describe_missing(node: KnownNode, answers: Answers) -> str:
     """Return in one sentence where a node that is nowhere was looked for."""
-    others = [address for address, port in _places(node) if (address, port) in answers]
+    others = [address for address, port in node.places if (address, port) in answers]
     text = f"{node.name} does not answer at {' or '.join(node.candidates)}"
     if others:
         text += f" (by its host key, another machine answers at {' and '.join(others)})"

@@ -18,20 +18,10 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-IPv4 = ipaddress.IPv4Address
-
 
 @dataclass(frozen=True)
 class Net:
-    """The network of an address in the inventory.
-
-    Attributes:
-        prefix: Bits of the network.
-        gateway: The router.
-        dns: Name servers.
-        search: Search domains.
-        parking: Range of addresses to park nodes on, from the first to the last; empty for all free ones.
-    """
+    """The network of an address in the inventory; nodes are parked on the range `parking`, or on any free address."""
 
     prefix: int
     gateway: str
@@ -42,13 +32,7 @@ class Net:
 
 @dataclass(frozen=True)
 class Move:
-    """Where a node goes first.
-
-    Attributes:
-        address: Its next address.
-        net: The network of that.
-        parked: Whether this is not yet its node_address.
-    """
+    """A node's next address with its network; the node is parked there if that is not yet its node_address."""
 
     address: str
     net: Net
@@ -84,32 +68,25 @@ def first_moves(
             continue
         # The inventory describes the network that a node is in at the node that gets its address.
         net = net_of(owners[at[name]])
-        place = next((str(one) for one in _parking(at[name], net) if str(one) not in taken | _used(net)), None)
+        whole = ipaddress.IPv4Interface(f"{at[name]}/{net.prefix}").network
+        reserved = {*taken, net.gateway, *net.dns}
+        place = next((one for one in _parking(whole, net) if one not in reserved), None)
         if place is None:
-            raise UserError(_no_place(name, desired[name], held[desired[name]], at[name], net))
+            where = f"network_parking ({net.parking})" if net.parking else str(whole)
+            raise UserError(
+                f"{name} cannot be parked: it must leave {at[name]} before {held[desired[name]]} leaves "
+                f"{desired[name]}, and no address of {where} is free; set network_parking to a range of free addresses "
+                f"in {whole}, or move fewer nodes at once"
+            )
         taken.add(place)
         moves[name] = Move(place, net, parked=True)
     return moves
 
 
-def _used(net: Net) -> set[str]:
-    return {net.gateway, *net.dns}
-
-
-def _parking(address: str, net: Net) -> Iterator[IPv4]:
+def _parking(whole: ipaddress.IPv4Network, net: Net) -> Iterator[str]:
     """Yield where a node may be parked, from the top of its network down: DHCP servers and users begin below."""
-    whole = ipaddress.IPv4Interface(f"{address}/{net.prefix}").network
     lowest, highest = whole.network_address + 1, whole.broadcast_address - 1
     if net.parking:
         first, last = parse_parking(net.parking)
         lowest, highest = max(lowest, first), min(highest, last)
-    return (IPv4(number) for number in range(int(highest), int(lowest) - 1, -1))
-
-
-def _no_place(name: str, target: str, holder: str, address: str, net: Net) -> str:
-    whole = ipaddress.IPv4Interface(f"{address}/{net.prefix}").network
-    where = f"network_parking ({net.parking})" if net.parking else str(whole)
-    return (
-        f"{name} cannot be parked: it must leave {address} before {holder} leaves {target}, and no address of {where} "
-        f"is free; set network_parking to a range of free addresses in {whole}, or move fewer nodes at once"
-    )
+    return (str(ipaddress.IPv4Address(number)) for number in range(int(highest), int(lowest) - 1, -1))

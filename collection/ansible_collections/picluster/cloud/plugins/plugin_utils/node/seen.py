@@ -25,6 +25,17 @@ if TYPE_CHECKING:
 FILE = "seen.json"
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Exclude other holders of a folder: its files are replaced, and a lock file would be one more file in it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 class Seen:
     """The record of one inventory, by node name, such as ``{"red1": {"addresses": ["192.168.1.11"]}}``.
 
@@ -55,17 +66,12 @@ class Seen:
         Raises:
             OSError: the inventory's folder cannot be written.
         """
-        # Locks the folder: the file is replaced, and a lock file would be one more file in the inventory.
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
+        with locked(self.path.parent):
             nodes = self.nodes()
             before = json.dumps(nodes, sort_keys=True)
             yield nodes
             if json.dumps(nodes, sort_keys=True) != before:
                 write_atomically(self.path, json.dumps(nodes, indent=1, sort_keys=True) + "\n")
-        finally:
-            os.close(folder)
 
     def settle(self, name: str, address: str) -> None:
         """Record that a node is known to be at an address, and nowhere else.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact import digest
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.digest import Memo
+from ansible_collections.picluster.cloud.plugins.module_utils.node import digest
+from ansible_collections.picluster.cloud.plugins.module_utils.node.digest import Memo
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -48,12 +48,11 @@ class Memo:
             return str(known[-1])
         value = digest(path, algorithm)
         self._seen[key] = [*mark, value]
-        self._save()
+        if not self._read_only:
+            self._save()
         return value
 
     def _save(self) -> None:
-        if self._read_only:
-            return
         self._seen = {key: mark for key, mark in self._seen.items() if Path(key.partition(" ")[2]).exists()}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
