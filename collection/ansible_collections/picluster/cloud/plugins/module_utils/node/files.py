@@ -79,7 +79,7 @@ def write_atomically(path: Path, data: str | bytes, mode: int = 0o644, owner: tu
 
 
 def describe_write_error(error: OSError, path: str = "", verb: str = "written") -> str:
-    """Return one sentence about a failed write; `path` counts if the error names none, `verb` is what failed."""
+    """Return one sentence about `path`, or the file that the error names, that could not be `verb`."""
     name = path or error.filename
     what = f"{name} cannot be {verb}" if name else "a file cannot be written"
     hint = "; check the card: it is full, read-only or broken" if error.errno in CARD_ERRORS else ""
