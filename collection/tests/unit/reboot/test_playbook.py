@@ -43,7 +43,7 @@ def order(first: int, last: int, **settings: object) -> list[list[str]]:
 def lost(cordoned: list[str], dead: list[str]) -> bool:
     """Tell whether a run ends before its first restart, of red1 to red3, by what the asking node's Kubernetes said."""
     tasks = play("Check which nodes need a restart")["tasks"]
-    stop = next(task for task in tasks if task["name"] == "Stop while a node of an interrupted run does not answer")
+    stop = next(task for task in tasks if task["name"] == "Stop if a node of an interrupted run is unreachable")
     assert stop["any_errors_fatal"] is True
     everybody = ["red1", "red2", "red3"]
     variables: dict[str, Any] = {
