@@ -14,7 +14,7 @@ from picluster.commands import places as placing
 from picluster.commands.burnjob import BurnRequest, Job, execute
 from picluster.errors import PiclusterError
 from picluster.firstboot import generations
-from picluster.inventory import plan, record
+from picluster.inventory import keys, plan, record
 
 if TYPE_CHECKING:
     import argparse
@@ -103,6 +103,8 @@ def _complete(request: BurnRequest) -> tuple[BurnRequest, list[str]]:
         if not (request.image and given.keys):
             raise record.missing(folder)
         return request, []
+    if not given.keys:
+        keys.check_accepted(found.keys, f"the keys in {folder / record.CARDS}")
     # A recorded checksum is that of the recorded image.
     sha256 = request.sha256 or (found.sha256 if request.image in (None, found.image) else "") or None
     names = ("firstboot", "country", "timezone", "locale")
