@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _TYPES = re.compile(
     r"ssh-ed25519|ssh-rsa|ssh-dss|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com"
 )
-# What the role ssh configures (PubkeyAcceptedAlgorithms and RequiredRSASize): a card with only other keys locks its user
-# out as soon as the role has run.
+# What the role ssh configures (PubkeyAcceptedAlgorithms and RequiredRSASize): a card with only other keys locks its
+# user out as soon as the role has run.
 _REFUSED = {"ssh-dss": "DSA", "ecdsa-sha2-": "ECDSA", "sk-ecdsa-sha2-": "ECDSA"}
 _MIN_RSA_BITS = 3072
 # Keys that ssh tries by default in ~/.ssh (man ssh_config, IdentityFile).
@@ -29,7 +29,7 @@ def read_keys(paths: Iterable[Path]) -> tuple[str, ...]:
     """Return the public keys in these files, in order and without duplicates.
 
     Raises:
-        PiclusterError: if a file is missing, holds a private key or no public key, or if sshd on the nodes refuses a key.
+        PiclusterError: if a file is missing, holds a private key or no public key, or a key that the nodes refuse.
     """
     keys: dict[str, None] = {}
     for path in paths:
