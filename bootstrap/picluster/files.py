@@ -10,20 +10,38 @@ from picluster.errors import PiclusterError
 
 
 def check_folder(folder: Path, option: str) -> None:
-    """Refuse a folder that cannot be created because a file is in its way.
+    """Refuse a folder that cannot be created or written to; leave nothing behind.
 
     Args:
         folder: It may not exist yet.
         option: The option that names it, for the error message.
 
     Raises:
-        PiclusterError: naming the file.
+        PiclusterError: naming the file in its way, or the system's reason.
     """
+    try:
+        folder.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise PiclusterError(
+            f"{option} {folder} cannot be created: {error.strerror}; choose another directory"
+        ) from error
     # A dangling symlink is in the way, too.
     there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():
         what = "a file" if there.exists() else "a dangling symlink"
         raise PiclusterError(f"{option} {folder} cannot be a directory: {there} is {what}; choose another directory")
+    times = there.stat()
+    try:
+        # Permission bits do not say whether something can be created: root has none in /proc.
+        Path(tempfile.mkdtemp(dir=there, prefix=".picluster-")).rmdir()
+        os.utime(there, ns=(times.st_atime_ns, times.st_mtime_ns))
+    except OSError as error:
+        verb = "written to" if there == folder else "created"
+        raise PiclusterError(
+            f"{option} {folder} cannot be {verb}: {error.strerror}; choose another directory"
+        ) from error
 
 
 def read_text(path: Path) -> str:

@@ -176,7 +176,7 @@ def _find_image(path: Path) -> Path:
         return found[0]
     if found:
         raise PiclusterError(f"the image {path} could be {' or '.join(map(str, found))}: name it in full")
-    raise PiclusterError(f"there is no image {path}: fetch it first, or correct the name")
+    raise PiclusterError(f"there is no file {path}; picluster images list shows the images that --image can name")
 
 
 def _copy(source: _ByteStream, target: IO[bytes], length: int) -> None:

@@ -12,7 +12,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from picluster.errors import PiclusterError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     # argparse has no public names for what add_subparsers() returns, nor for what parsers and their groups share.
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
     Options = argparse._ActionsContainer  # noqa: SLF001
@@ -50,6 +54,24 @@ def path(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("the name is empty; expected a file or directory")
     return Path(text)
+
+
+def number(option: str, kind: type[int | float], expected: str) -> Callable[[str], float]:
+    """Return the argparse type of an option that is a number.
+
+    Args:
+        option: Its name, for the error message.
+        kind: int or float.
+        expected: Which numbers, for the error message; the range is checked where it is known.
+    """
+
+    def parse(text: str) -> float:
+        try:
+            return kind(text)
+        except ValueError as error:
+            raise PiclusterError(f"{option} {text!r} is not a number; expected {expected}") from error
+
+    return parse
 
 
 def can_ask(*, as_json: bool) -> bool:

@@ -14,7 +14,7 @@ from picluster.commands import places as placing
 from picluster.commands.burnjob import BurnRequest, Job, execute
 from picluster.errors import PiclusterError
 from picluster.firstboot import generations
-from picluster.inventory import plan, record
+from picluster.inventory import keys, plan, record
 
 if TYPE_CHECKING:
     import argparse
@@ -35,13 +35,14 @@ def add_to(commands: Subparsers) -> None:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of picluster burn, which are those of cm-burn too."""
-    nodes.add_nodes(parser)
+    nodes.add_nodes(parser, key="; required without --replace")
     identity.add_identity(parser)
     source = parser.add_argument_group("image")
     source.add_argument(
         "--image",
         metavar="IMAGE",
-        help="stock image: a file (plain, .xz, .gz, .bz2, .zst or .zip), a URL, or a name from picluster images list",
+        help="stock image: a file (plain, .xz, .gz, .bz2, .zst or .zip), a URL, or a name from picluster images list; "
+        "required without --replace",
     )
     images.add_sha256(source)
     images.add_catalogue(source)
@@ -103,6 +104,8 @@ def _complete(request: BurnRequest) -> tuple[BurnRequest, list[str]]:
         if not (request.image and given.keys):
             raise record.missing(folder)
         return request, []
+    if not given.keys:
+        keys.check_accepted(found.keys, f"the keys in {folder / record.CARDS}")
     # A recorded checksum is that of the recorded image.
     sha256 = request.sha256 or (found.sha256 if request.image in (None, found.image) else "") or None
     names = ("firstboot", "country", "timezone", "locale")
@@ -145,10 +148,10 @@ def _add_record(planned: plan.Plan, new: record.Record) -> None:
 def _report_job(job: Job, report: Report) -> None:
     """Report what was found and what is about to happen."""
     found, request = job.recognised, job.request
-    arch = "" if request.nodes.arch else f", userland guessed as {found.arch}"
+    arch = request.nodes.arch or f"{found.arch} (guessed; --arch changes it)"
     report.say(
         "image",
-        f"{job.image.path}: {found.title}{arch}; first boot: {found.adapter.title}",
+        f"{job.image.path}: {found.title}, {arch}; first boot by {found.adapter.name}",
         path=str(job.image.path),
         generation=found.generation.name,
         guessed_arch=found.arch,

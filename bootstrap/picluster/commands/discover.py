@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picluster import discover
-from picluster.commands import EXIT_FAILED, add_command, add_dry_run, add_json, changes, nodes
+from picluster.commands import EXIT_FAILED, add_command, add_dry_run, add_json, changes, nodes, number
 from picluster.discover import leases, verdict
 from picluster.discover.login import Access, require_client
 from picluster.errors import PiclusterError
@@ -78,7 +78,7 @@ def add_to(commands: Subparsers) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=number("--timeout", float, "{:g} to {:g} seconds".format(*_TIMEOUTS_S)),
         default=_TIMEOUT_S,
         metavar="S",
         help=f"seconds to wait for an answer from an address; a login may take {_LOGIN_TIMES} times as long "

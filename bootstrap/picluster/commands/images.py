@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from picluster.commands import Options, Subparsers
     from picluster.console.report import Report
 
-_HEAD = ("NAME", "GENERATION", "ARCH", "DATE", "SIZE", "IN CACHE")
+_HEAD = ("NAME", "ARCH", "DATE", "SIZE", "IN CACHE")
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _list(request: ImagesRequest, report: Report) -> int:
         entry = row.entry
         size = decimal(row.size) if row.size else "-"
         cached = "yes" if row.path else "no"
-        table.append((entry.name, entry.generation or "-", entry.arch or "-", entry.released or "-", size, cached))
+        table.append((entry.name, entry.arch or "-", entry.released or "-", size, cached))
         report.say(
             "image",
             "",
@@ -109,10 +110,12 @@ def _list(request: ImagesRequest, report: Report) -> int:
             size=row.size,
             path=str(row.path) if row.path else None,
         )
-    report.table(_HEAD, table)
+    # The shipped catalogue knows no sizes; those of the user or of the cache are shown.
+    shown = [name != "SIZE" or any(row.size for row in rows) for name in _HEAD]
+    report.table(tuple(compress(_HEAD, shown)), [tuple(compress(line, shown)) for line in table])
     report.say(
         "catalogue",
-        f"names of your own images: {catalogue.user_file()}; cache: {image_folder()}",
+        f"add your own names in {catalogue.user_file()}; cache: {image_folder()}",
         own=str(catalogue.user_file()),
         cache=str(image_folder()),
     )

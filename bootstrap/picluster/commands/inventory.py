@@ -35,7 +35,7 @@ def add_to(commands: Subparsers) -> None:
     """Declare the command."""
     about = "add nodes to the inventory of a cluster, or remove them, without burning cards"
     parser = add_command(commands, "inventory", about)
-    nodes.add_nodes(parser)
+    nodes.add_nodes(parser, arch=plan.ARCHS[0])
     parser.add_argument("--remove", action="store_true", help="remove these nodes from the inventory")
     parser.set_defaults(parse=parse, run=run)
 
@@ -44,7 +44,7 @@ def parse(options: argparse.Namespace) -> ChangeRequest:
     """Return the request of the command."""
     for option in ("ips", "prefix", "gateway", "dns", "user", "arch", "key") if options.remove else ():
         if getattr(options, option) not in (None, []):
-            raise PiclusterError(f"--{option} does not apply to nodes that are removed: leave it out")
+            raise PiclusterError(f"--{option} does not apply to nodes that are removed; omit it")
     keys.read_keys(options.key)
     return ChangeRequest(nodes.parse_nodes(options), options.remove, options.dry_run)
 

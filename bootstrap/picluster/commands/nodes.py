@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picluster.commands import add_dry_run, add_json
+from picluster.commands import add_dry_run, add_json, number
 from picluster.commands import path as a_path
 from picluster.files import check_folder
 from picluster.inventory import keys, names, plan
@@ -29,8 +29,14 @@ def add_inventories(parser: Options) -> None:
     )
 
 
-def add_nodes(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name the nodes and describe their network."""
+def add_nodes(parser: argparse.ArgumentParser, *, arch: str = "guessed from the image", key: str = "") -> None:
+    """Add the options that name the nodes and describe their network.
+
+    Args:
+        parser: Of the command.
+        arch: The default of --arch if the inventory has none, for its help.
+        key: When --key is required, for its help.
+    """
     group = parser.add_argument_group("nodes")
     group.add_argument("--name", required=True, metavar="RANGE", help="names, such as red[5-7] or red[001-200]")
     group.add_argument(
@@ -41,7 +47,12 @@ def add_nodes(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--cluster", metavar="NAME", help="name of the cluster (default: the common beginning of the names)"
     )
-    group.add_argument("--prefix", type=int, metavar="BITS", help="prefix length of the network (default: 24)")
+    group.add_argument(
+        "--prefix",
+        type=number("--prefix", int, f"{names.MIN_PREFIX} to {names.MAX_PREFIX}"),
+        metavar="BITS",
+        help="prefix length of the network (default: that of the inventory, or 24)",
+    )
     group.add_argument("--gateway", metavar="ADDRESS", help="router (default: the first address of the network)")
     group.add_argument(
         "--dns",
@@ -51,14 +62,14 @@ def add_nodes(parser: argparse.ArgumentParser) -> None:
         help="name server; can be repeated (default: the gateway)",
     )
     group.add_argument("--user", metavar="NAME", help="user that logs in and may use sudo (default: pi)")
-    group.add_argument("--arch", choices=plan.ARCHS, help="architecture (default: guessed from the image)")
+    group.add_argument("--arch", choices=plan.ARCHS, help=f"architecture (default: that of the inventory, or {arch})")
     group.add_argument(
         "--key",
         type=Path,
         action="append",
         default=[],
         metavar="FILE",
-        help="public SSH key that may log in; can be repeated",
+        help=f"public SSH key that may log in; can be repeated{key}",
     )
     add_inventories(group)
     add_dry_run(parser)

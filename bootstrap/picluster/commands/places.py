@@ -136,8 +136,8 @@ def add_places(parser: Options) -> None:
     """Add the options."""
     add_devices(
         parser,
-        "card reader to burn in; can be repeated; auto selects all readers with an empty card; with fewer readers than "
-        "nodes, burn asks you to swap cards (see picluster devices)",
+        "card reader to burn in, or several separated by commas; can be repeated; auto selects all readers with an "
+        "empty card; with fewer readers than nodes, burn asks you to swap cards (see picluster devices)",
     )
     parser.add_argument("-y", "--yes", action="store_true", help="overwrite the devices without asking")
     parser.add_argument(

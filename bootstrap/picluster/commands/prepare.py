@@ -62,10 +62,10 @@ def add_to(commands: Subparsers) -> None:
         "write the identity of each node to a card, image file or mounted boot partition of another tool",
         "Give as many places as nodes; they are paired in order.",
     )
-    nodes.add_nodes(parser)
+    nodes.add_nodes(parser, key="; required")
     identity.add_identity(parser)
     places = parser.add_argument_group("places")
-    add_devices(places, "card reader with a card; can be repeated")
+    add_devices(places, "card reader with a card, or several separated by commas; can be repeated")
     places.add_argument(
         "--image-file", type=a_path, action="append", default=[], metavar="FILE", help="unpacked image; can be repeated"
     )
@@ -96,10 +96,9 @@ def parse(options: argparse.Namespace) -> PrepareRequest:
     if safety.AUTO in devices:
         raise PiclusterError("--device auto selects empty cards, but prepare needs cards with a system: name them")
     if given != expected:
-        raise PiclusterError(
-            f"--name has {expected} nodes but there are {given} places: "
-            "give as many of --device, --image-file and --boot-folder"
-        )
+        count = "1 node" if expected == 1 else f"{expected} nodes"
+        places = "no place is given" if not given else f"{given} place{'s are' if given > 1 else ' is'} given"
+        raise PiclusterError(f"{count}, but {places}; pass --device, --image-file or --boot-folder once for each node")
     return request
 
 

@@ -181,5 +181,5 @@ class _Finder:
                 return f"this is a part of {device.path}; name the whole device"
             if {name.rstrip("/\\"), spelling} & {mount.rstrip("/\\") for mount in device.mounts}:
                 return f"this is where {device.path} is mounted; name the device"
-        known = ", ".join(device.path for device in self._devices if not device.system) or "none that may be written"
-        return f"there is no such disk (there are: {known})"
+        known = ", ".join(device.path for device in self._devices if not device.system)
+        return f"no such disk; picluster found {known or 'no disk that it may write'}"

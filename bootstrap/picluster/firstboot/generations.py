@@ -125,7 +125,7 @@ GENERATIONS = (
     ),
     Generation(
         "cloud-init",
-        "Raspberry Pi OS with cloud-init",
+        "Raspberry Pi OS",
         NetworkManagerCloudInit(),
         # Safer than the date: images of 2025-10-01 are Trixie but came without the files.
         file="user-data",
@@ -256,8 +256,8 @@ def _identify(clues: Clues) -> Generation:
 
 def _title(generation: Generation, released: str) -> str:
     if released <= NEWEST:
-        return f"{generation.title} of {released}" if released else generation.title
-    return f"{generation.title} of {released}, newer than any image known to this version ({NEWEST})"
+        return f"{generation.title} ({released})" if released else generation.title
+    return f"{generation.title} ({released}), newer than any image known to this version ({NEWEST})"
 
 
 def _own(generation: Generation, clues: Clues, image: str) -> FirstBoot:
@@ -289,5 +289,5 @@ def _forced(generation: Generation, clues: Clues, image: str, name: str) -> Firs
         reason = "there is no user-data of cloud-init on its boot partition"
     if reason:
         title = _title(generation, clues.released)
-        raise PiclusterError(f"--firstboot {name} cannot work with {image} ({title}): {reason}; leave it out")
+        raise PiclusterError(f"--firstboot {name} cannot work with {image}, {title}: {reason}; omit --firstboot")
     return _SCRIPTS[name]

@@ -14,7 +14,7 @@ import platformdirs
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from picluster.errors import PiclusterError
+from picluster.errors import PiclusterError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -118,7 +118,7 @@ def parse(text: str, source: str, generations: Sequence[str]) -> list[Entry]:
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise PiclusterError(f"{source} is not YAML{place}: {problem}") from error
     if not isinstance(data, dict) or set(data) != {"images"} or not isinstance(data["images"], list):
-        raise PiclusterError(f"{source}: a catalogue is one key, images, with a list of images below it")
+        raise PiclusterError(f"{source}: expected the key images with a list, got {_shown(data)}")
     entries = [_Item(item, source, number).entry(generations) for number, item in enumerate(data["images"], 1)]
     owners: dict[str, str] = {}
     for entry in entries:
@@ -127,6 +127,15 @@ def parse(text: str, source: str, generations: Sequence[str]) -> list[Entry]:
                 raise PiclusterError(f"{source}: {name} names both {owners[name.lower()]} and {entry.name}")
             owners[name.lower()] = entry.name
     return entries
+
+
+def _shown(data: object) -> str:
+    """Return what a file holds instead of a catalogue, for a message."""
+    if not isinstance(data, dict):
+        return shown(data)
+    if set(data) == {"images"}:
+        return f"{shown(data['images'])} below images"
+    return f"the keys {', '.join(map(str, data))}" if data else "no key"
 
 
 class _Item:
@@ -142,7 +151,8 @@ class _Item:
         for key in item:
             if key not in _KEYS:
                 near = difflib.get_close_matches(str(key), _KEYS, 1)
-                raise self._wrong(repr(key), f"is not known: {near[0] if near else ', '.join(_KEYS)}")
+                hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(_KEYS)}"
+                raise PiclusterError(f"{self._where}: unknown key {key!r}; {hint}")
 
     def _wrong(self, key: str, what: str) -> PiclusterError:
         return PiclusterError(f"{self._where}: {key} {what}")
@@ -274,4 +284,4 @@ def find(name: str, catalogues: Iterable[Iterable[Entry]]) -> Entry:
             known += names
     near = difflib.get_close_matches(name.lower(), dict.fromkeys(known), 3, 0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "picluster images list shows the names"
-    raise PiclusterError(f"there is no file {name}, and no catalogue knows an image of this name: {hint}")
+    raise PiclusterError(f"no image is named {name}; {hint}")

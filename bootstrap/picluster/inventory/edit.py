@@ -133,7 +133,11 @@ def read(folder: Path) -> Cluster:
 def _nodes(folder: Path) -> YamlFile:
     path = folder / plan.NODES
     if not path.is_file():
-        raise PiclusterError(f"there is no {path}: create it with picluster burn or picluster inventory")
+        found = ", ".join(sorted(other.parent.name for other in folder.parent.glob(f"*/{plan.NODES}"))) or "none"
+        raise PiclusterError(
+            f"there is no cluster {folder.name} in {folder.parent} (found: {found}); "
+            "create it with picluster burn or picluster inventory"
+        )
     return YamlFile(path, "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING
 
 from picluster.errors import PiclusterError
@@ -11,9 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from cryptography.hazmat.primitives.serialization import SSHPublicKeyTypes
+
 _TYPES = re.compile(
-    r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com"
+    r"ssh-ed25519|ssh-rsa|ssh-dss|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com"
 )
+# What the role ssh configures (PubkeyAcceptedAlgorithms and RequiredRSASize): a card with only other keys locks its
+# user out as soon as the role has run.
+_REFUSED = {"ssh-dss": "DSA", "ecdsa-sha2-": "ECDSA", "sk-ecdsa-sha2-": "ECDSA"}
+_MIN_RSA_BITS = 3072
 # Keys that ssh tries by default in ~/.ssh (man ssh_config, IdentityFile).
 _DEFAULT_IDENTITIES = frozenset({"id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"})
 
@@ -22,7 +29,7 @@ def read_keys(paths: Iterable[Path]) -> tuple[str, ...]:
     """Return the public keys in these files, in order and without duplicates.
 
     Raises:
-        PiclusterError: if a file is missing, holds a private key, or no public key.
+        PiclusterError: if a file is missing, holds a private key or no public key, or a key that the nodes refuse.
     """
     keys: dict[str, None] = {}
     for path in paths:
@@ -41,6 +48,7 @@ def read_keys(paths: Iterable[Path]) -> tuple[str, ...]:
             raise PiclusterError(
                 f"{path} is empty: expected a public SSH key, one line such as 'ssh-ed25519 AAAA... you@home'"
             )
+        check_accepted(found, f"--key {path}")
         keys.update(dict.fromkeys(found))
     return tuple(keys)
 
@@ -70,6 +78,27 @@ def parse_lines(lines: Iterable[str], source: str) -> list[str]:
     return found
 
 
+def check_accepted(lines: Iterable[str], source: str) -> None:
+    """Refuse public keys with which sshd on the nodes lets nobody log in.
+
+    Args:
+        lines: From parse_lines().
+        source: Where they come from, for the error message.
+
+    Raises:
+        PiclusterError: naming the first such key.
+    """
+    for line in lines:
+        refused = next((name for kind, name in _REFUSED.items() if line.startswith(kind)), "")
+        problem = f"sshd on the nodes accepts no {refused} keys" if refused else ""
+        if line.startswith("ssh-rsa"):
+            bits = getattr(_load(line), "key_size", 0)
+            if bits < _MIN_RSA_BITS:
+                problem = f"the RSA key has {bits} bits; sshd on the nodes requires {_MIN_RSA_BITS}"
+        if problem:
+            raise PiclusterError(f"{source}: {problem}; create a key with ssh-keygen -t ed25519 and pass it with --key")
+
+
 def _check(line: str, source: str) -> None:
     words = line.split(None, 2)
     problem = ""
@@ -77,7 +106,7 @@ def _check(line: str, source: str) -> None:
         problem = "its line does not begin with a key type such as ssh-ed25519"
     elif not line.isprintable() and not line.replace("\t", " ").isprintable():
         problem = "it has control characters"
-    elif not _is_key(line):
+    elif _load(line) is None:
         problem = "its base64 part is cut off or mistyped"
     if problem:
         raise PiclusterError(f"{source} is not a public SSH key: {problem}")
@@ -102,13 +131,17 @@ def private_half(paths: Iterable[Path], home: Path) -> Path | None:
     return None
 
 
-def _is_key(line: str) -> bool:
+def _load(line: str) -> SSHPublicKeyTypes | None:
+    """Return the key, None if it is none."""
     # Imported here: only the commands that read a key should pay for loading it.
     from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import load_ssh_public_key  # noqa: PLC0415
+    from cryptography.utils import CryptographyDeprecationWarning  # noqa: PLC0415
 
     try:
-        load_ssh_public_key(line.encode())
+        with warnings.catch_warnings():
+            # About DSA, which is refused anyway.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            return load_ssh_public_key(line.encode())
     except (ValueError, UnsupportedAlgorithm):
-        return False
-    return True
+        return None

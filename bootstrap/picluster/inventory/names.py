@@ -74,7 +74,8 @@ def expand(expression: str, what: str) -> list[str]:
         raise PiclusterError(f"{what} {expression!r} is too large: {len(values)} values; expected at most {MAX_NODES}")
     duplicate = _first_duplicate(values)
     if duplicate is not None:
-        raise PiclusterError(f"{what} {expression!r} names {duplicate} twice: give each node its own")
+        things = "names" if what == "--name" else "addresses"
+        raise PiclusterError(f"{what} {expression!r} names {duplicate} twice: {things} must be unique")
     return values
 
 
@@ -156,7 +157,7 @@ def check_user(user: str) -> str:
     """
     if not _USER.fullmatch(user) or user == "root":
         raise PiclusterError(
-            f"--user {user!r} cannot log in: expected lower-case letters and digits, at most 32, and not root"
+            f"--user {user!r} is not allowed: expected lower-case letters and digits, at most 32, and not root"
         )
     return user
 
@@ -202,8 +203,8 @@ def parse_address(text: str, what: str) -> IPv4Address:
     """
     try:
         address = IPv4Address(text)
-    except AddressValueError as error:
-        raise PiclusterError(f"{what} {text!r} is not an IPv4 address: {error}") from error
+    except AddressValueError:
+        raise PiclusterError(f"{what} {text!r} is not an IPv4 address; expected one such as 192.168.1.5") from None
     if address.is_multicast or address.is_loopback or address.is_unspecified or address.is_reserved:
         raise PiclusterError(
             f"{what} {text} cannot be the address of a host: it is loopback, multicast or reserved; give another"
@@ -286,7 +287,9 @@ def check_nodes(nodes: Iterable[tuple[str, IPv4Address]], net: Net) -> None:
                 f"the address of {name}, {address}, is that of the gateway: give another, or the right --gateway"
             )
         if address in owner:
-            raise PiclusterError(f"{name} and {owner[address]} both have the address {address}: give each node its own")
+            raise PiclusterError(
+                f"{name} and {owner[address]} both have the address {address}: addresses must be unique"
+            )
         owner[address] = name
 
 

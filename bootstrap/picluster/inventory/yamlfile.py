@@ -10,7 +10,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.tokens import CommentToken
 
-from picluster.errors import PiclusterError
+from picluster.errors import PiclusterError, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,8 +63,7 @@ class YamlFile:
         if loaded is None:
             loaded = CommentedMap()
         if not isinstance(loaded, CommentedMap):
-            kind = "list" if isinstance(loaded, list) else type(loaded).__name__
-            raise PiclusterError(f"{self.path} must be a mapping of keys, got a {kind}: correct it first")
+            raise PiclusterError(f"{self.path} must be a mapping, got {shown(loaded)}; correct it first")
         self.data = loaded
 
     def _dump(self) -> str:
@@ -80,9 +79,7 @@ class YamlFile:
             if below is None:
                 below = here[key] = CommentedMap()
             if not isinstance(below, CommentedMap):
-                raise PiclusterError(
-                    f"{self.path}: {'.'.join(keys)} must be a mapping of keys, got a {type(below).__name__}"
-                )
+                raise PiclusterError(f"{self.path}: {'.'.join(keys)} must be a mapping, got {shown(below)}")
             here = below
         return here
 

@@ -166,7 +166,7 @@ def test_the_suffix_of_an_image_may_be_left_out(make_card: Callable[..., Path], 
     make_card("2018-06-27-raspbian-stretch.img")
     with open_image(tmp_path / "2018-06-27-raspbian-stretch") as image:
         assert image.path.name == "2018-06-27-raspbian-stretch.img"
-    with pytest.raises(PiclusterError, match="there is no image"), open_image(tmp_path / "2018"):
+    with pytest.raises(PiclusterError, match="there is no file"), open_image(tmp_path / "2018"):
         pass
     with pytest.raises(PiclusterError, match="is a directory"), open_image(tmp_path):
         pass

@@ -45,7 +45,7 @@ STRETCH = {
 def test_the_command_of_2018_works_as_it_stands(make_card: Callable[..., Path], here: Path, judge: Judge) -> None:
     make_card("2018-06-27-raspbian-stretch.img", files=STRETCH, mkfs=("-F", 32, "-s", 1, "-n", "boot"))
     (here / "home/.ssh").mkdir(parents=True)
-    run("ssh-keygen", "-q", "-t", "rsa", "-b", 2048, "-N", "", "-f", here / "home/.ssh/id_rsa")
+    run("ssh-keygen", "-q", "-t", "rsa", "-b", 3072, "-N", "", "-f", here / "home/.ssh/id_rsa")
     # Through a shell, which expands the tilde, and leaves the brackets because no file matches them.
     run("bash", "-c", f"{shlex.quote(sys.executable)} -m picluster burn {VERBATIM.removeprefix('cm-burn ')}")
     for number in (5, 6, 7):

@@ -90,7 +90,8 @@ def test_preparing_twice_leaves_one_identity(here: Path) -> None:
 
 
 BAD_PLACES: dict[str, tuple[Sequence[str], str]] = {
-    "too few": (["--image-file", "card.img"], "--name has 2 nodes but there are 1 places"),
+    "none": ([], "2 nodes, but no place is given; pass --device, --image-file or --boot-folder once for each node"),
+    "too few": (["--image-file", "card.img"], "2 nodes, but 1 place is given; pass --device"),
     "no file": (["--image-file", "card.img", "--image-file", "none.img"], "--image-file none.img does not exist"),
     "no card": (["--image-file", "card.img", "--image-file", "key.pub"], "key.pub is not a card image"),
     "no folder": (["--boot-folder", "none", "--boot-folder", "none"], "none cannot be read"),

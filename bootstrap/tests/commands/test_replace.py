@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from cardkit import run
 from clikit import burn
 
 from picluster import cli
@@ -212,3 +213,20 @@ def test_the_passphrase_is_asked_for_when_all_else_is_checked(
     network = read_tree(here / "out/red1.img")["network-config"].decode()
     # As wpa_passphrase makes it.
     assert hashlib.pbkdf2_hmac("sha1", b"my secret passphrase", b"Home", 4096, 32).hex() in network
+
+
+def test_a_recorded_key_that_sshd_refuses_is_refused_until_another_is_given(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert burn("-o", "out") == 0
+    run("ssh-keygen", "-q", "-t", "rsa", "-b", 2048, "-N", "", "-f", "old")
+    cards = here / "inventories/red/cards.yml"
+    data = yaml.safe_load(cards.read_text(encoding="utf-8"))
+    data["keys"].append((here / "old.pub").read_text(encoding="utf-8").strip())
+    cards.write_text(yaml.safe_dump(data), encoding="utf-8")
+    before = cards.read_bytes()
+    again = ["burn", "--name", "red2", "--replace", "-o", "out"]
+    assert cli.main(again) == 2
+    assert "the keys in inventories/red/cards.yml: the RSA key has 2048 bits" in capsys.readouterr().err
+    assert cards.read_bytes() == before
+    assert cli.main([*again, "--key", "key.pub"]) == 0

@@ -100,9 +100,9 @@ def test_a_card_of_256_gb_is_a_card(size: int, taken: bool) -> None:  # noqa: FB
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("/dev/sdz", "no such disk (there are: /dev/sdb, /dev/sdc)"),
+        ("/dev/sdz", "no such disk; picluster found /dev/sdb, /dev/sdc"),
         ("/dev/sdb1", "a part of /dev/sdb"),
-        ("/dev/SDB", "no such disk (there are: /dev/sdb, /dev/sdc)"),
+        ("/dev/SDB", "no such disk; picluster found /dev/sdb, /dev/sdc"),
         ("/media/card", "where /dev/sdb is mounted"),
         ("/media/card/", "where /dev/sdb is mounted"),
         ("", "empty name"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 BAD: dict[str, tuple[Sequence[str], str]] = {
-    "no such cluster": (["blue"], "there is no inventories/blue/10-nodes.yml"),
+    "no such cluster": (["blue"], "there is no cluster blue in inventories (found: red); create it"),
     "cluster's name": (["../red"], "CLUSTER '../red' is not a cluster name"),
     "no cluster": ([], "required: CLUSTER"),
     "net": (["red", "--net", "127.77.0.x"], "--net '127.77.0.x' is not an IPv4 network"),
@@ -28,10 +28,10 @@ BAD: dict[str, tuple[Sequence[str], str]] = {
     "leases folder": (["red", "--leases", "inventories"], "--leases inventories cannot be read: Is a directory"),
     "no lease file": (["red", "--leases", str(NODES)], "is not a leases file of dnsmasq: line 1 must have expiry"),
     "no text": (["red", "--leases", "/bin/true"], "/bin/true is not a leases file of dnsmasq: it is not text"),
-    "timeout": (["red", "--timeout", "soon"], "invalid float value: 'soon'"),
+    "timeout": (["red", "--timeout", "soon"], "--timeout 'soon' is not a number; expected 0.1 to 60 seconds"),
     "no time": (["red", "--timeout", "0"], "--timeout 0 is out of range"),
     "no number": (["red", "--timeout", "nan"], "--timeout nan is out of range"),
-    "inventories": (["red", "--inventories", "elsewhere"], "there is no elsewhere/red/10-nodes.yml"),
+    "inventories": (["red", "--inventories", "elsewhere"], "there is no cluster red in elsewhere (found: none)"),
 }
 
 

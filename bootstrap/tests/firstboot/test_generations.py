@@ -55,7 +55,7 @@ NEWER = {
 @pytest.mark.parametrize("changes", NEWER.values(), ids=NEWER)
 def test_an_image_newer_than_any_known_one_is_not_taken_for_an_older_one(changes: dict[str, bytes]) -> None:
     boot = stock("something else", issue_txt=b"Raspberry Pi reference 2031-01-01", **changes)
-    with pytest.raises(PiclusterError, match=rf"2031-01-01, newer than any .*{NEWEST}.*; update picluster"):
+    with pytest.raises(PiclusterError, match=rf"\(2031-01-01\), newer than any .*{NEWEST}.*; update picluster"):
         recognise(boot, "card.img")
     found = recognise(boot, "card.img", "firstrun")
     assert found.generation.name == "unknown"
@@ -66,7 +66,7 @@ def test_an_image_newer_than_any_known_one_is_not_taken_for_an_older_one(changes
 def test_a_newer_image_of_a_known_layout_is_named_as_newer(what: str) -> None:
     found = recognise(stock(what, issue_txt=b"Raspberry Pi reference 2031-01-01"), "card.img")
     assert found.generation.name == GENERATIONS[what]["name"]
-    assert f"of 2031-01-01, newer than any image known to this version ({NEWEST})" in found.title
+    assert f"(2031-01-01), newer than any image known to this version ({NEWEST})" in found.title
 
 
 def test_a_card_that_was_booted_is_recognised_by_its_date() -> None:

@@ -143,7 +143,7 @@ def test_settings_of_a_node_in_a_file_of_its_own_are_pointed_at(red: Path, capsy
 BAD: dict[str, tuple[Sequence[str], str]] = {
     "unknown": (["--name", "red[2-4]"], "red4 is not in inventories/red/10-nodes.yml"),
     "all": (["--name", "red[1-3]"], "no node would be left: to remove the cluster, delete the folder inventories/red"),
-    "no cluster": (["--name", "blue1"], "there is no inventories/blue/10-nodes.yml"),
+    "no cluster": (["--name", "blue1"], "there is no cluster blue in inventories (found: red)"),
     "addresses": (["--name", "red2", "--ips", "192.168.63.12"], "--ips does not apply to nodes that are removed"),
     "key": (["--name", "red2", "--key", "k.pub"], "--key does not apply"),
     "dns": (["--name", "red2", "--dns", "9.9.9.9"], "--dns does not apply"),

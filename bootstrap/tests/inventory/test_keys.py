@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from bootkit import KEY
+from cardkit import run
 
+from picluster import cli
 from picluster.errors import PiclusterError
 from picluster.inventory.keys import private_half, read_keys
 
@@ -42,6 +44,50 @@ def test_what_is_no_public_key_is_refused(tmp_path: Path, text: str) -> None:
         read_keys([path])
     assert BAD_KEYS[text] in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+REFUSED = {
+    "rsa -b 2048": "the RSA key has 2048 bits; sshd on the nodes requires 3072; create a key with ssh-keygen",
+    "ecdsa": "sshd on the nodes accepts no ECDSA keys; create a key with ssh-keygen -t ed25519",
+    "dsa": "sshd on the nodes accepts no DSA keys; create a key with ssh-keygen -t ed25519",
+}
+
+
+def _make_key(folder: Path, kind: str) -> Path:
+    run("ssh-keygen", "-q", "-t", *kind.split(), "-N", "", "-f", folder / "old")
+    return folder / "old.pub"
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_key_that_sshd_on_the_nodes_refuses_is_named(tmp_path: Path, kind: str) -> None:
+    good, old = tmp_path / "good.pub", _make_key(tmp_path, kind)
+    good.write_text(KEY, encoding="utf-8")
+    with pytest.raises(PiclusterError) as caught:
+        read_keys([good, old])
+    assert str(caught.value).startswith(f"--key {old}: {REFUSED[kind]}")
+
+
+def test_a_long_rsa_key_is_accepted(tmp_path: Path) -> None:
+    old = _make_key(tmp_path, "rsa -b 3072")
+    assert read_keys([old]) == (old.read_text(encoding="utf-8").strip(),)
+
+
+COMMANDS = {
+    "burn": ["--image", "card.img", "-o", "out"],
+    "prepare": ["--image-file", "card.img"],
+    "inventory": [],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_refuses_a_short_rsa_key(bench: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    _make_key(bench, "rsa -b 2048")
+    given = [command, "--name", "red1", "--ips", "192.168.63.11", "--key", "key.pub", "--key", "old.pub"]
+    before = (bench / "card.img").read_bytes()
+    assert cli.main([*given, *COMMANDS[command]]) == 2
+    assert "--key old.pub: the RSA key has 2048 bits" in capsys.readouterr().err
+    assert not (bench / "inventories").exists()
+    assert (bench / "card.img").read_bytes() == before
 
 
 def test_a_missing_key_tells_how_to_make_one(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_a_larger_net_takes_addresses_on_both_sides() -> None:
 @pytest.mark.parametrize(
     ("ips", "options", "says"),
     [
-        ("192.168.1.[250-256]", {}, "192.168.1.256' is not an IPv4 address"),
+        ("192.168.1.[250-256]", {}, "--ips '192.168.1.256' is not an IPv4 address; expected one such as 192.168.1.5"),
         ("192.168.1.[05-07]", {}, "not an IPv4 address"),
         ("192.168.1", {}, "not an IPv4 address"),
         ("fe80::1", {}, "not an IPv4 address"),

@@ -211,7 +211,8 @@ def test_a_node_burnt_again_needs_no_address(folder: Path) -> None:
     ("file", "text", "says"),
     [
         ("10-nodes.yml", "all: [", "not valid YAML in line"),
-        ("10-nodes.yml", "- a\n", "must be a mapping"),
+        ("10-nodes.yml", "- a\n", "must be a mapping, got a list"),
+        ("10-nodes.yml", "junk\n", 'must be a mapping, got the string "junk"; correct it first'),
         ("10-nodes.yml", "all: {children: {nodes: 5}}\n", "all.children.nodes"),
         (
             "10-nodes.yml",

@@ -32,8 +32,8 @@ def derive_secret(secret: object, label: object) -> str:
     if not isinstance(secret, str) or not _SECRET.fullmatch(secret):
         found = f"a string of {len(secret)} characters" if isinstance(secret, str) else f"a {type(secret).__name__}"
         raise AnsibleFilterError(
-            f"the cluster's secret must be 64 hex digits, got {found}; run `picluster inventory`, which writes "
-            "group_vars/all/secrets.yml"
+            f"the cluster's secret must be 64 hex digits, got {found}; restore group_vars/all/secrets.yml from a "
+            "backup (a new secret locks running layers out)"
         )
     if not isinstance(label, str) or not label:
         raise AnsibleFilterError(f"the label of a derived secret must be a string such as k3s-token, got {label!r}")

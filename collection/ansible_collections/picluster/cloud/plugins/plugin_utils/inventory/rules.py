@@ -56,8 +56,13 @@ def group_problems(inventory: Inventory) -> Iterator[Problem]:
     """Yield what is wrong with the groups."""
     nodes = inventory.members("nodes")
     if not nodes:
-        text = "the group nodes has no hosts; run `picluster inventory`, which writes them"
-        yield Problem(text, group="nodes", file=NODES_FILE)
+        first = next(iter(inventory.members("all")), "red1")
+        yield Problem(
+            "the group nodes has no hosts; add them, for example: picluster inventory --name "
+            f"{first} --ips {CLUSTER_SPEC['node_address']['example']}",
+            group="nodes",
+            file=NODES_FILE,
+        )
     for name in nodes:
         if not is_hostname(name):
             yield Problem(f"{name!r} is not a host name; expected {HOSTNAME_RULE}", node=name, group="nodes")
@@ -206,18 +211,31 @@ def board_problems(inventory: Inventory) -> Iterator[Problem]:
 
 def secret_problems(inventory: Inventory) -> Iterator[Problem]:
     """Yield what is wrong with the cluster's secret, never showing it."""
+    command = _inventory_command(inventory) if inventory.variables else ""
     for node, variables in inventory.variables.items():
         value = variables.get("cluster_secret")
         if value is None:
-            text = "cluster_secret is missing; run `picluster inventory`, which generates it"
+            text = (
+                f"cluster_secret is missing; restore the file from a backup, or for a new cluster run `{command}`, "
+                "which generates it"
+            )
             yield Problem(text, key="cluster_secret", node=node, file=SECRETS_FILE)
         elif not is_templated(value) and not (isinstance(value, str) and SECRET.fullmatch(value)):
             found = f"a string of {len(value)} characters" if isinstance(value, str) else "no string; put it in quotes"
             text = (
-                f"cluster_secret must be 64 hex digits, got {found}; remove the file and run `picluster inventory`, "
-                "which generates a new one"
+                f"cluster_secret must be 64 hex digits, got {found}; restore the file from a backup (a new secret "
+                "locks running layers out)"
             )
             yield Problem(text, key="cluster_secret", node=node)
+
+
+def _inventory_command(inventory: Inventory) -> str:
+    """Return the command that writes what is missing from this inventory, which already has the node's address."""
+    node, variables = next(iter(inventory.variables.items()))
+    name = variables.get("cluster_name")
+    # The command takes the name of the cluster from that of the node.
+    other = isinstance(name, str) and not is_templated(name) and name != node.rstrip("0123456789").rstrip("-")
+    return f"picluster inventory --name {node}" + (f" --cluster {name}" if other else "")
 
 
 def mode_problem(path: Path) -> Iterator[Problem]:

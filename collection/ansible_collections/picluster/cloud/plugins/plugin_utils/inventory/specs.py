@@ -91,7 +91,8 @@ def value_problems(name: str, spec: Mapping[str, Any], value: object) -> Iterato
     kind = str(spec.get("type", "str"))
     secret = spec.get("no_log")
     found = "a value that is not shown" if secret else shown(value)
-    if not _fits(kind, value):
+    # "no", "on" and the like are booleans to YAML: the choices say more than the type.
+    if not _fits(kind, value) and not (kind == "str" and spec.get("choices") and isinstance(value, bool)):
         yield f"{name} must be {_KINDS[kind][1]}, got {found}{'' if secret else _hint(kind, value)}"
         return
     choices = spec.get("choices")
