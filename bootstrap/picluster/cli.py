@@ -88,8 +88,8 @@ def _run(parser: argparse.ArgumentParser, given: Sequence[str], report: Report) 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run picluster.
 
-    Returns:
-        0 for success, 2 for bad input (nothing was changed), 11 to 99 for failed cards, 130 for an interrupt, else 1.
+    Return 0 for success, 2 for bad input (nothing was changed), 11 to 99 for failed cards, 130 for an interrupt, else
+    1.
     """
     return _main(_parser(), arguments)
 

@@ -10,15 +10,7 @@ from picluster.errors import PiclusterError
 
 
 def check_folder(folder: Path, option: str) -> None:
-    """Refuse a folder that cannot be created because a file is in its way.
-
-    Args:
-        folder: It may not exist yet.
-        option: The option that names it, for the error message.
-
-    Raises:
-        PiclusterError: naming the file.
-    """
+    """Refuse a folder, which may not exist yet, that cannot be created because a file is in its way."""
     # A dangling symlink is in the way, too.
     there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():
@@ -34,8 +26,7 @@ def read_text(path: Path) -> str:
 def write_atomically(path: Path, contents: bytes) -> None:
     """Write a file through a temporary file beside it; keep the mode of an existing file.
 
-    Raises:
-        OSError: with the name of the file, also where the system reports none (a full disk) or the temporary file.
+    An OSError has the name of this file, also where the system reports none (a full disk) or the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

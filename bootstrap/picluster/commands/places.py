@@ -37,9 +37,7 @@ DEFAULT_FOLDER = Path("cards")
 class Left:
     """Where the cards go that were not burnt.
 
-    Attributes:
-        options: Options of picluster burn and their values; none of them names a place that holds a good card.
-        hint: What the user must do first; may be empty.
+    No option names a place that holds a good card; the hint is what the user must do first, or empty.
     """
 
     options: tuple[tuple[str, str], ...]
@@ -50,11 +48,7 @@ class Left:
 class Place:
     """Where the card of one node goes.
 
-    Attributes:
-        name: The node.
-        title: The file or device, for people.
-        open: Opens it.
-        capacity: Size in bytes, None for a file.
+    The title is the file or device, for people; the capacity is in bytes, None for a file.
     """
 
     name: str
@@ -66,9 +60,7 @@ class Place:
 class Places(Protocol):
     """All places of one burn.
 
-    Attributes:
-        sparse: Whether they are new files.
-        summary: Where the cards are, for the last line of the report.
+    ``sparse`` says that they are new files; the summary is for the last line of the report.
     """
 
     sparse: bool
@@ -83,11 +75,7 @@ class Places(Protocol):
         ...
 
     def confirm(self, report: Report) -> None:
-        """Ask the user before anything is overwritten, and check that the places can be written to.
-
-        Raises:
-            PiclusterError: if the user does not confirm, or a place cannot be written to.
-        """
+        """Ask the user before anything is overwritten, and check that the places can be written to."""
         ...
 
     def rounds(self, report: Report) -> Iterator[Sequence[Place]]:
@@ -107,11 +95,7 @@ class Places(Protocol):
 class PlacesRequest:
     """What the options of add_places() say.
 
-    Attributes:
-        devices: Card readers; empty for image files.
-        forced: Those that may be overwritten although they do not look like card readers.
-        output: Directory of the image files, None for the default.
-        yes: Whether to overwrite without asking.
+    Without devices the cards become image files.
     """
 
     devices: Sequence[str]
@@ -150,11 +134,7 @@ def add_places(parser: Options) -> None:
 
 
 def parse_places(options: argparse.Namespace) -> PlacesRequest:
-    """Return what the options of add_places() say.
-
-    Raises:
-        PiclusterError: if they contradict each other.
-    """
+    """Return what the options of add_places() say, if they do not contradict each other."""
     readers, forced = parse_devices(options)
     if readers and options.output is not None:
         raise PiclusterError("-o and --device exclude each other: -o writes image files, --device cards; give one")
@@ -164,8 +144,7 @@ def parse_places(options: argparse.Namespace) -> PlacesRequest:
 def parse_devices(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """Return the devices of --device and --force-device; either can be repeated or name several with commas.
 
-    Raises:
-        PiclusterError: for an empty name, such as that of an unset shell variable, or if only --force-device is given.
+    Refuses an empty name, such as that of an unset shell variable, and --force-device alone.
     """
     given = _named(options.device, "--device"), _named(options.force_device, "--force-device")
     if given[1] and not given[0]:
@@ -181,17 +160,7 @@ def _named(given: Sequence[str], option: str) -> list[str]:
 
 
 def choose(request: PlacesRequest, names: Sequence[str], image: Path, need: int) -> Places:
-    """Check where the cards are to go.
-
-    Args:
-        request: From parse_places().
-        names: The nodes.
-        image: The source, which must not be overwritten.
-        need: Bytes that each place must hold.
-
-    Raises:
-        PiclusterError: if a place cannot be used.
-    """
+    """Check where the cards go: each place must hold ``need`` bytes, and none may be the image itself."""
     if not request.devices:
         return _Files(request.output, names, image)
     machine = host.platform()
@@ -274,11 +243,7 @@ def _opener(kind: Callable[[Path], Target], path: Path) -> Callable[[], Target]:
 
 @dataclass
 class _Readers:
-    """Cards in readers.
-
-    Attributes:
-        typed: What the user typed for each reader, by its path.
-    """
+    """Cards in readers; ``typed`` is what the user typed for each reader, by its path."""
 
     machine: Platform
     selection: safety.Selection

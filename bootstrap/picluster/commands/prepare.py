@@ -33,17 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PrepareRequest:
-    """What the options say.
-
-    Attributes:
-        nodes: The nodes, in the order of their places: image files, devices, folders.
-        identity: What the cards receive.
-        image_files: Unpacked images of cards.
-        devices: Cards in readers.
-        forced: Those that may be written to although they do not look like card readers.
-        folders: Mounted boot partitions.
-        dry_run: Whether nothing is written.
-    """
+    """What the options say; the nodes are in the order of their places: image files, devices, folders."""
 
     nodes: plan.InventoryRequest
     identity: IdentityRequest
@@ -107,11 +97,7 @@ def parse(options: argparse.Namespace) -> PrepareRequest:
 class _BootPartition:
     """The boot partition at one place.
 
-    Attributes:
-        title: For people.
-        boot: Its files.
-        write: Writes files there; raises PiclusterError or OSError if it fails.
-        room: Checks that there is room for them, without writing.
+    ``write`` may raise PiclusterError or OSError; ``room`` checks that there is room for the files, without writing.
     """
 
     title: str

@@ -51,11 +51,7 @@ class _Loader(Protocol):
 
 
 class Kernel32:
-    """Raw disks and volumes by handle; every error is an OSError with an errno.
-
-    Args:
-        loader: The module ctypes; given by tests.
-    """
+    """Raw disks and volumes by handle; every error is an OSError with an errno."""
 
     def __init__(self, loader: _Loader | None = None) -> None:
         self._loader = loader or cast("_Loader", ctypes)
@@ -75,13 +71,7 @@ class Kernel32:
             getattr(self._dll, name).restype = wintypes.BOOL
 
     def open(self, path: str, *, write: bool, direct: bool) -> int:
-        """Open a disk or volume.
-
-        Args:
-            path: As CreateFileW takes it.
-            write: Not only for reading.
-            direct: Past the caches of Windows.
-        """
+        """Open a disk or volume by the path that CreateFileW takes; ``direct`` goes past the caches of Windows."""
         access = _GENERIC_READ | (_GENERIC_WRITE if write else 0)
         flags = _NO_BUFFERING | _WRITE_THROUGH if direct else 0
         handle = self._dll.CreateFileW(path, access, _SHARE_READ_WRITE, None, _OPEN_EXISTING, flags, None)

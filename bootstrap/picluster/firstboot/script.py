@@ -16,15 +16,10 @@ if TYPE_CHECKING:
 def render(node: NodeIdentity, *, script: str, words: str, start: str, end: str) -> bytes:
     """Return a whole script.
 
-    Args:
-        node: Whom it makes.
-        script: Its own name on the boot partition.
-        words: Ours on the kernel's command line, which it takes away again.
-        start: Shell lines that set ``boot`` and make the system ready.
-        end: Shell lines after all is done.
-
     What no image needs to know is left out: some of them look for words in a script of this name (init_resize.sh of
-    Bullseye takes one that speaks of wpa_supplicant for a reason to switch NetworkManager off).
+    Bullseye takes one that speaks of wpa_supplicant for a reason to switch NetworkManager off). The script takes
+    ``words``, ours on the kernel's command line, away again. ``start`` are shell lines that set ``boot`` and make the
+    system ready, ``end`` those after all is done.
     """
     settings = node.settings
     values = {
@@ -62,10 +57,7 @@ def render(node: NodeIdentity, *, script: str, words: str, start: str, end: str)
 def lines(values: Mapping[str, str], pieces: Iterable[str], steps: Iterable[str]) -> str:
     """Return shell lines that take some steps, one after the other, and fail if one of them did.
 
-    Args:
-        values: What the steps need.
-        pieces: Where they are defined, by the names of files in ``shell``.
-        steps: Functions of theirs, or other commands.
+    The steps are functions of the pieces, files in ``shell``, or other commands.
     """
     calls = [f"{step} || failed=yes" for step in steps]
     return "\n".join([_assign(values), _read(pieces), "\n".join(["failed=", *calls, '[ -z "$failed" ]', ""])])

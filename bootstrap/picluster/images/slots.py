@@ -29,13 +29,8 @@ _RECORD = "record.json"
 class SlotRecord:
     """What is known of a cached image; it outlives the image, so that a later download must be the same.
 
-    Attributes:
-        url: Where it came from.
-        sha256: What it has to have.
-        source: Who said so.
-        verified: When it last was what it should be (ISO 8601, UTC).
-        size: Bytes of the file at that time.
-        mtime_ns: Its time of change then; 0 if it must be hashed before it is used again.
+    ``source`` said which SHA-256 it has to have, ``verified`` is when it last had it (ISO 8601, UTC), and size and
+    mtime_ns are those of the file then; mtime_ns is 0 if it must be hashed before it is used again.
     """
 
     url: str
@@ -49,11 +44,8 @@ class SlotRecord:
 class Slot:
     """The place of one URL in the cache.
 
-    Attributes:
-        folder: Holds all of it and nothing else.
-        file: The image, under the name that its publisher gave it, unless the record needs that.
-        part: What is fetched of it so far.
-        bmap: Its block map.
+    The folder holds all of it and nothing else. The file has the name that its publisher gave it, unless the record
+    needs that; ``part`` is what is fetched of it so far.
     """
 
     def __init__(self, cache: Path, url: str) -> None:
@@ -95,11 +87,7 @@ class Slot:
 
     @contextmanager
     def lock(self, report: Report) -> Iterator[None]:
-        """Keep other commands away from this slot; wait for one that is at it.
-
-        Raises:
-            PiclusterError: if the cache cannot be written to.
-        """
+        """Keep other commands away from this slot; wait for one that is at it."""
         lock = FileLock(self.folder / ".lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -26,10 +26,7 @@ class Verdict(enum.Enum):
 def judge(text: str, name: str, key: str) -> Verdict:
     """Return whether a known_hosts file holds this key for this name.
 
-    Args:
-        text: Contents of the file.
-        name: Of the node, which ssh uses as HostKeyAlias.
-        key: Type and base64 text separated by a blank, as in known_hosts.
+    The name is that of the node, which ssh uses as HostKeyAlias; the key is type and base64 text, as in known_hosts.
     """
     held = set()
     for hosts, kept in _entries(text):

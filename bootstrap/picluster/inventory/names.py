@@ -31,11 +31,7 @@ _USER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 def refuse_long_dashes(arguments: Iterable[str]) -> None:
-    """Refuse arguments in which a word processor replaced hyphens with long dashes.
-
-    Raises:
-        PiclusterError: naming the argument and what to type instead.
-    """
+    """Refuse arguments in which a word processor replaced hyphens with long dashes."""
     for argument in arguments:
         if not _LONG_DASH.search(argument):
             continue
@@ -52,12 +48,7 @@ def refuse_long_dashes(arguments: Iterable[str]) -> None:
 def expand(expression: str, what: str) -> list[str]:
     """Expand ``red[5-7]``, ``red[001-200]``, ``red[1-3,7]`` or several of them with commas, in the given order.
 
-    Args:
-        expression: What the user typed.
-        what: Name of the option, for the error message.
-
-    Raises:
-        PiclusterError: for an invalid or empty range, a duplicate, or more than MAX_NODES values.
+    Refuses an empty range, a duplicate, and more than MAX_NODES values; ``what`` names the option in errors.
     """
     _refuse_mixed_padding(expression, what)
     try:
@@ -103,11 +94,7 @@ def _first_duplicate(values: Iterable[object]) -> object | None:
 
 
 def expand_names(expression: str) -> list[str]:
-    """Expand and check host names (one RFC 1123 label each, lower case).
-
-    Raises:
-        PiclusterError: naming the first invalid name and the reason.
-    """
+    """Expand and check host names (one RFC 1123 label each, lower case)."""
     names = expand(expression, "--name")
     for name in names:
         _check_name(name)
@@ -132,15 +119,7 @@ def _check_name(name: str) -> None:
 
 
 def check_cluster_name(cluster: str, what: str = "--cluster") -> str:
-    """Return the name of a cluster.
-
-    Args:
-        cluster: What the user typed.
-        what: Name of the option, for the error message.
-
-    Raises:
-        PiclusterError: if it cannot be the name of a directory and part of a host name.
-    """
+    """Return the name of a cluster, which must suit a directory and the beginning of a host name."""
     if len(cluster) > _LABEL_MAX or not _LABEL.fullmatch(cluster):
         raise PiclusterError(
             f"{what} {cluster!r} is not a cluster name: expected lower-case letters, digits and hyphens, such as red"
@@ -149,11 +128,7 @@ def check_cluster_name(cluster: str, what: str = "--cluster") -> str:
 
 
 def check_user(user: str) -> str:
-    """Return the name of a user that can log in and use sudo.
-
-    Raises:
-        PiclusterError: if it is not one.
-    """
+    """Return the name of a user that can log in and use sudo."""
     if not _USER.fullmatch(user) or user == "root":
         raise PiclusterError(
             f"--user {user!r} cannot log in: expected lower-case letters and digits, at most 32, and not root"
@@ -167,11 +142,7 @@ def _common_beginning(names: Sequence[str]) -> str:
 
 
 def cluster_of(names: Sequence[str]) -> str:
-    """Return the common beginning of the names without digits and hyphens at its end: red for red1 and red2.
-
-    Raises:
-        PiclusterError: if the names have nothing in common.
-    """
+    """Return the common beginning of the names without digits and hyphens at its end: red for red1 and red2."""
     stems = {name.rstrip("0123456789").rstrip("-") for name in names}
     stem = stems.pop() if len(stems) == 1 else _common_beginning(names).rstrip("-0123456789")
     if not stem:
@@ -181,13 +152,7 @@ def cluster_of(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Net:
-    """The network of a cluster.
-
-    Attributes:
-        network: Address and prefix.
-        gateway: Address of the router, within the network.
-        dns: Name servers, at least one.
-    """
+    """The network of a cluster, the router within it, and at least one name server."""
 
     network: IPv4Network
     gateway: IPv4Address
@@ -195,11 +160,7 @@ class Net:
 
 
 def parse_address(text: str, what: str) -> IPv4Address:
-    """Read one IPv4 address of a host.
-
-    Raises:
-        PiclusterError: if it is not an IPv4 address, or none that a host can have.
-    """
+    """Read one IPv4 address of a host."""
     try:
         address = IPv4Address(text)
     except AddressValueError as error:
@@ -212,11 +173,7 @@ def parse_address(text: str, what: str) -> IPv4Address:
 
 
 def expand_addresses(expression: str) -> list[IPv4Address]:
-    """Expand and read addresses, in the given order.
-
-    Raises:
-        PiclusterError: for an invalid range, a duplicate, or what cannot be the address of a host.
-    """
+    """Expand and read addresses, in the given order."""
     return [parse_address(text, "--ips") for text in expand(expression, "--ips")]
 
 
@@ -230,15 +187,8 @@ def make_net(
 ) -> Net:
     """Return the network of these addresses.
 
-    Args:
-        addresses: Of nodes, at least one; the first determines the network.
-        prefix: Prefix length of the network, 8 to 30.
-        gateway: Address of the router, None for the first address of the network.
-        dns: Name servers; if empty, the gateway.
-        found: Source of a value that its option did not give, by option; for the error message.
-
-    Raises:
-        PiclusterError: naming the value that does not fit.
+    The first address determines the network. The router's default is the first address of the network, that of the name
+    servers the router. ``found`` is the source of a value that its option did not give, by option, for errors.
     """
     source = {option: (found or {}).get(option) or option for option in ("--prefix", "--gateway", "--dns")}
     if not MIN_PREFIX <= prefix <= MAX_PREFIX:
@@ -261,11 +211,7 @@ def make_net(
 
 
 def check_nodes(nodes: Iterable[tuple[str, IPv4Address]], net: Net) -> None:
-    """Check that every node has a unique address that a host of this network can have.
-
-    Raises:
-        PiclusterError: naming the first node whose address is wrong.
-    """
+    """Check that every node has a unique address that a host of this network can have."""
     owner: dict[IPv4Address, str] = {}
     for name, address in nodes:
         if address not in net.network:
@@ -291,11 +237,7 @@ def check_nodes(nodes: Iterable[tuple[str, IPv4Address]], net: Net) -> None:
 
 
 def pair(names: Sequence[str], addresses: Sequence[IPv4Address]) -> dict[str, IPv4Address]:
-    """Pair names and addresses in order.
-
-    Raises:
-        PiclusterError: if their numbers differ.
-    """
+    """Pair names and addresses in order."""
     if len(names) != len(addresses):
         raise PiclusterError(
             f"--name has {len(names)} ({names[0]} to {names[-1]}) but --ips has {len(addresses)} "
