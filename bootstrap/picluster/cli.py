@@ -39,12 +39,6 @@ class _Parser(argparse.ArgumentParser):
         raise PiclusterError(f"{message} ({self.prog} --help shows all options)")
 
 
-def _burn_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="cm-burn", description=f"{burn.ABOUT.capitalize()}.")
-    burn.add_options(parser)
-    return parser
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="picluster",
@@ -96,4 +90,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def cm_burn(arguments: Sequence[str] | None = None) -> int:
     """Run picluster burn under its short name, with the exit codes of main()."""
-    return _main(_burn_parser(), arguments)
+    parser = _Parser(prog="cm-burn", description=f"{burn.ABOUT.capitalize()}.")
+    burn.add_options(parser)
+    return _main(parser, arguments)

@@ -133,11 +133,9 @@ class FatVolume:
         return list(fatdir.entries(table))
 
     def _listed(self, directory: int) -> list[fatdir.DirectoryEntry]:
-        return [
-            entry
-            for entry in self._entries(directory)
-            if not entry.attributes & fatdir.ATTR_VOLUME and entry.name not in (".", "..")
-        ]
+        hidden = (".", "..")
+        entries = self._entries(directory)
+        return [one for one in entries if not one.attributes & fatdir.ATTR_VOLUME and one.name not in hidden]
 
     def _contents(self, entry: fatdir.DirectoryEntry) -> Iterator[bytes]:
         left = entry.size

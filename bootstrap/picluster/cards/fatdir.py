@@ -167,19 +167,7 @@ def new_slots(name: str, taken: set[bytes], *, cluster: int, size: int, when: da
 
 def changed_slot(raw: bytes, *, cluster: int, size: int, when: datetime) -> bytes:
     """Return the short entry with new contents; name, attributes and time of creation stay."""
-    short, attributes, flags, tenth, created_time, created_date, _, _, _, _, _, _ = _ENTRY.unpack(raw)
+    short, attributes, *kept = _ENTRY.unpack(raw)[:6]
     date, time = _dos_time(when)
-    return _ENTRY.pack(
-        short,
-        attributes | ATTR_ARCHIVE,
-        flags,
-        tenth,
-        created_time,
-        created_date,
-        date,
-        cluster >> 16,
-        time,
-        date,
-        cluster & 0xFFFF,
-        size,
-    )
+    now = (date, cluster >> 16, time, date, cluster & 0xFFFF, size)
+    return _ENTRY.pack(short, attributes | ATTR_ARCHIVE, *kept, *now)

@@ -46,23 +46,11 @@ class _Overlay(io.RawIOBase):
         self._position = 0
         self.blocks: dict[int, bytearray] = {}
 
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence != io.SEEK_SET:
             raise io.UnsupportedOperation("only from the start")
         self._position = offset
         return offset
-
-    def tell(self) -> int:
-        return self._position
 
     def stock(self, offset: int, length: int) -> bytes:
         """Return the image's bytes; past its end they are zeros."""

@@ -101,7 +101,9 @@ def _complete(request: BurnRequest) -> tuple[BurnRequest, list[str]]:
     found = record.read(folder)
     if found is None:
         if not (request.image and given.keys):
-            raise record.missing(folder)
+            raise PiclusterError(
+                f"there is no {folder / record.CARDS}, which records how the cards were burnt: give --image and --key"
+            )
         return request, []
     # A recorded checksum is that of the recorded image.
     sha256 = request.sha256 or (found.sha256 if request.image in (None, found.image) else "") or None

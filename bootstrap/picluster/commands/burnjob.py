@@ -128,7 +128,9 @@ def execute(job: Job, report: Report) -> int:
         except (PiclusterError, OSError) as error:
             # Something was changed by now, so this is not bad input any more.
             broken = True
-            reason = str(error) if isinstance(error, PiclusterError) else _reason(error)
+            reason = str(error)
+            if isinstance(error, OSError):
+                reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or reason
             report.error(reason, job.request.program)
             seen = {result.name for result in results}
             results += [writer.Result(name, "", reason) for name in job.nodes if name not in seen]
@@ -141,12 +143,8 @@ def _interrupted(job: Job, results: Sequence[writer.Result], report: Report) -> 
     """Report how to continue: the same command again would overwrite the cards that are good."""
     good = {result.name for result in results if not result.error}
     left = [name for name in job.nodes if name not in good]
-    text = (
-        f"interrupted; not burnt: {', '.join(left)}{_again(job, left)[1]}"
-        if left
-        else "interrupted; all cards are burnt"
-    )
-    report.error(text, job.request.program)
+    text = f"not burnt: {', '.join(left)}{_again(job, left)[1]}" if left else "all cards are burnt"
+    report.error(f"interrupted; {text}", job.request.program)
     with suppress(KeyboardInterrupt):
         changes.forget_host_keys(report, job.planned, good)
     return EXIT_INTERRUPTED
@@ -160,10 +158,6 @@ def _again(job: Job, names: Sequence[str]) -> tuple[str, str]:
     left = job.places.left()
     command = again.command(job.request.program, names, job.request.kept, left.options)
     return command, f"; {left.hint + ', then run' if left.hint else 'run'}: {command}"
-
-
-def _reason(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
 
 
 def _readings(image: Image) -> Iterator[Image]:

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -227,7 +228,7 @@ class _Files:
             ) from error
 
     def rounds(self, report: Report) -> Iterator[Sequence[Place]]:  # noqa: ARG002 - nothing is to be swapped
-        yield [Place(name, str(path), _opener(FileTarget, path)) for name, path in self._paths.items()]
+        yield [Place(name, str(path), partial(FileTarget, path)) for name, path in self._paths.items()]
 
     def burnt(self, path: str, patches: Sequence[Patch]) -> None:
         """Do nothing: each node has a file of its own."""
@@ -235,10 +236,6 @@ class _Files:
     def left(self) -> Left:
         """Return the directory, which is enough: each node has a file of its own."""
         return Left(() if self._unasked else (("output", str(self._folder)),))
-
-
-def _opener(kind: Callable[[Path], Target], path: Path) -> Callable[[], Target]:
-    return lambda: kind(path)
 
 
 @dataclass
@@ -263,11 +260,8 @@ class _Readers:
         self._seen = set(self._open)
 
     def planned(self) -> list[str]:
-        readers = self.selection.devices
-        return [
-            f"{readers[number % len(readers)].path}, round {number // len(readers) + 1}"
-            for number in range(len(self.names))
-        ]
+        readers, cards = self.selection.devices, range(len(self.names))
+        return [f"{readers[card % len(readers)].path}, round {card // len(readers) + 1}" for card in cards]
 
     def announce(self, report: Report, *, dry_run: bool) -> None:
         for left in self.selection.left_out:
@@ -313,11 +307,11 @@ class _Readers:
         swap = rounds.Swap(self.selection, need=self.need, is_ours=self._is_ours)
         for slots in rounds.rounds(self.names, swap, rounds.Watch(self.machine.devices, say)):
             self._enter([one.device for one in slots])
-            yield [Place(one.name, one.device.path, self._opener(one.device), one.device.size) for one in slots]
+            yield [self._place(one.name, one.device) for one in slots]
 
-    def _opener(self, device: Device) -> Callable[[], Target]:
+    def _place(self, name: str, device: Device) -> Place:
         unmount = device.path in self.selection.forced
-        return lambda: self.machine.open(device, unmount=unmount)
+        return Place(name, device.path, partial(self.machine.open, device, unmount=unmount), device.size)
 
     def _enter(self, devices: Sequence[Device]) -> None:
         """Record which readers hold cards that are about to be burnt."""

@@ -77,11 +77,9 @@ def parse(listing: bytes, infos: Mapping[str, bytes]) -> list[Device]:
     without one was pulled meanwhile.
     """
     told = _plist(listing, "diskutil list")
-    disks: dict[str, _Disk] = {}
-    for entry in told.get("AllDisksAndPartitions", ()):
-        read = _read(entry)
-        disks[read.identifier] = read
-    stores = _stores(told.get("AllDisksAndPartitions", ()))
+    entries = told.get("AllDisksAndPartitions", ())
+    disks = {disk.identifier: disk for disk in map(_read, entries)}
+    stores = _stores(entries)
     # A Fusion Drive's container lies on two disks.
     for above, below in stores:
         disks[below].mounts += disks[above].mounts

@@ -123,10 +123,6 @@ def search(access: Access, where: Where, watcher: SearchWatcher | None = None) -
     An OSError says that this machine cannot continue, for example because of its limit of open files.
     """
     try:
-        return asyncio.run(_run(access, where, watcher or SearchWatcher()))
+        return asyncio.run(_Search(access, where, watcher or SearchWatcher()).run())
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
-
-
-async def _run(access: Access, where: Where, watcher: SearchWatcher) -> list[Login]:
-    return await _Search(access, where, watcher).run()

@@ -124,11 +124,8 @@ def _missing(cluster: Cluster, name: str, logins: Iterable[Login]) -> NodeResult
     for login in logins:
         if login.answer is not None:
             continue
-        said = (
-            f"refuses the key of {cluster.user}"
-            if login.problem == REFUSED
-            else f"does not allow a login ({login.problem})"
-        )
+        refused = login.problem == REFUSED
+        said = f"refuses the key of {cluster.user}" if refused else f"does not allow a login ({login.problem})"
         if login.host_key and known_hosts.judge(cluster.known_hosts, name, login.host_key) is Verdict.KNOWN:
             return NodeResult(name, MISSING, why=f"{name} is missing: its host key is at {login.address}, which {said}")
         if login.address == cluster.addresses[name]:

@@ -97,15 +97,15 @@ class Web:
 
     def small(self, url: str, limit: int, none: Collection[int] = NOT_FOUND) -> bytes | None:
         """Read a small file, of at most ``limit`` bytes, over https; None if the server answers one of ``none``."""
-        for wait in _WAITS:
+        waits = iter(_WAITS)
+        while True:
             try:
                 return self._small(url, limit, none)
-            except _Busy:
+            except _Busy as error:
+                wait = next(waits, None)
+                if wait is None:
+                    raise PiclusterError(f"{url} cannot be read: {error}: run the same command again") from error
                 self._wait(wait)
-        try:
-            return self._small(url, limit, none)
-        except _Busy as error:
-            raise PiclusterError(f"{url} cannot be read: {error}: run the same command again") from error
 
     def _small(self, url: str, limit: int, none: Collection[int]) -> bytes | None:
         try:
@@ -197,8 +197,6 @@ class _Download:
         except _Stale:
             drop(self._part)
             self._all()
-        except HTTPError as error:
-            raise _refused(self._url, error) from error
         self.complete = True
 
     def _all(self) -> None:
@@ -220,9 +218,7 @@ class _Download:
                 _check_room(self._part, have, state.total)
                 self._copy(answer, have, state.total)
         except HTTPError as error:
-            if error.code == _BAD_RANGE:
-                raise _Stale from error
-            raise
+            raise _Stale if error.code == _BAD_RANGE else _refused(self._url, error) from error
 
     def _from_start(self, answer: HTTPResponse) -> None:
         total = answer.length if answer.length is not None else self._size

@@ -59,16 +59,11 @@ class Slot:
         self.file = self.folder / name
         self.part = self.folder / f"{name}.part"
         self.bmap = self.folder / f"{name}.bmap"
-        self._record = self.folder / _RECORD
-
-    @property
-    def record_path(self) -> Path:
-        """Return the path of the record."""
-        return self._record
+        self.record_path = self.folder / _RECORD
 
     def record(self) -> SlotRecord | None:
         """Return the record, None if there is no readable one."""
-        return _read_record(self._record)
+        return _read_record(self.record_path)
 
     def trusted(self) -> SlotRecord | None:
         """Return the record if the file exists and was not modified since it was verified."""
@@ -83,7 +78,7 @@ class Slot:
         now = path.stat()
         verified = datetime.now(UTC).isoformat(timespec="seconds") if good else ""
         record = SlotRecord(url, sha256, source, verified, now.st_size, now.st_mtime_ns if good else 0)
-        files.write_atomically(self._record, (json.dumps(asdict(record), indent=2) + "\n").encode())
+        files.write_atomically(self.record_path, (json.dumps(asdict(record), indent=2) + "\n").encode())
 
     @contextmanager
     def lock(self, report: Report) -> Iterator[None]:

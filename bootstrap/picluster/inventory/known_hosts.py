@@ -75,11 +75,8 @@ def forget(text: str, names: Iterable[str]) -> str:
     @revoked) belong to the user and stay.
     """
     forgotten = set(names)
-    return "".join(line for line in text.splitlines(keepends=True) if not _matches(line, forgotten))
-
-
-def _matches(line: str, names: set[str]) -> bool:
-    return _is_for(line.split(None, 1)[0], names) if line.strip() else False
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.strip() or not _is_for(line.split(None, 1)[0], forgotten))
 
 
 def _is_for(hosts: str, names: set[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network
 from typing import TYPE_CHECKING
@@ -63,7 +64,7 @@ def expand(expression: str, what: str) -> list[str]:
         raise PiclusterError(f"{what} {expression!r} names nothing: write it like red[5-7]")
     if len(values) > MAX_NODES:
         raise PiclusterError(f"{what} {expression!r} is too large: {len(values)} values; expected at most {MAX_NODES}")
-    duplicate = _first_duplicate(values)
+    duplicate = next((value for value, count in Counter(values).items() if count > 1), None)
     if duplicate is not None:
         raise PiclusterError(f"{what} {expression!r} names {duplicate} twice: give each node its own")
     return values
@@ -82,15 +83,6 @@ def _refuse_mixed_padding(expression: str, what: str) -> None:
                     f"{what} {expression!r} has ends of different length in [{part}]: "
                     f"write [{ends[1].zfill(width)}-{ends[2].zfill(width)}], or remove the leading zeros"
                 )
-
-
-def _first_duplicate(values: Iterable[object]) -> object | None:
-    seen: set[object] = set()
-    for value in values:
-        if value in seen:
-            return value
-        seen.add(value)
-    return None
 
 
 def expand_names(expression: str) -> list[str]:
@@ -212,6 +204,11 @@ def make_net(
 
 def check_nodes(nodes: Iterable[tuple[str, IPv4Address]], net: Net) -> None:
     """Check that every node has a unique address that a host of this network can have."""
+    taken = {
+        net.network.network_address: f"the network address of {net.network}: give another",
+        net.network.broadcast_address: f"the broadcast address of {net.network}: give another",
+        net.gateway: "that of the gateway: give another, or the right --gateway",
+    }
     owner: dict[IPv4Address, str] = {}
     for name, address in nodes:
         if address not in net.network:
@@ -219,18 +216,8 @@ def check_nodes(nodes: Iterable[tuple[str, IPv4Address]], net: Net) -> None:
                 f"the address of {name}, {address}, is not in {net.network}: "
                 "give the network that all nodes share with --prefix"
             )
-        if address == net.network.network_address:
-            raise PiclusterError(
-                f"the address of {name}, {address}, is the network address of {net.network}: give another"
-            )
-        if address == net.network.broadcast_address:
-            raise PiclusterError(
-                f"the address of {name}, {address}, is the broadcast address of {net.network}: give another"
-            )
-        if address == net.gateway:
-            raise PiclusterError(
-                f"the address of {name}, {address}, is that of the gateway: give another, or the right --gateway"
-            )
+        if address in taken:
+            raise PiclusterError(f"the address of {name}, {address}, is {taken[address]}")
         if address in owner:
             raise PiclusterError(f"{name} and {owner[address]} both have the address {address}: give each node its own")
         owner[address] = name

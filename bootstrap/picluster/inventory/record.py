@@ -70,13 +70,6 @@ def read(folder: Path) -> Record | None:
     return Record(keys=tuple(map(str, lines)), wifi_hidden=hidden, **texts)
 
 
-def missing(folder: Path) -> PiclusterError:
-    """Return the error for a cluster without a record where one is needed."""
-    return PiclusterError(
-        f"there is no {folder / CARDS}, which records how the cards were burnt: give --image and --key"
-    )
-
-
 @contextmanager
 def blamed(folder: Path, names: Collection[str]) -> Iterator[None]:
     """Make errors name the file of the record, not the option, for values that were read from it."""
