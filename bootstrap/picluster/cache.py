@@ -14,9 +14,6 @@ def root() -> Path:
     """Return $PICLUSTER_CACHE, or the cache directory of the platform (~/.cache/picluster on Linux).
 
     Every file in it may be deleted; it is downloaded or built again.
-
-    Raises:
-        PiclusterError: if PICLUSTER_CACHE begins with the home of an unknown user.
     """
     chosen = os.environ.get("PICLUSTER_CACHE")
     if not chosen:

@@ -39,12 +39,6 @@ class _Parser(argparse.ArgumentParser):
         raise PiclusterError(f"{message} ({self.prog} --help shows all options)")
 
 
-def _burn_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="cm-burn", description=f"{burn.ABOUT.capitalize()}.")
-    burn.add_options(parser)
-    return parser
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="picluster",
@@ -88,12 +82,14 @@ def _run(parser: argparse.ArgumentParser, given: Sequence[str], report: Report) 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run picluster.
 
-    Returns:
-        0 for success, 2 for bad input (nothing was changed), 11 to 99 for failed cards, 130 for an interrupt, else 1.
+    Return 0 for success, 2 for bad input (nothing was changed), 11 to 99 for failed cards, 130 for an interrupt, else
+    1.
     """
     return _main(_parser(), arguments)
 
 
 def cm_burn(arguments: Sequence[str] | None = None) -> int:
     """Run picluster burn under its short name, with the exit codes of main()."""
-    return _main(_burn_parser(), arguments)
+    parser = _Parser(prog="cm-burn", description=f"{burn.ABOUT.capitalize()}.")
+    burn.add_options(parser)
+    return _main(parser, arguments)

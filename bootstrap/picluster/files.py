@@ -10,15 +10,7 @@ from picluster.errors import PiclusterError
 
 
 def check_folder(folder: Path, option: str) -> None:
-    """Refuse a folder that cannot be created or written to; leave nothing behind.
-
-    Args:
-        folder: It may not exist yet.
-        option: The option that names it, for the error message.
-
-    Raises:
-        PiclusterError: naming the file in its way, or the system's reason.
-    """
+    """Refuse a folder, which may not exist yet, that cannot be created or written to; leave nothing behind."""
     try:
         folder.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -52,8 +44,7 @@ def read_text(path: Path) -> str:
 def write_atomically(path: Path, contents: bytes) -> None:
     """Write a file through a temporary file beside it; keep the mode of an existing file.
 
-    Raises:
-        OSError: with the name of the file, also where the system reports none (a full disk) or the temporary file.
+    An OSError has the name of this file, also where the system reports none (a full disk) or the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

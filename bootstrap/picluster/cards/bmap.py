@@ -37,10 +37,8 @@ _CHECKSUMS = ("sha1", "sha224", "sha256", "sha384", "sha512")
 class Range:
     """One part of the image that holds data.
 
-    Attributes:
-        first_byte: Where it begins.
-        end_byte: The byte after its last; the image's end cuts the last block.
-        checksum: Of the map's kind, in small hexadecimal digits; None if the map has none.
+    ``end_byte`` is the byte after its last, and the image's end cuts the last block; the checksum is in small
+    hexadecimal digits.
     """
 
     first_byte: int
@@ -52,11 +50,8 @@ class Range:
 class Bmap:
     """A block map that was checked: own checksum, counts, order.
 
-    Attributes:
-        image_size: Bytes of the whole image, unpacked.
-        block_size: Bytes of a block.
-        ranges: What holds data, in order and apart.
-        kind: Of the ranges' checksums, as hashlib names it; empty if there are none.
+    The ranges are in order and apart. ``kind`` is that of their checksums, as hashlib names it; empty if there are
+    none.
     """
 
     image_size: int
@@ -66,11 +61,7 @@ class Bmap:
 
 
 def read(path: Path) -> Bmap:
-    """Read and check a .bmap file, format 1.0 to 2.x.
-
-    Raises:
-        PiclusterError: if it cannot be read, is none, or does not hold together.
-    """
+    """Read and check a .bmap file, format 1.0 to 2.x."""
     try:
         with path.open("rb") as stream:
             data = stream.read(_FILE_MAX + 1)
@@ -85,15 +76,7 @@ def read(path: Path) -> Bmap:
 
 
 def parse(data: bytes, name: str) -> Bmap:
-    """Check the text of a block map and return what it says.
-
-    Args:
-        data: The file's bytes, which its own checksum is over.
-        name: The file's name, for the error sentence.
-
-    Raises:
-        PiclusterError: if it is none, or does not hold together.
-    """
+    """Check the bytes of a block map and return what it says; ``name`` is the file's, for errors."""
     return _BmapReader(data, name).bmap()
 
 

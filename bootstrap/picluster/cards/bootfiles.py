@@ -19,13 +19,7 @@ _TEXT_MAX = 1 << 20
 
 @dataclass(frozen=True)
 class BootFiles:
-    """The top directory of a boot partition.
-
-    Attributes:
-        label: Volume label.
-        names: Names of all files and directories.
-        texts: Contents of the small files, by name.
-    """
+    """The top directory of a boot partition: its label, all names, and the contents of the small files by name."""
 
     label: str
     names: frozenset[str]
@@ -33,22 +27,14 @@ class BootFiles:
 
     @classmethod
     def of_volume(cls, volume: FatVolume) -> Self:
-        """Read a FAT file system.
-
-        Raises:
-            PiclusterError: if it is damaged.
-        """
+        """Read a FAT file system."""
         names = volume.names()
         texts = {name: data for name in names if (data := volume.read_small(name, _TEXT_MAX)) is not None}
         return cls(volume.label, frozenset(names), texts)
 
     @classmethod
     def of_folder(cls, folder: Path) -> Self:
-        """Read a mounted boot partition.
-
-        Raises:
-            PiclusterError: if the folder cannot be read or is not a boot partition.
-        """
+        """Read a mounted boot partition."""
         try:
             entries = sorted(folder.iterdir())
             small = [entry for entry in entries if entry.is_file() and entry.stat().st_size <= _TEXT_MAX]

@@ -32,15 +32,9 @@ _INFO_STRUCT = 0x61417272
 
 
 class FatVolume:
-    """A FAT file system at an offset of an open file.
+    """The FAT16 or FAT32 file system of a partition, whose offset and size are in bytes, in an open file.
 
-    Args:
-        stream: Open for reading, or for reading and writing ("r+b") if write() is to be used.
-        offset: Where the file system begins, bytes.
-        size: Length of its partition, bytes.
-
-    Raises:
-        PiclusterError: if there is no FAT16 or FAT32 file system, or it is damaged.
+    The stream must be writable ("r+b") if write() is to be used.
     """
 
     def __init__(self, stream: BinaryIO, offset: int, size: int) -> None:
@@ -139,11 +133,9 @@ class FatVolume:
         return list(fatdir.entries(table))
 
     def _listed(self, directory: int) -> list[fatdir.DirectoryEntry]:
-        return [
-            entry
-            for entry in self._entries(directory)
-            if not entry.attributes & fatdir.ATTR_VOLUME and entry.name not in (".", "..")
-        ]
+        hidden = (".", "..")
+        entries = self._entries(directory)
+        return [one for one in entries if not one.attributes & fatdir.ATTR_VOLUME and one.name not in hidden]
 
     def _contents(self, entry: fatdir.DirectoryEntry) -> Iterator[bytes]:
         left = entry.size
@@ -179,11 +171,7 @@ class FatVolume:
         return [entry.name for entry in self._listed(0)]
 
     def read(self, path: str) -> bytes:
-        """Return a file's contents.
-
-        Raises:
-            PiclusterError: if there is no such file.
-        """
+        """Return a file's contents."""
         directory, name = self._parent(path)
         entry = self._find(directory, name)
         if entry is None or entry.is_directory:
@@ -220,13 +208,8 @@ class FatVolume:
     def write(self, path: str, data: bytes, when: datetime | None = None) -> None:
         """Create or replace a file in a directory that exists. Nothing else on the volume changes.
 
-        Args:
-            path: With / between directories; names are compared without regard to case, as FAT does.
-            data: The new contents.
-            when: Time of change as shown by FAT, which knows no time zone; now if None.
-
-        Raises:
-            PiclusterError: if the partition is full or a directory is in the way.
+        Names are compared without regard to case, as FAT does. ``when`` is the time of change as FAT shows it, without
+        a time zone; now if None.
         """
         when = when or datetime.now().astimezone()
         directory, name = self._parent(path)

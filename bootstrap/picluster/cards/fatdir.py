@@ -43,14 +43,8 @@ _ENTRY = struct.Struct("<11sBBBHHHHHHHI")
 class DirectoryEntry:
     """One file or directory.
 
-    Attributes:
-        name: The long name, or the short one as shown.
-        short: The 11 bytes of the short name.
-        attributes: ATTR_ bits.
-        cluster: First cluster, 0 for an empty file.
-        size: Bytes (0 for a directory).
-        slot: Number of the 32-byte slot of the short entry in its directory.
-        raw: The short entry's 32 bytes.
+    The name is the long one, or the short one as shown. ``slot`` is the number of the 32-byte slot of the short entry,
+    ``raw``, in its directory. The cluster is 0 for an empty file, the size for a directory.
     """
 
     name: str
@@ -148,11 +142,7 @@ def _dos_time(when: datetime) -> tuple[int, int]:
 
 
 def new_slots(name: str, taken: set[bytes], *, cluster: int, size: int, when: datetime) -> bytes:
-    """Make the slots of a new file: its long name, if the short one does not say it all, then the short entry.
-
-    Raises:
-        PiclusterError: if FAT cannot hold this name.
-    """
+    """Make the slots of a new file: its long name, if the short one does not say it all, then the short entry."""
     if not name or name != name.strip(" .") or len(name) > _LONG_MAX or any(c in _FORBIDDEN or c < " " for c in name):
         raise PiclusterError(f"{name!r} cannot be a file name on a FAT partition")
     short = _alias(name, taken)
@@ -177,19 +167,7 @@ def new_slots(name: str, taken: set[bytes], *, cluster: int, size: int, when: da
 
 def changed_slot(raw: bytes, *, cluster: int, size: int, when: datetime) -> bytes:
     """Return the short entry with new contents; name, attributes and time of creation stay."""
-    short, attributes, flags, tenth, created_time, created_date, _, _, _, _, _, _ = _ENTRY.unpack(raw)
+    short, attributes, *kept = _ENTRY.unpack(raw)[:6]
     date, time = _dos_time(when)
-    return _ENTRY.pack(
-        short,
-        attributes | ATTR_ARCHIVE,
-        flags,
-        tenth,
-        created_time,
-        created_date,
-        date,
-        cluster >> 16,
-        time,
-        date,
-        cluster & 0xFFFF,
-        size,
-    )
+    now = (date, cluster >> 16, time, date, cluster & 0xFFFF, size)
+    return _ENTRY.pack(short, attributes | ATTR_ARCHIVE, *kept, *now)

@@ -37,11 +37,8 @@ class _ByteStream(Protocol):
 class Image:
     """A card image, open for being read once from its first byte to its last.
 
-    Attributes:
-        path: Where it is.
-        head: Its beginning, at least to the end of the boot partition, for looking around in before start().
-        boot: Its FAT boot partition.
-        end: Byte after its last partition.
+    ``head`` is its beginning, at least to the end of the boot partition, for looking around before start(); ``end`` is
+    the byte after its last partition.
     """
 
     def __init__(self, path: Path, head: BinaryIO, rest: _ByteStream | None) -> None:
@@ -70,16 +67,9 @@ class Image:
         self._read = 0
 
     def read_into(self, view: memoryview) -> int:
-        """Go on reading, from start() to the image's last byte; a packed image is unpacked on the way.
+        """Fill the view with what follows, unpacked on the way; return how many bytes: fewer only at the end.
 
-        Args:
-            view: Filled as far as the image goes.
-
-        Returns:
-            Bytes read; fewer than the view has only at the end.
-
-        Raises:
-            PiclusterError: if the image is damaged or ends before its last partition.
+        Refuses an image that is damaged or ends before its last partition.
         """
         filled = 0
         try:
@@ -105,9 +95,6 @@ def open_image(path: Path) -> Iterator[Image]:
 
     Of a packed image the part up to the end of the boot partition is unpacked to a temporary file, so that it can be
     looked at before anything is written; the rest is unpacked when it is copied. Nothing is unpacked twice.
-
-    Raises:
-        PiclusterError: if it is not there or no card image.
     """
     path = find_image(path)
     with ExitStack() as stack:
@@ -141,21 +128,13 @@ def open_image(path: Path) -> Iterator[Image]:
 
 
 def read_tree(path: Path) -> dict[str, bytes]:
-    """Return all files of the boot partition of a card image, by path with / between directories.
-
-    Raises:
-        PiclusterError: if the file is not a card image.
-    """
+    """Return all files of the boot partition of a card image, by path with / between directories."""
     with open_image(path) as image:
         return image.volume().tree()
 
 
 def find_image(path: Path) -> Path:
-    """Return the image's path; the suffix may be left out.
-
-    Raises:
-        PiclusterError: if there is no such file, or the name cannot be any file's.
-    """
+    """Return the image's path; the suffix may be left out."""
     try:
         return _find_image(path)
     except OSError as error:  # before Python 3.14 a name that is too long, or a directory that is closed

@@ -32,27 +32,14 @@ class Partition:
 
 @dataclass(frozen=True)
 class PartitionTable:
-    """What an image's MBR says.
-
-    Attributes:
-        boot: The first FAT partition.
-        end: Byte after the last partition: an image that is shorter was cut off.
-    """
+    """What an image's MBR says: the first FAT partition, and the byte after the last partition."""
 
     boot: Partition
     end: int
 
 
 def parse(sector: bytes, name: str) -> PartitionTable:
-    """Read a master boot record.
-
-    Args:
-        sector: The first 512 bytes of the image.
-        name: The image's name, for the error sentence.
-
-    Raises:
-        PiclusterError: if this is no MBR or has no FAT partition.
-    """
+    """Read a master boot record, the first 512 bytes of the image; ``name`` is the image's, for errors."""
     if len(sector) < SECTOR or sector[510:512] != _SIGNATURE:
         raise PiclusterError(f"{name} is not a card image: it has no partition table (MBR) in its first 512 bytes")
     # The first block is written apart from all others, so the partition begins behind it.

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 class Patch:
     """One stretch of a card that differs from the image.
 
-    Attributes:
-        offset: Where it begins; a multiple of ALIGNMENT, as its length is.
-        new: What the card holds there.
-        stock: What the image holds there.
+    Offset and length are multiples of ALIGNMENT; ``new`` is what the card holds there, ``stock`` what the image does.
     """
 
     offset: int
@@ -49,23 +46,11 @@ class _Overlay(io.RawIOBase):
         self._position = 0
         self.blocks: dict[int, bytearray] = {}
 
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence != io.SEEK_SET:
             raise io.UnsupportedOperation("only from the start")
         self._position = offset
         return offset
-
-    def tell(self) -> int:
-        return self._position
 
     def stock(self, offset: int, length: int) -> bytes:
         """Return the image's bytes; past its end they are zeros."""
@@ -105,17 +90,8 @@ class _Overlay(io.RawIOBase):
 def patches(below: BinaryIO, boot: Partition, files: Mapping[str, bytes]) -> tuple[Patch, ...]:
     """Return what changes on a card when these files are written to its boot partition, without writing.
 
-    Args:
-        below: The card or image, open for reading.
-        boot: Its boot partition.
-        files: New contents by path.
-
-    Returns:
-        All blocks that were written, in order, neighbours joined; also those that come out as they were, because a
-        block map may leave them out.
-
-    Raises:
-        PiclusterError: if the partition is full or damaged.
+    All blocks that were written are returned, in order, neighbours joined; also those that come out as they were,
+    because a block map may leave them out.
     """
     overlay = _Overlay(below)
     volume = FatVolume(cast("BinaryIO", overlay), boot.offset, boot.size)

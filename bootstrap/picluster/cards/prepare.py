@@ -60,17 +60,7 @@ class _TargetStream(io.RawIOBase):
 
 
 class ExistingCard:
-    """A card or image file that holds a system.
-
-    Attributes:
-        boot_files: The files of its boot partition.
-
-    Args:
-        medium: Open for reading and writing.
-
-    Raises:
-        PiclusterError: if it does not hold a whole card image.
-    """
+    """A card or image file that holds a system, open for reading and writing; one that is not whole is refused."""
 
     def __init__(self, medium: Medium) -> None:
         self._medium = medium
@@ -85,20 +75,11 @@ class ExistingCard:
         self.boot_files = BootFiles.of_volume(FatVolume(self._stream, self._boot.offset, self._boot.size))
 
     def patches(self, files: Mapping[str, bytes]) -> tuple[overlay.Patch, ...]:
-        """Return what would change, without writing.
-
-        Raises:
-            PiclusterError: if the boot partition is full or damaged.
-        """
+        """Return what would change, without writing."""
         return overlay.patches(self._stream, self._boot, files)
 
     def write(self, patches: tuple[overlay.Patch, ...]) -> None:
-        """Write and read back what patches() worked out.
-
-        Raises:
-            PiclusterError: if it reads back differently.
-            OSError: if the medium fails.
-        """
+        """Write what patches() worked out, and read it back; raise PiclusterError if it reads back differently."""
         # Files first, then the tables that name them: they come first on the medium.
         for patch in reversed(patches):
             view = aligned(len(patch.new))
@@ -121,10 +102,6 @@ def _check_whole(medium: Medium, stream: BinaryIO, end: int) -> None:
 
 
 def write_to_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write to a mounted boot partition, each file whole or not at all.
-
-    Raises:
-        OSError: if it is full or write-protected.
-    """
+    """Write to a mounted boot partition, each file whole or not at all; OSError if it is full or write-protected."""
     for path, data in files.items():
         write_atomically(folder / path, data)

@@ -57,13 +57,7 @@ def aligned(length: int) -> memoryview:
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of the image as every card must hold it, its own patches aside.
-
-    Attributes:
-        offset: Where it begins.
-        length: Its bytes.
-        digest: Of its contents; None if it is all zeros.
-    """
+    """A stretch of the image as every card must hold it, its own patches aside; the digest is None for zeros."""
 
     offset: int
     length: int
@@ -71,12 +65,7 @@ class Piece:
 
 
 class Buffers:
-    """A fixed number of buffers.
-
-    Args:
-        count: How many.
-        size: Bytes of each.
-    """
+    """A fixed number of buffers of one size in bytes."""
 
     def __init__(self, count: int, size: int) -> None:
         self._size = size
@@ -101,11 +90,7 @@ class Buffers:
 
 
 class Loan:
-    """One user's access to the buffers, which notes whether he holds one in case he hangs.
-
-    Args:
-        pool: Whose buffers they are.
-    """
+    """One user's access to a pool of buffers, which notes whether he holds one in case he hangs."""
 
     def __init__(self, pool: Buffers) -> None:
         self._pool = pool
@@ -140,11 +125,8 @@ class Loan:
 class Chunk:
     """A stretch of the image on its way to the writers.
 
-    Attributes:
-        offset: Where it begins.
-        view: Its bytes, padded with zeros to whole blocks.
-        mapped: (begin, end) of what is to be written, within the view.
-        filled: The same without long runs of zeros, for cards that are empty files.
+    ``view`` is padded with zeros to whole blocks; ``mapped`` is (begin, end) of what is to be written within it,
+    ``filled`` the same without long runs of zeros, for cards that are empty files.
     """
 
     def __init__(self, offset: int, buffer: memoryview, length: int, pool: Buffers) -> None:
@@ -209,11 +191,7 @@ class _MapCheck:
         self._hash = hashlib.new(self._kind)
 
     def see(self, offset: int, data: memoryview) -> list[tuple[int, int]]:
-        """Take the next stretch; return (begin, end) of what is mapped in it.
-
-        Raises:
-            PiclusterError: if it is not what the map says.
-        """
+        """Check the next stretch against the map; return (begin, end) of what is mapped in it."""
         mapped = []
         end, left = offset + len(data), offset
         while self._ranges and self._ranges[0].first_byte < end:
@@ -233,11 +211,7 @@ class _MapCheck:
         return mapped
 
     def end(self, size: int) -> None:
-        """Check the image's size once it is known.
-
-        Raises:
-            PiclusterError: if the map is of an image of another size.
-        """
+        """Check that the map is of an image of this size."""
         if size != self._size:
             raise self._differs(min(size, self._size), max(size, self._size))
 
@@ -269,14 +243,10 @@ class Source:
     """An image being read, and what was learnt of it for the verification.
 
     Attributes:
-        image: Open, not yet started.
-        bmap: Which stretches count; None for all.
         sparse: Whether any card wants to know of long runs of zeros.
-        learn: Whether the cards will be verified.
         limit: Bytes after which nothing is read, for cards that end there; None for the whole image.
         first: The image's first block, which is not in any chunk: it is written last.
         length: Bytes read so far; at the end, of the image.
-        pieces: What the cards must read back as, in order.
     """
 
     image: Image
@@ -294,11 +264,7 @@ class Source:
     def chunks(self, unstick: Callable[[], None]) -> Iterator[Chunk]:
         """Read the image; each chunk is yielded with one user, who must release it.
 
-        Args:
-            unstick: Called while all buffers are with the writers.
-
-        Raises:
-            PiclusterError: if the image is damaged or breaks off.
+        ``unstick`` is called while all buffers are with the writers.
         """
         check = _MapCheck(self.bmap, self.image.path.name) if self.bmap else None
         self.image.start()

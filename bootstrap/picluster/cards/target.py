@@ -48,9 +48,7 @@ class Medium(Protocol):
 def fill(buffer: memoryview, read: Callable[[memoryview], int]) -> int:
     """Fill a buffer by as many reads as it takes; return how many bytes there were before the end.
 
-    Args:
-        buffer: Filled from its start.
-        read: Reads into the start of what is left; returns how many bytes came, 0 at the end.
+    ``read`` reads into the start of what is left, and returns how many bytes came, 0 at the end.
     """
     done = 0
     while done < len(buffer):

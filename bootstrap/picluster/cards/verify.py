@@ -52,18 +52,10 @@ def pieces(
     buffers: Loan,
     step: Callable[[int], None],
 ) -> None:
-    """Compare a whole card.
+    """Compare a whole card, which was synced; the error names the first byte of the stretch that differs.
 
-    Args:
-        target: The card, synced.
-        expected: The image's pieces.
-        patches: What the card holds that the image does not.
-        buffers: Of STRETCH bytes; taken and given back stretch by stretch, so that cards share them.
-        step: Told how far it is, before each piece; may raise to end it.
-
-    Raises:
-        PiclusterError: naming the first byte of the stretch that differs.
-        OSError: if the card cannot be read.
+    Buffers of STRETCH bytes are taken and given back stretch by stretch, so that cards share them. ``step`` is told how
+    far it is, before each piece; it may raise to end it.
     """
     changed = _PatchedBlocks(patches)
     for piece in expected:
@@ -110,12 +102,7 @@ def _undo(changed: _PatchedBlocks, target: Medium, offset: int, view: memoryview
 
 
 def data(target: Medium, offset: int, expected: bytes) -> None:
-    """Compare one stretch.
-
-    Raises:
-        PiclusterError: if it differs.
-        OSError: if it cannot be read.
-    """
+    """Compare one stretch."""
     view = aligned(len(expected))
     if target.read(offset, view) != len(expected) or bytes(view) != expected:
         raise _complain(target, offset)

@@ -40,12 +40,7 @@ _INTERRUPTED = "the burn was interrupted"
 class Card:
     """One card to burn.
 
-    Attributes:
-        name: The node's name.
-        place: The file or device, for people.
-        open: Opens it; called in the card's own thread when the burn begins.
-        patches: What it holds that the image does not.
-        capacity: Bytes it holds, None if it is a file.
+    ``open`` is called in the card's own thread when the burn begins; the capacity is in bytes, None for a file.
     """
 
     name: str
@@ -68,11 +63,8 @@ class Result:
 class Options:
     """How to burn.
 
-    Attributes:
-        bmap: Write only what this block map says; None for all.
-        verify: Read every card back.
-        sparse: Whether any card is a new file, in which long runs of zeros become holes.
-        stall: Seconds after which a card that takes or gives no data is given up.
+    With a block map only what it says is written. ``sparse`` says that a card is a new file, in which long runs of
+    zeros become holes. A card that takes or gives no data for ``stall`` seconds is given up.
     """
 
     bmap: Bmap | None = None
@@ -87,12 +79,8 @@ class Watcher:
     def card(self, name: str, state: str, done: int = 0, total: int = 0, detail: str = "") -> None:
         """Report the progress of a card.
 
-        Args:
-            name: The card's node.
-            state: writing, syncing, verifying, done or failed.
-            done: Bytes written or verified so far.
-            total: Bytes to write or verify, as far as the image's partition table tells.
-            detail: Why it failed.
+        The state is writing, syncing, verifying, done or failed; the detail says why. Amounts are bytes, the total as
+        far as the image's partition table tells.
         """
 
 
@@ -283,17 +271,8 @@ def burn(
 ) -> list[Result]:
     """Burn cards side by side.
 
-    Args:
-        image: The open source; it is read from its first byte to its last.
-        cards: What to make of it.
-        options: How.
-        watcher: Receives progress.
-
-    Returns:
-        How each card ended, in order. Raises nothing for a bad card or a source that breaks off: the cards say so.
-
-    Raises:
-        KeyboardInterrupt: after all cards were ended; those that were not complete do not boot.
+    Return how each card ended, in order; a bad card or a source that breaks off is in the results and raises nothing.
+    KeyboardInterrupt is raised after all cards were ended; those that were not complete do not boot.
     """
     options, watcher = options or Options(), watcher or Watcher()
     # What an image has behind its last partition is dropped where a card ends before it.

@@ -24,14 +24,12 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
-# Plus the number of failed cards: distinct from bad input, and below the codes that shells use for signals.
-EXIT_CARDS = 10
-_EXIT_CARDS_MAX = 99
 
 
 def exit_cards(failed: int) -> int:
     """Return the exit code for this many failed cards: 0 for none, 11 for one, 99 for 89 or more."""
-    return min(EXIT_CARDS + failed, _EXIT_CARDS_MAX) if failed else 0
+    # Distinct from bad input, and below the codes that shells use for signals.
+    return min(10 + failed, 99) if failed else 0
 
 
 def add_command(commands: Subparsers, name: str, about: str, more: str = "") -> argparse.ArgumentParser:

@@ -27,11 +27,8 @@ def parse_kept(options: argparse.Namespace) -> list[str]:
 def command(program: str, names: Sequence[str], kept: Iterable[str], places: Iterable[tuple[str, str]]) -> str:
     """Return the command that burns the cards of these nodes again.
 
-    Args:
-        program: As it was typed: "picluster burn" or "cm-burn".
-        names: Nodes whose cards were not burnt.
-        kept: From parse_kept().
-        places: Where their cards go: options and their values, from Places.left().
+    The program is as it was typed, "picluster burn" or "cm-burn"; ``kept`` comes from parse_kept(), and ``places``,
+    where their cards go, from Places.left().
     """
     where = [word for name, value in places for word in _words(name, value)]
     return shell.join([*program.split(), "--name", ",".join(names), "--replace", *kept, *where])

@@ -102,7 +102,9 @@ def _complete(request: BurnRequest) -> tuple[BurnRequest, list[str]]:
     found = record.read(folder)
     if found is None:
         if not (request.image and given.keys):
-            raise record.missing(folder)
+            raise PiclusterError(
+                f"there is no {folder / record.CARDS}, which records how the cards were burnt: give --image and --key"
+            )
         return request, []
     if not given.keys:
         keys.check_accepted(found.keys, f"the keys in {folder / record.CARDS}")

@@ -32,20 +32,7 @@ if TYPE_CHECKING:
 class BurnRequest:
     """What the options say.
 
-    Attributes:
-        nodes: Whose cards are burnt, in their order, and their network.
-        identity: What the cards receive.
-        places: Where the cards go.
-        image: The stock image as it was named, None if it was not.
-        sha256: What it must have, None for any.
-        catalogues: Files with names of images.
-        bmap: Block map, None for the one beside the image.
-        use_bmap: Whether to use a block map.
-        verify: Whether to read the cards back.
-        replace: Whether the cards replace those of nodes in the inventory.
-        dry_run: Whether nothing is written.
-        program: As it was typed: "picluster burn" or "cm-burn".
-        kept: Words of the options that a further burn needs again.
+    The image is as it was named, the program as it was typed; ``kept`` are the words that a further burn needs again.
     """
 
     nodes: plan.InventoryRequest
@@ -67,15 +54,7 @@ class BurnRequest:
 class Job:
     """A burn of which everything was checked.
 
-    Attributes:
-        request: What the options say, completed from the record.
-        image: The open image.
-        options: How to burn.
-        identity: What all cards receive.
-        recognised: What the image is, and how its first boot is configured.
-        places: Where the cards go.
-        planned: What the inventory becomes.
-        patches: How the card of each node differs from the image.
+    The request is completed from the record; the patches are how the card of each node differs from the image.
     """
 
     request: BurnRequest
@@ -97,11 +76,7 @@ class Job:
         return identity.files(self.recognised, name, self.planned.user)
 
     def with_identity(self, identity: Identity) -> Job:
-        """Return the job with cards that receive this.
-
-        Raises:
-            PiclusterError: if the boot partition of the image has no room for it.
-        """
+        """Return the job with cards that receive this, if the boot partition of the image has room for it."""
         head, boot = self.image.head, self.image.boot
         patches = {name: overlay.patches(head, boot, self.files(name, identity)) for name in self.nodes}
         return dataclasses.replace(self, identity=identity, patches=patches)
@@ -110,8 +85,7 @@ class Job:
 class BurnDisplay(writer.Watcher):
     """Shows a burn on a board: each card, and all of them together.
 
-    Attributes:
-        good: Nodes whose cards are good: all that is known of a round that is interrupted.
+    ``good`` are the nodes whose cards are good: all that is known of a round that is interrupted.
     """
 
     def __init__(self, board: Board, cards: Sequence[str], passes: int) -> None:
@@ -154,7 +128,9 @@ def execute(job: Job, report: Report) -> int:
         except (PiclusterError, OSError) as error:
             # Something was changed by now, so this is not bad input any more.
             broken = True
-            reason = str(error) if isinstance(error, PiclusterError) else _reason(error)
+            reason = str(error)
+            if isinstance(error, OSError):
+                reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or reason
             report.error(reason, job.request.program)
             seen = {result.name for result in results}
             results += [writer.Result(name, "", reason) for name in job.nodes if name not in seen]
@@ -167,12 +143,8 @@ def _interrupted(job: Job, results: Sequence[writer.Result], report: Report) -> 
     """Report how to continue: the same command again would overwrite the cards that are good."""
     good = {result.name for result in results if not result.error}
     left = [name for name in job.nodes if name not in good]
-    text = (
-        f"interrupted; not burnt: {', '.join(left)}{_again(job, left)[1]}"
-        if left
-        else "interrupted; all cards are burnt"
-    )
-    report.error(text, job.request.program)
+    text = f"not burnt: {', '.join(left)}{_again(job, left)[1]}" if left else "all cards are burnt"
+    report.error(f"interrupted; {text}", job.request.program)
     with suppress(KeyboardInterrupt):
         changes.forget_host_keys(report, job.planned, good)
     return EXIT_INTERRUPTED
@@ -188,16 +160,8 @@ def _again(job: Job, names: Sequence[str]) -> tuple[str, str]:
     return command, f"; {left.hint + ', then run' if left.hint else 'run'}: {command}"
 
 
-def _reason(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
-
-
 def _readings(image: Image) -> Iterator[Image]:
-    """Yield the image for each round: a packed one can be read only once.
-
-    Raises:
-        PiclusterError: if the file was changed, so that the patches do not belong to it any more.
-    """
+    """Yield the image for each round, as a packed one can be read only once; refuse a file that was changed since."""
     path = image.path
     first = path.stat()
     yield image

@@ -41,12 +41,7 @@ _LOGIN_TIMES = 5
 class DiscoverRequest:
     """What the options say.
 
-    Attributes:
-        folder: Directory of the inventory.
-        nets: Networks to scan; empty for those of the cluster.
-        leases: Leases of a DHCP server, None to search its usual files.
-        timeout_s: Seconds that an address may be silent.
-        dry_run: Whether nothing is written.
+    Without nets those of the cluster are scanned; without leases (None) the usual files are searched.
     """
 
     folder: Path

@@ -46,19 +46,7 @@ def add_identity(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class IdentityRequest:
-    """What the options say; None and empty are options that were not given.
-
-    Attributes:
-        keys: Public keys.
-        firstboot: How the first boot is configured.
-        wifi: Name of the network.
-        passphrase: Of the network.
-        ask: Whether to ask for the passphrase.
-        hidden: Whether the network does not broadcast its name.
-        country: Of the radio.
-        timezone: Of the clock.
-        locale: Of the system.
-    """
+    """What the options say; None and empty are options that were not given."""
 
     keys: tuple[str, ...]
     firstboot: str | None
@@ -71,10 +59,9 @@ class IdentityRequest:
     locale: str | None
 
     def with_record(self, record: Record) -> IdentityRequest:
-        """Return the request with the values of a record in place of the options that were not given.
+        """Return the request with a record's values for the options that were not given.
 
-        Raises:
-            PiclusterError: if the cards join a Wi-Fi network, whose key is not recorded.
+        Refuses a record with a Wi-Fi network, whose key is not recorded.
         """
         if record.wifi and self.wifi is None:
             raise PiclusterError(
@@ -96,11 +83,7 @@ class IdentityRequest:
 class Identity:
     """What all cards of one command receive.
 
-    Attributes:
-        keys: Public keys.
-        settings: The optional part.
-        firstboot: How the first boot is configured, None to choose by the image.
-        ask: Whether the passphrase is a stand-in; see complete().
+    ``firstboot`` is None to choose by the image; with ``ask`` the passphrase is a stand-in, see complete().
     """
 
     keys: tuple[str, ...]
@@ -115,11 +98,7 @@ class Identity:
 
 
 def parse_identity(options: argparse.Namespace) -> IdentityRequest:
-    """Return what the options of add_identity() say; read the files that they name.
-
-    Raises:
-        PiclusterError: if a file cannot be used, or there is no way to get the passphrase.
-    """
+    """Return what the options of add_identity() say; read the files that they name."""
     file: Path | None = options.wifi_passphrase_file
     ask = options.wifi is not None and file is None
     if ask and not can_ask(as_json=options.json):
@@ -140,11 +119,7 @@ def parse_identity(options: argparse.Namespace) -> IdentityRequest:
 
 
 def check(request: IdentityRequest) -> Identity:
-    """Return what the cards receive.
-
-    Raises:
-        PiclusterError: if a value is wrong.
-    """
+    """Check the request and return what the cards receive."""
     if not request.keys:
         raise PiclusterError("no --key was given: name a public key that may log in, such as ~/.ssh/id_ed25519.pub")
     checked = settings.parse(
@@ -159,11 +134,7 @@ def check(request: IdentityRequest) -> Identity:
 
 
 def complete(identity: Identity) -> Identity:
-    """Ask for the passphrase of the Wi-Fi network if it was not given, as the last step before anything is written.
-
-    Raises:
-        PiclusterError: if there is no answer, or it cannot be a passphrase.
-    """
+    """Ask for the passphrase of the Wi-Fi network if it was not given, as the last step before anything is written."""
     known = identity.settings
     if not identity.ask or known.wifi is None:
         return identity

@@ -26,13 +26,7 @@ _HEAD = ("NAME", "ARCH", "DATE", "SIZE", "IN CACHE")
 
 @dataclass(frozen=True)
 class ImagesRequest:
-    """What the options say.
-
-    Attributes:
-        catalogues: Files with the user's own images.
-        names: Images to fetch or to verify.
-        sha256: What an image must have, None for any.
-    """
+    """What the options say."""
 
     catalogues: Sequence[Path]
     names: Sequence[str] = ()
@@ -81,11 +75,7 @@ def _parse(options: argparse.Namespace) -> ImagesRequest:
 
 
 def library(catalogues: Sequence[Path], report: Report) -> Library:
-    """Return the library of images that these catalogues describe.
-
-    Raises:
-        PiclusterError: if a catalogue cannot be used.
-    """
+    """Return the library of images that these catalogues describe."""
     return Library(image_folder(), catalogue.load(catalogues, generations.WORDS), report)
 
 

@@ -18,13 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ChangeRequest:
-    """What the options say.
-
-    Attributes:
-        nodes: The nodes, and their network.
-        remove: Whether the nodes leave the inventory.
-        dry_run: Whether nothing is written.
-    """
+    """What the options say."""
 
     nodes: plan.InventoryRequest
     remove: bool

@@ -77,14 +77,7 @@ def add_nodes(parser: argparse.ArgumentParser, *, arch: str = "guessed from the 
 
 
 def parse_nodes(options: argparse.Namespace) -> plan.InventoryRequest:
-    """Return the request to the inventory.
-
-    Args:
-        options: Of add_nodes(); those of identity.add_identity() are optional.
-
-    Raises:
-        PiclusterError: if a value is wrong.
-    """
+    """Return the request to the inventory; the options of identity.add_identity() may be missing."""
     nodes = names.expand_names(options.name)
     given: str | None = options.cluster
     folder = options.inventories / (names.cluster_of(nodes) if given is None else names.check_cluster_name(given))

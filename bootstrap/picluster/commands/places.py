@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,9 +38,7 @@ DEFAULT_FOLDER = Path("cards")
 class Left:
     """Where the cards go that were not burnt.
 
-    Attributes:
-        options: Options of picluster burn and their values; none of them names a place that holds a good card.
-        hint: What the user must do first; may be empty.
+    No option names a place that holds a good card; the hint is what the user must do first, or empty.
     """
 
     options: tuple[tuple[str, str], ...]
@@ -50,11 +49,7 @@ class Left:
 class Place:
     """Where the card of one node goes.
 
-    Attributes:
-        name: The node.
-        title: The file or device, for people.
-        open: Opens it.
-        capacity: Size in bytes, None for a file.
+    The title is the file or device, for people; the capacity is in bytes, None for a file.
     """
 
     name: str
@@ -66,9 +61,7 @@ class Place:
 class Places(Protocol):
     """All places of one burn.
 
-    Attributes:
-        sparse: Whether they are new files.
-        summary: Where the cards are, for the last line of the report.
+    ``sparse`` says that they are new files; the summary is for the last line of the report.
     """
 
     sparse: bool
@@ -83,11 +76,7 @@ class Places(Protocol):
         ...
 
     def confirm(self, report: Report) -> None:
-        """Ask the user before anything is overwritten, and check that the places can be written to.
-
-        Raises:
-            PiclusterError: if the user does not confirm, or a place cannot be written to.
-        """
+        """Ask the user before anything is overwritten, and check that the places can be written to."""
         ...
 
     def rounds(self, report: Report) -> Iterator[Sequence[Place]]:
@@ -107,11 +96,7 @@ class Places(Protocol):
 class PlacesRequest:
     """What the options of add_places() say.
 
-    Attributes:
-        devices: Card readers; empty for image files.
-        forced: Those that may be overwritten although they do not look like card readers.
-        output: Directory of the image files, None for the default.
-        yes: Whether to overwrite without asking.
+    Without devices the cards become image files.
     """
 
     devices: Sequence[str]
@@ -150,11 +135,7 @@ def add_places(parser: Options) -> None:
 
 
 def parse_places(options: argparse.Namespace) -> PlacesRequest:
-    """Return what the options of add_places() say.
-
-    Raises:
-        PiclusterError: if they contradict each other.
-    """
+    """Return what the options of add_places() say, if they do not contradict each other."""
     readers, forced = parse_devices(options)
     if readers and options.output is not None:
         raise PiclusterError("-o and --device exclude each other: -o writes image files, --device cards; give one")
@@ -164,8 +145,7 @@ def parse_places(options: argparse.Namespace) -> PlacesRequest:
 def parse_devices(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """Return the devices of --device and --force-device; either can be repeated or name several with commas.
 
-    Raises:
-        PiclusterError: for an empty name, such as that of an unset shell variable, or if only --force-device is given.
+    Refuses an empty name, such as that of an unset shell variable, and --force-device alone.
     """
     given = _named(options.device, "--device"), _named(options.force_device, "--force-device")
     if given[1] and not given[0]:
@@ -181,17 +161,7 @@ def _named(given: Sequence[str], option: str) -> list[str]:
 
 
 def choose(request: PlacesRequest, names: Sequence[str], image: Path, need: int) -> Places:
-    """Check where the cards are to go.
-
-    Args:
-        request: From parse_places().
-        names: The nodes.
-        image: The source, which must not be overwritten.
-        need: Bytes that each place must hold.
-
-    Raises:
-        PiclusterError: if a place cannot be used.
-    """
+    """Check where the cards go: each place must hold ``need`` bytes, and none may be the image itself."""
     if not request.devices:
         return _Files(request.output, names, image)
     machine = host.platform()
@@ -258,7 +228,7 @@ class _Files:
             ) from error
 
     def rounds(self, report: Report) -> Iterator[Sequence[Place]]:  # noqa: ARG002 - nothing is to be swapped
-        yield [Place(name, str(path), _opener(FileTarget, path)) for name, path in self._paths.items()]
+        yield [Place(name, str(path), partial(FileTarget, path)) for name, path in self._paths.items()]
 
     def burnt(self, path: str, patches: Sequence[Patch]) -> None:
         """Do nothing: each node has a file of its own."""
@@ -268,17 +238,9 @@ class _Files:
         return Left(() if self._unasked else (("output", str(self._folder)),))
 
 
-def _opener(kind: Callable[[Path], Target], path: Path) -> Callable[[], Target]:
-    return lambda: kind(path)
-
-
 @dataclass
 class _Readers:
-    """Cards in readers.
-
-    Attributes:
-        typed: What the user typed for each reader, by its path.
-    """
+    """Cards in readers; ``typed`` is what the user typed for each reader, by its path."""
 
     machine: Platform
     selection: safety.Selection
@@ -298,11 +260,8 @@ class _Readers:
         self._seen = set(self._open)
 
     def planned(self) -> list[str]:
-        readers = self.selection.devices
-        return [
-            f"{readers[number % len(readers)].path}, round {number // len(readers) + 1}"
-            for number in range(len(self.names))
-        ]
+        readers, cards = self.selection.devices, range(len(self.names))
+        return [f"{readers[card % len(readers)].path}, round {card // len(readers) + 1}" for card in cards]
 
     def announce(self, report: Report, *, dry_run: bool) -> None:
         for left in self.selection.left_out:
@@ -348,11 +307,11 @@ class _Readers:
         swap = rounds.Swap(self.selection, need=self.need, is_ours=self._is_ours)
         for slots in rounds.rounds(self.names, swap, rounds.Watch(self.machine.devices, say)):
             self._enter([one.device for one in slots])
-            yield [Place(one.name, one.device.path, self._opener(one.device), one.device.size) for one in slots]
+            yield [self._place(one.name, one.device) for one in slots]
 
-    def _opener(self, device: Device) -> Callable[[], Target]:
+    def _place(self, name: str, device: Device) -> Place:
         unmount = device.path in self.selection.forced
-        return lambda: self.machine.open(device, unmount=unmount)
+        return Place(name, device.path, partial(self.machine.open, device, unmount=unmount), device.size)
 
     def _enter(self, devices: Sequence[Device]) -> None:
         """Record which readers hold cards that are about to be burnt."""

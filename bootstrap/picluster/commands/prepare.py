@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from picluster.cards import prepare
@@ -27,23 +28,12 @@ if TYPE_CHECKING:
     from picluster.commands import Subparsers
     from picluster.commands.identity import Identity, IdentityRequest
     from picluster.console.report import Report
-    from picluster.devices import Device, Platform
     from picluster.firstboot.generations import Recognised
 
 
 @dataclass(frozen=True)
 class PrepareRequest:
-    """What the options say.
-
-    Attributes:
-        nodes: The nodes, in the order of their places: image files, devices, folders.
-        identity: What the cards receive.
-        image_files: Unpacked images of cards.
-        devices: Cards in readers.
-        forced: Those that may be written to although they do not look like card readers.
-        folders: Mounted boot partitions.
-        dry_run: Whether nothing is written.
-    """
+    """What the options say; the nodes are in the order of their places: image files, devices, folders."""
 
     nodes: plan.InventoryRequest
     identity: IdentityRequest
@@ -106,11 +96,7 @@ def parse(options: argparse.Namespace) -> PrepareRequest:
 class _BootPartition:
     """The boot partition at one place.
 
-    Attributes:
-        title: For people.
-        boot: Its files.
-        write: Writes files there; raises PiclusterError or OSError if it fails.
-        room: Checks that there is room for them, without writing.
+    ``write`` may raise PiclusterError or OSError; ``room`` checks that there is room for the files, without writing.
     """
 
     title: str
@@ -127,10 +113,6 @@ class _Preparation:
     place: _BootPartition
     system: Recognised
 
-    def files(self, identity: Identity, user: str) -> Mapping[str, bytes]:
-        """Return what is written to the boot partition."""
-        return identity.files(self.system, self.name, user)
-
 
 def run(request: PrepareRequest, report: Report) -> int:
     """Prepare the places and write the inventory."""
@@ -146,7 +128,7 @@ def run(request: PrepareRequest, report: Report) -> int:
         planned = plan.plan(dataclasses.replace(request.nodes, guessed_arch=systems[0].arch, client_id=client_id))
         jobs = [_Preparation(*job) for job in zip(names, places, systems, strict=True)]
         for job in jobs:
-            job.place.room(job.files(checked, planned.user))
+            job.place.room(checked.files(job.system, job.name, planned.user))
         changes.report_plan(report, planned)
         if not request.dry_run:
             checked = identity.complete(checked)
@@ -160,7 +142,7 @@ def run(request: PrepareRequest, report: Report) -> int:
 
 def _prepare(job: _Preparation, identity: Identity, user: str, report: Report, *, dry_run: bool) -> bool:
     """Write to one place and report the result; return whether it is good."""
-    files = job.files(identity, user)
+    files = identity.files(job.system, job.name, user)
     error = "" if dry_run else _write(job.place, files)
     state = "failed" if error else "planned" if dry_run else "done"
     verb = {"failed": "failed on", "planned": "would prepare", "done": "prepared"}[state]
@@ -183,22 +165,16 @@ def _refuse_twice(paths: Sequence[Path]) -> None:
 
 
 def _openers(request: PrepareRequest) -> list[Callable[[], Target]]:
-    openers: list[Callable[[], Target]] = [_file_opener(path) for path in request.image_files]
+    for path in request.image_files:
+        if not path.is_file():
+            raise PiclusterError(f"--image-file {path} does not exist: name an unpacked image")
+    openers: list[Callable[[], Target]] = [partial(ExistingFile, path) for path in request.image_files]
     if request.devices:
         machine = host.platform()
         selection = safety.choose(request.devices, machine.devices(), forced=request.forced)
-        openers += [_device_opener(machine, device, selection) for device in selection.devices]
+        forced = selection.forced
+        openers += [partial(machine.open, one, unmount=one.path in forced) for one in selection.devices]
     return openers
-
-
-def _file_opener(path: Path) -> Callable[[], Target]:
-    if not path.is_file():
-        raise PiclusterError(f"--image-file {path} does not exist: name an unpacked image")
-    return lambda: ExistingFile(path)
-
-
-def _device_opener(machine: Platform, device: Device, selection: safety.Selection) -> Callable[[], Target]:
-    return lambda: machine.open(device, unmount=device.path in selection.forced)
 
 
 def _on_target(target: Target) -> _BootPartition:
@@ -207,9 +183,7 @@ def _on_target(target: Target) -> _BootPartition:
 
 
 def _in_folder(folder: Path) -> _BootPartition:
-    def write(files: Mapping[str, bytes]) -> None:
-        prepare.write_to_folder(folder, files)
-
+    write = partial(prepare.write_to_folder, folder)
     # The file system of a mounted partition decides, file by file, whether there is room.
     return _BootPartition(str(folder), BootFiles.of_folder(folder), write, lambda _: None)
 

@@ -58,14 +58,6 @@ class _Row:
     percent: int = 0
 
 
-@dataclass(frozen=True)
-class _Pace:
-    """The speed since the last line in amounts per second, and the seconds left; None if unknown."""
-
-    speed: float | None
-    left: float | None
-
-
 class Board:
     """A display of progress; its methods may be called from any thread.
 
@@ -118,22 +110,20 @@ class Board:
             now = time.monotonic()
             if not total or now - self._said < _QUIET_S:
                 return
-            pace = _pace(done - self._done, now - self._said, total - done)
+            speed, left = _pace(done - self._done, now - self._said, total - done)
             self._said, self._done = now, done
             rows = {name: {"state": row.state, "percent": row.percent} for name, row in self._stand.items()}
         percent = _percent(done, total)
         if self._report.json:
             data: dict[str, object] = {f"{self._event}s": rows} if rows else {}
             if self._in_bytes:
-                data["speed"] = None if pace.speed is None else int(pace.speed)
-            eta = None if pace.left is None else int(pace.left)
+                data["speed"] = None if speed is None else int(speed)
+            eta = None if left is None else int(left)
             self._report.say("progress", "", title=self._title, percent=percent, state=state, eta=eta, **data)
         else:
-            self._report.aside(f"{self._title}: {percent} %{state and ' ' + state}{self._shown(pace)}")
-
-    def _shown(self, pace: _Pace) -> str:
-        speed = f", {decimal(int(pace.speed))}/s" if self._in_bytes and pace.speed else ""
-        return speed + ("" if pace.left is None else f", {_clock(pace.left)} left")
+            shown = f", {decimal(int(speed))}/s" if self._in_bytes and speed else ""
+            shown += "" if left is None else f", {_clock(left)} left"
+            self._report.aside(f"{self._title}: {percent} %{state and ' ' + state}{shown}")
 
     def row(self, name: str, state: str, done: float = 0, total: float | None = None, detail: str = "") -> None:
         """Show the progress and state of one row; done and failed are final states."""
@@ -162,11 +152,11 @@ def _percent(done: float, total: float) -> int:
     return int(min(1.0, done / total) * 100)
 
 
-def _pace(went: float, seconds: float, left: float) -> _Pace:
+def _pace(went: float, seconds: float, left: float) -> tuple[float, float] | tuple[None, None]:
+    """Return the amount per second and the seconds left, if anything went on."""
     if went <= 0 or seconds <= 0:
-        return _Pace(None, None)
-    speed = went / seconds
-    return _Pace(speed, max(0.0, left) / speed)
+        return None, None
+    return went / seconds, max(0.0, left) * seconds / went
 
 
 def _clock(seconds: float) -> str:

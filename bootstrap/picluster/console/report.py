@@ -31,12 +31,8 @@ class Report:
     """The output of one command.
 
     Results go to standard output, progress and errors to standard error. rich respects NO_COLOR. A stream that is
-    closed by its reader (``| head``) raises nothing: the cards are finished, and the exit code reports the result.
-
-    Args:
-        as_json: Whether standard output gets one JSON object per line and nothing else.
-        out: Standard output.
-        err: Standard error.
+    closed by its reader (``| head``) raises nothing: the cards are finished, and the exit code reports the result. With
+    ``as_json`` standard output gets one JSON object per line and nothing else.
     """
 
     def __init__(self, *, as_json: bool, out: TextIO | None = None, err: TextIO | None = None) -> None:
@@ -100,10 +96,6 @@ class Report:
     def board(self, title: str, rows: Sequence[str] = (), *, row_event: str = "row", in_bytes: bool = True) -> Board:
         """Return a display of progress: one bar for everything, and one for each row; use it as a context manager.
 
-        Args:
-            title: Of the whole.
-            rows: Names of what proceeds in parallel.
-            row_event: Name of the event for a row: card, node.
-            in_bytes: Whether amounts are bytes, shown with speed and remaining time.
+        ``row_event`` names the event for a row: card, node. Amounts in bytes are shown with speed and remaining time.
         """
         return Board(self, title, rows, row_event, in_bytes=in_bytes)

@@ -36,10 +36,8 @@ def _steady(stream: TextIO | None) -> TextIO:
 class Outlet:
     """A stream for writes from any thread; after a failed write nothing more is written, and nothing is raised.
 
-    Attributes:
-        stream: The stream.
-        problem: Why output was lost, such as a full disk; empty if none was. A pipe whose reader has closed it is not
-            a problem: the reader has what it needs.
+    ``problem`` is why output was lost, such as a full disk. A pipe whose reader has closed it is not a problem: the
+    reader has what it needs.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -28,8 +28,6 @@ class Device:
         serial: Empty if the device tells none. A card reader tells its own, not the card's.
         removable: A card in a reader, or a USB stick.
         system: It holds the running system or its swap, through any layers, or the system itself says so.
-        read_only: It cannot be written to.
-        mounts: Where it or its partitions are mounted.
         contents: Empty if there is neither a partition table nor a file system; else for people ("vfat bootfs").
         sequence: Changes when another medium is put in; empty if the system does not tell.
         place: What it is plugged into, where the system tells that instead of a serial; others may be there too.
@@ -52,36 +50,22 @@ class Platform(Protocol):
     """What this machine can do with disks."""
 
     def devices(self) -> list[Device]:
-        """List whole disks, empty readers among them.
-
-        Raises:
-            PiclusterError: if the system's own tool fails.
-        """
+        """List whole disks, empty readers among them."""
         ...
 
     def peek(self, device: Device, offset: int, length: int) -> bytes:
         """Read from it without locking it: to see whose card was put in.
 
-        Args:
-            device: It.
-            offset: From where; a multiple of picluster.cards.target.ALIGNMENT, as the length.
-            length: How many bytes; fewer come at the end.
-
-        Raises:
-            OSError: if it cannot be read (yet); its strerror is a sentence.
+        Offset and length are multiples of picluster.cards.target.ALIGNMENT; fewer bytes come at the end. An OSError
+        says, in a sentence, that it cannot be read (yet).
         """
         ...
 
     def open(self, device: Device, *, unmount: bool) -> Target:
         """Open it to be overwritten, if a fresh listing shows the very same device and medium.
 
-        Args:
-            device: As it was listed when it was chosen.
-            unmount: Whether to unmount what is mounted from it.
-
-        Raises:
-            PiclusterError: if another medium is in, if it is mounted, or if it holds the running system.
-            OSError: if the system refuses; its strerror is a sentence.
+        Refuses another medium, the running system, and what is mounted, unless ``unmount`` says to unmount it. An
+        OSError of the system is a sentence, too.
         """
         ...
 
@@ -99,15 +83,9 @@ def mounted_on(device: Device) -> str:
 
 
 def same_medium(device: Device, listed: list[Device], *, unmounted: bool = False) -> Device:
-    """Return the device as it is now, if it still is what was chosen.
+    """Return the device as it is now, if it still is what was chosen and may be written to.
 
-    Args:
-        device: As it was listed when it was chosen.
-        listed: All devices now.
-        unmounted: Whether we unmounted it since: what only its mounts told of it is not told any more.
-
-    Raises:
-        PiclusterError: if it is gone or another one is there, or if it must not be written to any more.
+    With ``unmounted`` we unmounted it since: what only its mounts told of it is not told any more.
     """
     now = next((other for other in listed if other.path == device.path), None)
     if now is None:

@@ -24,14 +24,8 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program of the system; the caller judges its exit code.
 
-    Args:
-        command: The program and its arguments.
-        timeout_s: Seconds until it counts as hanging.
-        missing: What to say where there is no such program, after its name.
-        env: Its environment; ours if none is given.
-
-    Raises:
-        PiclusterError: if there is none, or if it hangs.
+    After timeout_s seconds it counts as hanging; ``missing`` is what to say, after its name, where there is no such
+    program.
     """
     try:
         return subprocess.run(command, check=False, capture_output=True, timeout=timeout_s, env=env)
@@ -48,10 +42,6 @@ def looked_at(devices: Sequence[Device], peek: Callable[[Device, int, int], byte
 
     A system knows nothing of foreign file systems, encrypted media and raw dumps. What cannot be read is not empty
     either: nobody knows what is on it.
-
-    Args:
-        devices: As they were listed.
-        peek: Reads from one, as Platform.peek.
     """
     return [
         replace(device, contents=_unknown(device, peek))

@@ -50,14 +50,7 @@ class BlockNode:
 
 
 class Tree:
-    """The block devices of a machine and what lies on what.
-
-    Args:
-        text: The JSON of lsblk.
-
-    Raises:
-        PiclusterError: if it is no such JSON.
-    """
+    """The block devices of a machine and what lies on what, from the JSON of lsblk."""
 
     def __init__(self, text: str) -> None:
         self.nodes: dict[str, BlockNode] = {}

@@ -12,14 +12,7 @@ if TYPE_CHECKING:
 
 
 def platform(name: str = sys.platform) -> Platform:
-    """Return the module of this system.
-
-    Args:
-        name: As in sys.platform.
-
-    Raises:
-        PiclusterError: if the system is not supported.
-    """
+    """Return the module of this system, by its name in sys.platform."""
     # Imported here, because a Python on Linux may lack what the module of Windows needs (ctypes).
     if name == "linux":
         from picluster.devices.linux import Linux  # noqa: PLC0415

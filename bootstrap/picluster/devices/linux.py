@@ -37,14 +37,9 @@ _BLKID_NOTHING, _BLKID_AMBIVALENT = 2, 8
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the listing is made of, as the system told it.
+    """All that the listing is made of, as the system told it: lsblk's JSON, files of /proc and /etc, and more.
 
     Attributes:
-        lsblk: Its JSON.
-        mountinfo: /proc/self/mountinfo.
-        swaps: /proc/swaps.
-        cmdline: /proc/cmdline.
-        fstab: /etc/fstab.
         links: Where the device files that fstab names lead to (/dev/disk/by-id/...).
         sequences: /sys/block/*/diskseq, by kernel name.
         loops: /sys/block/*/loop/backing_file, by kernel name.
@@ -145,11 +140,7 @@ class _Judge:
 
 
 def parse(facts: Facts) -> list[Device]:
-    """Return the disks that these facts describe.
-
-    Raises:
-        PiclusterError: if lsblk's answer cannot be read.
-    """
+    """Return the disks that these facts describe."""
     tree = Tree(facts.lsblk)
     judge = _Judge(facts, tree)
     system = judge.system()
@@ -207,12 +198,7 @@ def _file_system(node: BlockNode) -> str:
 
 
 class Linux:
-    """The disks of this machine, as picluster.devices.Platform says.
-
-    Args:
-        run: Runs a program; its answer may be anything.
-        root: Where /proc and /sys are.
-    """
+    """The disks of this machine, as picluster.devices.Platform says; /proc and /sys are below ``root``."""
 
     def __init__(
         self,

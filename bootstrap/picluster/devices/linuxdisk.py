@@ -40,13 +40,7 @@ class LinuxControl(posix.PosixControl, Protocol):
 
 
 class LinuxHandle(posix.Descriptor):
-    """An open block device.
-
-    Args:
-        fd: Open for reading and writing with O_DIRECT; closed by close().
-        calls: The module os.
-        control: The module fcntl.
-    """
+    """An open block device; ``fd`` is open for reading and writing with O_DIRECT."""
 
     def __init__(self, fd: int, calls: LinuxCalls, control: LinuxControl) -> None:
         super().__init__(fd, calls)
@@ -97,15 +91,7 @@ def open_disk(path: str, calls: LinuxCalls | None = None, control: LinuxControl 
     """Open a block device to be overwritten.
 
     O_EXCL makes the kernel refuse what is mounted, swapped to or part of a RAID or LVM anywhere on this machine, in
-    other containers too, and keeps it free of all that while it is written.
-
-    Args:
-        path: Its device file.
-        calls: The module os.
-        control: The module fcntl.
-
-    Raises:
-        OSError: if the system refuses; its strerror is a sentence.
+    other containers too, and keeps it free of all that while it is written. An OSError of the system is a sentence.
     """
     calls = calls or cast("LinuxCalls", os)
     control = control or cast("LinuxControl", importlib.import_module("fcntl"))

@@ -73,19 +73,13 @@ def whole_disks(listing: bytes) -> list[str]:
 def parse(listing: bytes, infos: Mapping[str, bytes]) -> list[Device]:
     """Return the physical disks, and whether the running system is on them through containers.
 
-    Args:
-        listing: The answer of ``diskutil list -plist``.
-        infos: The answers of ``diskutil info -plist diskN``, by identifier; who has none was pulled meanwhile.
-
-    Raises:
-        PiclusterError: if they cannot be read.
+    The listing is from ``diskutil list -plist``, the infos, by identifier, from ``diskutil info -plist diskN``; a disk
+    without one was pulled meanwhile.
     """
     told = _plist(listing, "diskutil list")
-    disks: dict[str, _Disk] = {}
-    for entry in told.get("AllDisksAndPartitions", ()):
-        read = _read(entry)
-        disks[read.identifier] = read
-    stores = _stores(told.get("AllDisksAndPartitions", ()))
+    entries = told.get("AllDisksAndPartitions", ())
+    disks = {disk.identifier: disk for disk in map(_read, entries)}
+    stores = _stores(entries)
     # A Fusion Drive's container lies on two disks.
     for above, below in stores:
         disks[below].mounts += disks[above].mounts
@@ -160,13 +154,7 @@ def _stores(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 class MacHandle(Descriptor):
-    """An open raw disk.
-
-    Args:
-        fd: /dev/rdiskN, open for reading and writing; closed by close().
-        calls: The module os.
-        control: The module fcntl.
-    """
+    """An open raw disk, /dev/rdiskN."""
 
     def __init__(self, fd: int, calls: PosixCalls, control: PosixControl) -> None:
         super().__init__(fd, calls)
@@ -188,13 +176,7 @@ class MacHandle(Descriptor):
 
 
 class MacOS:
-    """The disks of this machine, as picluster.devices.Platform says.
-
-    Args:
-        run: Runs a program.
-        calls: The module os.
-        control: The module fcntl.
-    """
+    """The disks of this machine, as picluster.devices.Platform says."""
 
     def __init__(
         self,

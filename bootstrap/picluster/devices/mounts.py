@@ -31,12 +31,8 @@ _LIVE = frozenset(
 class Mount:
     """One line of /proc/self/mountinfo.
 
-    Attributes:
-        number: "major:minor" of what is mounted; major 0 where a file system has no one block device (btrfs, zfs).
-        root: Which directory of that file system is seen here.
-        point: Where.
-        kind: File system type.
-        source: What it says it was mounted from.
+    The number is "major:minor", with major 0 where a file system has no one block device (btrfs, zfs); ``root`` is the
+    directory of that file system that is seen at the point.
     """
 
     number: str
@@ -74,10 +70,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
 class Planned:
     """A line of /etc/fstab.
 
-    Attributes:
-        source: What is to be mounted or swapped to: a path, LABEL=..., UUID=...
-        point: Where; "none" or the like for swap.
-        kind: File system type, or "swap".
+    The source is a path, LABEL=... or UUID=...; the point of swap is "none" or the like, its kind "swap".
     """
 
     source: str

@@ -27,12 +27,7 @@ class PosixControl(Protocol):
 
 
 class Descriptor:
-    """An open raw disk, as far as both systems agree on it.
-
-    Args:
-        fd: Open for reading and writing; closed by close().
-        calls: The module os.
-    """
+    """An open raw disk, as far as both systems agree on it."""
 
     def __init__(self, fd: int, calls: PosixCalls) -> None:
         self._fd = fd

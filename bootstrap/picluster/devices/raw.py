@@ -52,26 +52,14 @@ class Handle(Protocol):
 
 
 def explain(error: OSError, name: str, hints: dict[int, str] | None = None) -> OSError:
-    """Return the error with a reason that a person can act on.
-
-    Args:
-        error: What the system said.
-        name: The device.
-        hints: Sentences that only one system has, by errno.
-    """
+    """Return the error with a reason that a person can act on; hints are sentences of one system, by errno."""
     number = error.errno or errno.EIO
     sentence = (hints or {}).get(number) or _SENTENCES.get(number) or error.strerror or str(error)
     return OSError(number, sentence, name)
 
 
 class RawDisk:
-    """A raw disk, as picluster.cards.target.Target says.
-
-    Args:
-        name: The device's path.
-        capacity: Its size in bytes.
-        handle: The open device, which is closed at the end.
-    """
+    """A raw disk, as picluster.cards.target.Target says; the handle is closed at the end."""
 
     def __init__(self, name: str, capacity: int, handle: Handle) -> None:
         self.name = name

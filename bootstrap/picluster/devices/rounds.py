@@ -41,7 +41,6 @@ class Waiting:
     """One reader between two cards.
 
     Attributes:
-        name: The node whose card comes next.
         reader: The device as it was when its last card was burnt.
         emptied: Whether the burnt card was seen to be gone.
         ready: The next card's device, once it is in and may be overwritten.
@@ -64,10 +63,8 @@ class Waiting:
 class Swap:
     """What happens between two rounds, as pure steps from one listing to the next.
 
-    Args:
-        selection: What was chosen for the first round; its rules hold for all later cards.
-        need: Bytes that a card must hold.
-        is_ours: Whether a card is one that this run has burnt; may raise OSError while a card settles.
+    The rules of the first round's selection hold for all later cards. ``is_ours`` says whether this run has burnt a
+    card; it may raise OSError while a card settles.
     """
 
     def __init__(self, selection: Selection, *, need: int, is_ours: Callable[[Device], bool]) -> None:
@@ -78,10 +75,7 @@ class Swap:
     def step(self, waits: Sequence[Waiting], before: Collection[str], listed: Sequence[Device]) -> list[Waiting]:
         """Look at a listing; return how each reader stands now.
 
-        Args:
-            waits: How they stood.
-            before: Paths of all devices when the waiting began: what is new may be a reader that moved.
-            listed: All devices now.
+        ``before`` are the paths of all devices when the waiting began: what is new may be a reader that moved.
         """
         taken = {wait.ready.path for wait in waits if wait.ready}
         stand = []
@@ -171,10 +165,7 @@ def _another(burnt: Device, now: Device) -> bool:
 class Watch:
     """What waiting needs of the world.
 
-    Attributes:
-        listing: Lists all devices: Platform.devices.
-        say: Told a node's name and what the user is to do, once for each change, and "" when its card is in.
-        pause: Waits a moment between two looks.
+    ``say`` is told a node's name and what the user is to do, once for each change, and "" when its card is in.
     """
 
     listing: Callable[[], Sequence[Device]]
@@ -187,14 +178,6 @@ def rounds(names: Sequence[str], swap: Swap, watch: Watch) -> Iterator[tuple[Ins
 
     The caller burns a round before it asks for the next. Ctrl-C while waiting ends it as anywhere else: no device is
     open then.
-
-    Args:
-        names: The nodes, in their order.
-        swap: The readers, and what may be put in.
-        watch: How to look, say and wait.
-
-    Raises:
-        PiclusterError: if the devices cannot be listed any more.
     """
     left = list(names)
     readers = [Waiting("", reader, ready=reader) for reader in swap.selection.devices]

@@ -32,11 +32,8 @@ class LeftOut:
 class Selection:
     """What may be overwritten.
 
-    Attributes:
-        devices: In the order they were named, or listed.
-        auto: Whether they were found, not named: then only empty cards are taken, in later rounds too.
-        forced: Paths of those that --force-device names: only these may be unmounted.
-        left_out: With auto: the others, and why.
+    With ``auto`` they were found, not named: then only empty cards are taken, in later rounds too. Only those in
+    ``forced``, which --force-device names, may be unmounted.
     """
 
     devices: tuple[Device, ...]
@@ -55,15 +52,8 @@ def choose(
 ) -> Selection:
     """Decide what may be overwritten.
 
-    Args:
-        wanted: The values of --device: paths, or "auto" alone.
-        devices: All there are.
-        forced: The values of --force-device, which lift what can be lifted for one device of wanted each.
-        need: Bytes that a card must hold.
-        resolve: Follows symbolic links; given by tests.
-
-    Raises:
-        PiclusterError: if one of them may not be overwritten, or auto finds none.
+    ``wanted`` are the values of --device: paths, or "auto" alone; ``forced`` are those of --force-device, which lift
+    what can be lifted for one device of wanted each.
     """
     wanted = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     if not wanted:
@@ -108,11 +98,6 @@ def refusal(device: Device, *, need: int = 0, forced: bool = False) -> str:
     """Return why a named device must not be overwritten, as half a sentence; empty if it may.
 
     What nothing lifts comes first: who is told to force a device should succeed by it.
-
-    Args:
-        device: It.
-        need: Bytes that it must hold.
-        forced: Whether --force-device names it.
     """
     return _unliftable(device, need) or ("" if forced else _liftable(device))
 

@@ -19,6 +19,7 @@ UPDATE_PROPERTIES = 0x00070140
 _GET_LENGTH = 0x0007405C
 _INVALID = ctypes.c_void_p(-1).value
 _FILE_BEGIN = 0
+_handle, _dword, _at = ctypes.c_void_p, ctypes.c_uint32, ctypes.byref
 
 # <winerror.h>: what our sentences know, the others are told as their number.
 _ERRNO = {
@@ -51,11 +52,7 @@ class _Loader(Protocol):
 
 
 class Kernel32:
-    """Raw disks and volumes by handle; every error is an OSError with an errno.
-
-    Args:
-        loader: The module ctypes; given by tests.
-    """
+    """Raw disks and volumes by handle; every error is an OSError with an errno."""
 
     def __init__(self, loader: _Loader | None = None) -> None:
         self._loader = loader or cast("_Loader", ctypes)
@@ -75,13 +72,7 @@ class Kernel32:
             getattr(self._dll, name).restype = wintypes.BOOL
 
     def open(self, path: str, *, write: bool, direct: bool) -> int:
-        """Open a disk or volume.
-
-        Args:
-            path: As CreateFileW takes it.
-            write: Not only for reading.
-            direct: Past the caches of Windows.
-        """
+        """Open a disk or volume by the path that CreateFileW takes; ``direct`` goes past the caches of Windows."""
         access = _GENERIC_READ | (_GENERIC_WRITE if write else 0)
         flags = _NO_BUFFERING | _WRITE_THROUGH if direct else 0
         handle = self._dll.CreateFileW(path, access, _SHARE_READ_WRITE, None, _OPEN_EXISTING, flags, None)
@@ -91,19 +82,12 @@ class Kernel32:
 
     def control(self, handle: int, code: int) -> None:
         """Send a control code that takes and gives nothing."""
-        came = wintypes.DWORD()
-        self._check(
-            self._dll.DeviceIoControl(_handle(handle), _dword(code), None, _dword(0), None, _dword(0), _at(came), None)
-        )
+        self._control(handle, code, None, 0)
 
     def length(self, handle: int) -> int:
         """Return a disk's size in bytes."""
-        size, came = ctypes.c_int64(), wintypes.DWORD()
-        self._check(
-            self._dll.DeviceIoControl(
-                _handle(handle), _dword(_GET_LENGTH), None, _dword(0), _at(size), _dword(8), _at(came), None
-            )
-        )
+        size = ctypes.c_int64()
+        self._control(handle, _GET_LENGTH, _at(size), ctypes.sizeof(size))
         return size.value
 
     def write(self, handle: int, offset: int, data: memoryview) -> int:
@@ -135,6 +119,12 @@ class Kernel32:
         """Close it."""
         self._dll.CloseHandle(_handle(handle))
 
+    def _control(self, handle: int, code: int, answer: Any, size: int) -> None:  # noqa: ANN401 - ctypes has no type
+        came = _at(wintypes.DWORD())
+        self._check(
+            self._dll.DeviceIoControl(_handle(handle), _dword(code), None, _dword(0), answer, _dword(size), came, None)
+        )
+
     def _seek(self, handle: int, offset: int) -> None:
         self._check(self._dll.SetFilePointerEx(_handle(handle), ctypes.c_int64(offset), None, _dword(_FILE_BEGIN)))
 
@@ -152,15 +142,3 @@ class ApiError(OSError):
     def __init__(self, code: int) -> None:
         super().__init__(_ERRNO.get(code, errno.EIO), f"Windows says error {code}")
         self.code = code
-
-
-def _handle(handle: int) -> ctypes.c_void_p:
-    return ctypes.c_void_p(handle)
-
-
-def _dword(value: int) -> ctypes.c_uint32:
-    return ctypes.c_uint32(value)
-
-
-def _at(thing: Any) -> Any:  # noqa: ANN401 - ctypes has no type for what can be pointed to
-    return ctypes.byref(thing)

@@ -77,14 +77,7 @@ def _letter(path: str) -> str:
 
 
 def parse(text: str) -> list[Device]:
-    """Return the disks in the answer of SCRIPT.
-
-    Args:
-        text: The answer.
-
-    Raises:
-        PiclusterError: if it cannot be read.
-    """
+    """Return the disks in the answer of SCRIPT."""
     told = _told(text)
     drives = {drive.get("Index"): drive for drive in _list(told, "Drives")}
     busy = {_letter(str(page)) for page in _list(told, "PageFiles")} | {_letter(str(told.get("SystemDrive") or ""))}
@@ -143,13 +136,7 @@ def _path(number: object) -> str:
 
 
 class WindowsHandle:
-    """An open raw disk.
-
-    Args:
-        handle: Of the disk.
-        held: Closes it, and then its volumes, which were locked and dismounted until then.
-        calls: The calls of Windows.
-    """
+    """An open raw disk; ``held`` closes it, and then its volumes, which were locked and dismounted until then."""
 
     def __init__(self, handle: int, held: contextlib.ExitStack, calls: WindowsCalls) -> None:
         self._handle = handle
@@ -179,13 +166,7 @@ class WindowsHandle:
 
 
 class Windows:
-    """The disks of this machine, as picluster.devices.Platform says.
-
-    Args:
-        run: Runs a program.
-        calls: The calls of Windows.
-        pause: Waits a moment before a volume is tried again.
-    """
+    """The disks of this machine, as picluster.devices.Platform says."""
 
     def __init__(
         self,

@@ -38,14 +38,7 @@ class SearchWatcher:
 
 @dataclass(frozen=True)
 class Where:
-    """Where to search.
-
-    Attributes:
-        first: Likely addresses, in order.
-        nets: Networks to scan completely.
-        names: Host names to resolve by mDNS.
-        timeout_s: Seconds that an address may be silent.
-    """
+    """Where to search: likely addresses, whole networks, and host names by mDNS; timeout_s is for each address."""
 
     first: Sequence[IPv4Address]
     nets: Sequence[IPv4Network]
@@ -127,14 +120,9 @@ async def knock(address: IPv4Address, port: int, timeout_s: float) -> bool:
 def search(access: Access, where: Where, watcher: SearchWatcher | None = None) -> list[Login]:
     """Search for nodes; return every attempted login in the order of their addresses.
 
-    Raises:
-        OSError: if this machine cannot continue, for example because of its limit of open files.
+    An OSError says that this machine cannot continue, for example because of its limit of open files.
     """
     try:
-        return asyncio.run(_run(access, where, watcher or SearchWatcher()))
+        return asyncio.run(_Search(access, where, watcher or SearchWatcher()).run())
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
-
-
-async def _run(access: Access, where: Where, watcher: SearchWatcher) -> list[Login]:
-    return await _Search(access, where, watcher).run()

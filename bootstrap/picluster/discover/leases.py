@@ -29,11 +29,7 @@ _FIELDS = 5
 class Lease:
     """One leased address.
 
-    Attributes:
-        address: The address.
-        mac: MAC address of the client, in lower case.
-        hostname: Host name that the client sent, or "".
-        client_id: Client-id as text, or "".
+    The MAC address is in lower case; what the client did not send is empty.
     """
 
     address: IPv4Address
@@ -47,11 +43,7 @@ class Lease:
 
 
 def parse(text: str) -> list[Lease]:
-    """Return the leases in a lease file, without those of DHCPv6.
-
-    Raises:
-        ValueError: if it is not a lease file, with the number of the line.
-    """
+    """Return the leases in a lease file, without those of DHCPv6; raise ValueError with the number of a wrong line."""
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         fields = line.split()
@@ -78,11 +70,7 @@ def _as_text(client_id: str) -> str:
 
 
 def read(path: Path) -> list[Lease]:
-    """Return the leases in the file of --leases.
-
-    Raises:
-        PiclusterError: if it cannot be read or is not a lease file.
-    """
+    """Return the leases in the file of --leases."""
     try:
         return parse(path.read_text(encoding="utf-8"))
     except OSError as error:

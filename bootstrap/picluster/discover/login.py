@@ -64,13 +64,8 @@ _LONGEST = 80
 class Access:
     """How to log in.
 
-    Attributes:
-        user: User that logs in.
-        key: Private key, None for those that ssh tries by default.
-        port: Of sshd.
-        interface: Network interface whose MAC address is queried.
-        limit_s: Seconds that a login and its answer may take.
-        folder: Private directory for the host keys that are presented.
+    The key is None for those that ssh tries by default, ``interface`` that whose MAC address is queried, and ``folder``
+    a private directory for the host keys that are presented.
     """
 
     user: str
@@ -85,13 +80,7 @@ class Access:
 class Answer:
     """What a board reports about itself; unknown values are empty.
 
-    Attributes:
-        name: First label of its host name.
-        mac: MAC address of the cluster interface.
-        serial: Of the board.
-        model: Of the board.
-        machine_id: Of its system.
-        arch: Architecture, as Debian names it.
+    The name is the first label of its host name, and ``arch`` the architecture as Debian names it.
     """
 
     name: str
@@ -106,11 +95,8 @@ class Answer:
 class Login:
     """The result of a login.
 
-    Attributes:
-        address: Of the host.
-        host_key: Host key that it presented, type and base64 text, or "".
-        answer: What the board reports, None if the login failed.
-        problem: Why it failed: REFUSED, or the message of ssh.
+    The host key is type and base64 text, or "". ``answer`` is None if the login failed, ``problem`` then REFUSED or the
+    message of ssh.
     """
 
     address: IPv4Address
@@ -120,11 +106,7 @@ class Login:
 
 
 def require_client() -> None:
-    """Check that the ssh program is installed.
-
-    Raises:
-        PiclusterError: if it is not.
-    """
+    """Check that the ssh program is installed."""
     if shutil.which("ssh") is None:
         raise PiclusterError("ssh is not installed: it is not in PATH; install the OpenSSH client")
 
@@ -132,12 +114,8 @@ def require_client() -> None:
 def command(access: Access, address: IPv4Address, known_hosts: Path, alias: str, *, trust_machine: bool) -> list[str]:
     """Return the ssh command up to the remote command; it never prompts, forwards or shares a connection.
 
-    Args:
-        access: How to log in.
-        address: Of the host.
-        known_hosts: File of host keys that is read and written.
-        alias: Name of the host key in that file.
-        trust_machine: Whether the host keys in the global file of this machine are accepted too.
+    The file known_hosts is read and written, under the name ``alias``; with ``trust_machine`` the global file of this
+    machine counts, too.
     """
     settings = {
         "BatchMode": "yes",

@@ -16,14 +16,7 @@ async def resolve(
     timeout_s: float,
     interfaces: Sequence[str] | None = None,
 ) -> None:
-    """Resolve all names in parallel; return at once, and raise nothing, where there is no multicast.
-
-    Args:
-        names: Host names without .local.
-        found: Receives each address.
-        timeout_s: Seconds to wait for answers.
-        interfaces: Addresses of the interfaces to query, None for all.
-    """
+    """Resolve <name>.local for all names in parallel; return at once, raising nothing, where there is no multicast."""
     # Imported here: only this function of one command needs it.
     from zeroconf import AddressResolverIPv4, Error, InterfaceChoice  # type: ignore[attr-defined] # noqa: PLC0415
     from zeroconf.asyncio import AsyncZeroconf  # noqa: PLC0415

@@ -28,13 +28,8 @@ FOUND, MISSING, TWICE, WRONG_KEY = "found", "missing", "twice", "wrong host key"
 class NodeResult:
     """The result for one node of the inventory.
 
-    Attributes:
-        name: Of the node.
-        state: FOUND, MISSING, TWICE or WRONG_KEY.
-        address: Where it was found.
-        login: The login at that address.
-        is_new: Whether its host key was seen for the first time.
-        why: The reason in one sentence, if it was not found.
+    The state is FOUND, MISSING, TWICE or WRONG_KEY; ``why`` is the reason in one sentence if it was not found.
+    ``is_new`` says that its host key was seen for the first time.
     """
 
     name: str
@@ -54,11 +49,8 @@ class NodeResult:
 class Findings:
     """The result of a search.
 
-    Attributes:
-        nodes: Every node of the inventory, in its order.
-        warnings: Copied cards, one sentence each.
-        unlisted: Boards that accept the key and have a name that is not in the inventory, one sentence each.
-        strangers: Number of hosts with ssh that do not accept the key.
+    Each text is one sentence: ``warnings`` about copied cards, ``unlisted`` about boards that accept the key and have a
+    name that is not in the inventory. ``strangers`` is the number of hosts with ssh that do not accept the key.
     """
 
     nodes: list[NodeResult] = field(default_factory=list)
@@ -72,13 +64,7 @@ class Findings:
 
 
 def judge(cluster: Cluster, logins: Sequence[Login], trusted: Mapping[IPv4Address, Verdict]) -> Findings:
-    """Return what the logins mean.
-
-    Args:
-        cluster: The inventory.
-        logins: Of all candidates.
-        trusted: What known_hosts says about each login under the name of a node.
-    """
+    """Return what the logins mean; ``trusted`` is what known_hosts says about each under the name of a node."""
     found = Findings()
     by_name: dict[str, list[Login]] = defaultdict(list)
     for login in logins:
@@ -138,11 +124,8 @@ def _missing(cluster: Cluster, name: str, logins: Iterable[Login]) -> NodeResult
     for login in logins:
         if login.answer is not None:
             continue
-        said = (
-            f"refuses the key of {cluster.user}"
-            if login.problem == REFUSED
-            else f"does not allow a login ({login.problem})"
-        )
+        refused = login.problem == REFUSED
+        said = f"refuses the key of {cluster.user}" if refused else f"does not allow a login ({login.problem})"
         if login.host_key and known_hosts.judge(cluster.known_hosts, name, login.host_key) is Verdict.KNOWN:
             return NodeResult(name, MISSING, why=f"{name} is missing: its host key is at {login.address}, which {said}")
         if login.address == cluster.addresses[name]:

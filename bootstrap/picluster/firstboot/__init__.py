@@ -20,12 +20,8 @@ NAMES = ("cloud-init", "firstrun", "init-script")
 class NodeIdentity:
     """The node that a card becomes.
 
-    Attributes:
-        name: Host name, and both DHCP hints: host name (option 12) and client-id (option 61).
-        keys: Public SSH keys that may log in, one line each.
-        user: User that logs in and may use sudo.
-        instance: Unique to this burn of this card, so that a card burnt anew runs its first boot again.
-        settings: What the user added.
+    The name is the host name and both DHCP hints: host name (option 12) and client-id (option 61). The instance is
+    unique to this burn of this card, so that a card burnt anew runs its first boot again.
     """
 
     name: str
@@ -38,10 +34,7 @@ class NodeIdentity:
 class FirstBoot(Protocol):
     """One way to prepare a first boot from the FAT partition alone.
 
-    Attributes:
-        name: One of NAMES.
-        title: For people.
-        client_id: Whether a system prepared so sends the node's name as DHCP client-id.
+    The name is one of NAMES; ``client_id`` says whether a system prepared so sends the node's name as DHCP client-id.
     """
 
     name: str

@@ -38,10 +38,7 @@ def _yaml(data: object) -> str:
 def user_data(node: NodeIdentity, early: Sequence[Command] = (), late: Sequence[Command] = ()) -> bytes:
     """Make the user-data: the key as the only way in, a user who can become root, sshd on.
 
-    Args:
-        node: Whom it is for.
-        early: What runs before the network and before cloud-init looks for the user.
-        late: What runs when the system is up.
+    ``early`` runs before the network and before cloud-init looks for the user, ``late`` when the system is up.
     """
     user = node.user
     # `user` (singular) is merged into the image's default user, who keeps his groups; `users` without `default`

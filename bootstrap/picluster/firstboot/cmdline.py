@@ -34,11 +34,9 @@ def extend(boot: BootFiles, words: str, settings: Settings) -> bytes:
     """Return the command line with words at its end: one line, LF.
 
     The country stands before them and for good: it is a parameter of the Wi-Fi driver, and raspi-config puts it there,
-    too (do_wifi_country, Bookworm and later).
-
-    Raises:
-        PiclusterError: if the stock file is empty: a board without root= does not boot. If it has a second line: the
-            firmware leaves that out, and it may not come to life here. If the result is too long for a kernel.
+    too (do_wifi_country, Bookworm and later). Refuses an empty stock file, because a board without root= does not boot;
+    a second line, which the firmware leaves out and which may not come to life here; and a result that is too long for
+    a kernel.
     """
     # Whatever bytes a site has added come back as they were.
     text = boot.texts.get(NAME, b"").decode("utf-8", "surrogateescape")

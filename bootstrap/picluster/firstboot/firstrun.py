@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from picluster.firstboot import cmdline, script
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from picluster.cards.bootfiles import BootFiles
-    from picluster.firstboot import NodeIdentity
+from picluster.firstboot.script import ScriptBoot
 
 _SCRIPT = "firstrun.sh"
 # The FAT partition is mounted at /boot/firmware from Bookworm on, at /boot before. Nothing on it tells a Bullseye of
@@ -21,22 +13,14 @@ _WORDS = (
     " systemd.run_success_action=reboot systemd.run_failure_action=reboot"
     " systemd.unit=kernel-command-line.target"
 )
-_START = "boot=${0%/*}"
 
 
-class FirstRun:
-    """A script on the boot partition, started by words on the kernel's command line."""
+class FirstRun(ScriptBoot):
+    """A script that systemd runs in place of its usual target."""
 
     name = "firstrun"
     title = "Raspberry Pi OS Buster to Trixie of 2025-10"
-    client_id = True
-
-    def render(self, boot: BootFiles, node: NodeIdentity) -> Mapping[str, bytes]:
-        """Return the first-boot files of one node.
-
-        There is no FAT file `ssh` among them: should the script fail, it would open a board with its stock password.
-        """
-        return {
-            _SCRIPT: script.render(node, script=_SCRIPT, words=_WORDS, start=_START, end="main"),
-            cmdline.NAME: cmdline.extend(boot, _WORDS, node.settings),
-        }
+    script = _SCRIPT
+    words = _WORDS
+    start = "boot=${0%/*}"
+    end = "main"

@@ -33,10 +33,7 @@ _OWN_SETUP = "it is set up by its own dietpi.txt"
 class Clues:
     """What tells one generation from another.
 
-    Attributes:
-        boot: The files of the boot partition.
-        released: The date in issue.txt (YYYY-MM-DD), empty if there is none.
-        tokens: The words of cmdline.txt.
+    ``released`` is the date in issue.txt (YYYY-MM-DD), empty if there is none; the tokens are the words of cmdline.txt.
     """
 
     boot: BootFiles
@@ -52,7 +49,6 @@ class Generation:
 
     Attributes:
         name: One word, which catalogues use too.
-        title: For people.
         adapter: How its first boot is prepared, None if it cannot be.
         file: The file that all its images have and no others, empty if there is none.
         marked: Whether label, command line or other files identify it.
@@ -188,14 +184,7 @@ _SCRIPTS: Mapping[str, FirstBoot] = {adapter.name: adapter for adapter in (First
 
 @dataclass(frozen=True)
 class Recognised:
-    """An image that was recognised, and how its first boot is prepared.
-
-    Attributes:
-        generation: Its family.
-        adapter: The way of its first boot.
-        boot: The files of its boot partition.
-        released: The date in issue.txt, empty if there is none.
-    """
+    """An image that was recognised, and how its first boot is prepared."""
 
     generation: Generation
     adapter: FirstBoot
@@ -228,16 +217,7 @@ class Recognised:
 
 
 def recognise(boot: BootFiles, image: str, forced: str | None = None) -> Recognised:
-    """Recognise an image and choose the way of its first boot.
-
-    Args:
-        boot: The files of its boot partition.
-        image: Its name, for the error sentence.
-        forced: The way that the user insists on, one of NAMES.
-
-    Raises:
-        PiclusterError: if the image is not recognised or not supported, or if the forced way cannot work with it.
-    """
+    """Recognise an image and choose the way of its first boot; ``forced`` is the one that the user insists on."""
     match = re.search(r"Raspberry Pi reference (\d{4}-\d{2}-\d{2})", boot.text("issue.txt"))
     clues = Clues(boot, match[1] if match else "", frozenset(boot.text("cmdline.txt").split()))
     generation = _identify(clues)

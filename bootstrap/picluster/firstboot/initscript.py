@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from picluster.firstboot import cmdline, script
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from picluster.cards.bootfiles import BootFiles
-    from picluster.firstboot import NodeIdentity
+from picluster.firstboot import cmdline
+from picluster.firstboot.script import ScriptBoot
 
 # Without a dot and without `=` anywhere: the kernel takes a word with a dot for a module's parameter and drops it, one
 # with `=` for a variable (init/main.c, unknown_bootoption). The shell would then be told to run nothing.
@@ -36,16 +29,12 @@ sync
 reboot -f"""
 
 
-class InitScript:
-    """A script on the boot partition that the kernel starts as process 1."""
+class InitScript(ScriptBoot):
+    """A script that the kernel starts as process 1."""
 
     name = "init-script"
     title = "Raspbian Stretch"
-    client_id = True
-
-    def render(self, boot: BootFiles, node: NodeIdentity) -> Mapping[str, bytes]:
-        """Return the first-boot files of one node."""
-        return {
-            _SCRIPT: script.render(node, script=_SCRIPT, words=_WORDS, start=_START, end=_END),
-            cmdline.NAME: cmdline.extend(boot, _WORDS, node.settings),
-        }
+    script = _SCRIPT
+    words = _WORDS
+    start = _START
+    end = _END

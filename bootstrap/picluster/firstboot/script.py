@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import shlex
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from picluster.firstboot import cmdline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from picluster.cards.bootfiles import BootFiles
     from picluster.firstboot import NodeIdentity
     from picluster.firstboot.settings import Wifi
 
 
-def render(node: NodeIdentity, *, script: str, words: str, start: str, end: str) -> bytes:
-    """Return a whole script.
+class ScriptBoot:
+    """A script on the boot partition, started by ``words`` on the kernel's command line, which it takes away again.
 
-    Args:
-        node: Whom it makes.
-        script: Its own name on the boot partition.
-        words: Ours on the kernel's command line, which it takes away again.
-        start: Shell lines that set ``boot`` and make the system ready.
-        end: Shell lines after all is done.
-
-    What no image needs to know is left out: some of them look for words in a script of this name (init_resize.sh of
-    Bullseye takes one that speaks of wpa_supplicant for a reason to switch NetworkManager off).
+    ``start`` are shell lines that set ``boot`` and make the system ready, ``end`` those after all is done.
     """
+
+    client_id = True
+    script: ClassVar[str]
+    words: ClassVar[str]
+    start: ClassVar[str]
+    end: ClassVar[str]
+
+    def render(self, boot: BootFiles, node: NodeIdentity) -> Mapping[str, bytes]:
+        """Return the first-boot files of one node.
+
+        There is no FAT file `ssh` among them: should the script fail, it would open a board with its stock password.
+        """
+        text = _script(node, script=self.script, words=self.words, start=self.start, end=self.end)
+        return {self.script: text, cmdline.NAME: cmdline.extend(boot, self.words, node.settings)}
+
+
+def _script(node: NodeIdentity, *, script: str, words: str, start: str, end: str) -> bytes:
+    # What no image needs to know is left out: some of them look for words in a script of this name (init_resize.sh of
+    # Bullseye takes one that speaks of wpa_supplicant for a reason to switch NetworkManager off).
     settings = node.settings
     values = {
         "script": script,
@@ -62,10 +76,7 @@ def render(node: NodeIdentity, *, script: str, words: str, start: str, end: str)
 def lines(values: Mapping[str, str], pieces: Iterable[str], steps: Iterable[str]) -> str:
     """Return shell lines that take some steps, one after the other, and fail if one of them did.
 
-    Args:
-        values: What the steps need.
-        pieces: Where they are defined, by the names of files in ``shell``.
-        steps: Functions of theirs, or other commands.
+    The steps are functions of the pieces, files in ``shell``, or other commands.
     """
     calls = [f"{step} || failed=yes" for step in steps]
     return "\n".join([_assign(values), _read(pieces), "\n".join(["failed=", *calls, '[ -z "$failed" ]', ""])])

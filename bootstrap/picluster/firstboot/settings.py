@@ -23,11 +23,8 @@ _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*")
 class Wifi:
     """A WPA2 network.
 
-    Attributes:
-        ssid: Its name.
-        psk: The key made of passphrase and name, 64 hex digits. It opens this one network as the passphrase does; what
-            it spares is the passphrase itself, which people use elsewhere, too.
-        hidden: Whether the network does not announce its name.
+    ``psk`` is the key made of passphrase and name, 64 hex digits. It opens this one network as the passphrase does;
+    what it spares is the passphrase itself, which people use elsewhere, too.
     """
 
     ssid: str
@@ -39,11 +36,7 @@ class Wifi:
 class Settings:
     """Optional settings; where one is not given, the image's own value is kept.
 
-    Attributes:
-        wifi: The network of wlan0.
-        country: Where the radio is used, ISO 3166 (two capital letters).
-        timezone: Name in the tz database, like Europe/Berlin.
-        locale: Like de_DE.UTF-8.
+    The country is that of the radio, two capital letters of ISO 3166; the time zone a name in the tz database.
     """
 
     wifi: Wifi | None = None
@@ -63,16 +56,8 @@ def parse(  # noqa: PLR0913 - one argument an option
 ) -> Settings:
     """Check what the user gave; None is an option that was left out.
 
-    Args:
-        wifi: Name of the Wi-Fi network.
-        passphrase: Its passphrase, or the 64 hex digits that were made of it; see read_passphrase().
-        hidden: Whether the network hides its name.
-        country: Of the radio.
-        timezone: Of the clock.
-        locale: Of the system.
-
-    Raises:
-        PiclusterError: for whatever is wrong, by the option's name and never with the passphrase.
+    The passphrase may be the 64 hex digits that were made of it; see read_passphrase(). Errors name the option, and
+    never the passphrase.
     """
     network = None
     if wifi is not None:
@@ -93,11 +78,7 @@ def parse(  # noqa: PLR0913 - one argument an option
 
 
 def read_passphrase(path: Path) -> str:
-    """Read a Wi-Fi passphrase, the only line of a file.
-
-    Raises:
-        PiclusterError: if it cannot be read or is not one line.
-    """
+    """Read a Wi-Fi passphrase, the only line of a file."""
     try:
         lines = path.expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, RuntimeError) as error:

@@ -32,17 +32,8 @@ _HOST_MAX = 253
 class Entry:
     """One image of a catalogue.
 
-    Attributes:
-        name: What the user types.
-        url: Where the publisher has it.
-        aliases: Other names that may be typed.
-        generation: Name of its generation, empty if unknown.
-        arch: Userland: arm64 or armhf, empty if not said.
-        released: Date as YYYY-MM-DD, empty if not said.
-        sha256: Of the file behind the URL, None if not known.
-        size: Bytes of it, None if not known.
-        bmap: URL of its block map, None if there is none.
-        sources: Public files that name the URL, and the sha256 if there is one.
+    What is not said or not known is empty or None; sha256 and size are those of the file behind the URL, ``bmap`` is
+    the URL of its block map. ``sources`` are public files that name the URL, and the sha256 if there is one.
     """
 
     name: str
@@ -68,12 +59,7 @@ def user_file() -> Path:
 def load(given: Sequence[Path], generations: Sequence[str]) -> list[list[Entry]]:
     """Read all catalogues in order of precedence: the given ones, the user's, the shipped one.
 
-    Args:
-        given: Files named on the command line.
-        generations: Names that an entry's generation may have.
-
-    Raises:
-        PiclusterError: naming file and key, if one of them cannot be used.
+    ``generations`` are the names that an entry's generation may have; errors name file and key.
     """
     own = user_file()
     paths = [*given, *([own] if own.exists() else [])]
@@ -99,16 +85,7 @@ def _read(path: Path, generations: Sequence[str]) -> list[Entry]:
 
 
 def parse(text: str, source: str, generations: Sequence[str]) -> list[Entry]:
-    """Read one catalogue.
-
-    Args:
-        text: YAML, a list below the key ``images``.
-        source: Its file, for the error sentence.
-        generations: Names that an entry's generation may have.
-
-    Raises:
-        PiclusterError: naming file and key, if it cannot be used.
-    """
+    """Read one catalogue: YAML, a list below the key ``images``; errors name the source, its file, and the key."""
     try:
         # The safe loader makes no objects; other than PyYAML's it refuses a key that stands there twice.
         data = YAML(typ="safe", pure=True).load(text)
@@ -231,12 +208,7 @@ class _Item:
 def check_url(url: str, *, plain: bool) -> None:
     """Refuse what is no address of a file that can be fetched and trusted.
 
-    Args:
-        url: What the user wrote.
-        plain: Whether http without TLS will do, because a SHA-256 from elsewhere is known.
-
-    Raises:
-        PiclusterError: saying why.
+    With ``plain`` http without TLS will do, because a SHA-256 from elsewhere is known.
     """
     try:
         parts = urlsplit(url)
@@ -270,11 +242,7 @@ def file_name(url: str) -> str:
 
 
 def find(name: str, catalogues: Iterable[Iterable[Entry]]) -> Entry:
-    """Look a name up; the first catalogue that knows it wins, letter case does not matter.
-
-    Raises:
-        PiclusterError: if none knows it, with the nearest names.
-    """
+    """Look a name up; the first catalogue that knows it wins, letter case does not matter."""
     known: list[str] = []
     for catalogue in catalogues:
         for entry in catalogue:

@@ -66,11 +66,8 @@ class _Redirects(HTTPRedirectHandler):
 class Wanted:
     """A file to download.
 
-    Attributes:
-        url: http or https.
-        part: Where to; beside it is a small file that says what it belongs to. Both stay when this is interrupted.
-        plain: Whether http will do, because a checksum is known.
-        size: Bytes it must have, None if not known.
+    Beside the part is a small file that says what it belongs to; both stay when this is interrupted. With ``plain``
+    http will do, because a checksum is known.
     """
 
     url: str
@@ -83,10 +80,7 @@ class Wanted:
 class _State:
     """What a part belongs to, kept beside it.
 
-    Attributes:
-        url: Where it comes from.
-        validator: What the server calls this version: a strong ETag, else the date; empty if it says neither.
-        total: Bytes of the whole, None if the server does not say.
+    The validator is what the server calls this version: a strong ETag, else the date; empty if it says neither.
     """
 
     url: str
@@ -95,37 +89,23 @@ class _State:
 
 
 class Web:
-    """Reads files from servers. Proxies are taken from the environment, certificates from the system (urllib).
-
-    Args:
-        wait: Called with seconds between two tries.
-        timeout: Seconds that a server may be silent.
-    """
+    """Reads files from servers. Proxies are taken from the environment, certificates from the system (urllib)."""
 
     def __init__(self, wait: Callable[[float], None] = time.sleep, timeout: float = _TIMEOUT_S) -> None:
         self._wait = wait
         self._timeout = timeout
 
     def small(self, url: str, limit: int, none: Collection[int] = NOT_FOUND) -> bytes | None:
-        """Read a small file over https; None if the server has none.
-
-        Args:
-            url: Where it is.
-            limit: Bytes that it may have.
-            none: The server's answers that mean that there is none.
-
-        Raises:
-            PiclusterError: if it cannot be read or is larger.
-        """
-        for wait in _WAITS:
+        """Read a small file, of at most ``limit`` bytes, over https; None if the server answers one of ``none``."""
+        waits = iter(_WAITS)
+        while True:
             try:
                 return self._small(url, limit, none)
-            except _Busy:
+            except _Busy as error:
+                wait = next(waits, None)
+                if wait is None:
+                    raise PiclusterError(f"{url} cannot be read: {error}: run the same command again") from error
                 self._wait(wait)
-        try:
-            return self._small(url, limit, none)
-        except _Busy as error:
-            raise PiclusterError(f"{url} cannot be read: {error}: run the same command again") from error
 
     def _small(self, url: str, limit: int, none: Collection[int]) -> bytes | None:
         try:
@@ -144,15 +124,7 @@ class Web:
         return data
 
     def download(self, wanted: Wanted, show: Callable[[int, int | None], None]) -> None:
-        """Fetch a file, resuming an earlier try.
-
-        Args:
-            wanted: What and where to.
-            show: Told bytes so far and bytes in all, None if nobody knows.
-
-        Raises:
-            PiclusterError: if it cannot be had whole.
-        """
+        """Fetch a file, resuming an earlier try; ``show`` is told bytes so far and in all, None if nobody knows."""
         one = _Download(self, wanted, show)
         best = tries = 0
         while not one.complete:
@@ -173,8 +145,7 @@ class Web:
     def open(self, url: str, headers: Mapping[str, str], *, plain: bool) -> HTTPResponse:
         """Request a file; raise HTTPError if the server refuses it, _Cut if the fault may be temporary.
 
-        Raises:
-            PiclusterError: if neither will pass: another server, an address that is none.
+        PiclusterError if neither will pass: another server, an address that is none.
         """
         # "identity": what is packed on the way would have neither the length nor the checksum of the file.
         request = Request(url, headers={"User-Agent": "picluster", "Accept-Encoding": "identity", **headers})  # noqa: S310 - the scheme is checked by catalogue.check_url
@@ -201,12 +172,7 @@ class Web:
 
 
 class _Download:
-    """One file on its way.
-
-    Attributes:
-        complete: Whether all of it is here.
-        heard: Whether the server sent any of it to this process.
-    """
+    """One file on its way; ``heard`` says that the server sent any of it to this process."""
 
     def __init__(self, web: Web, wanted: Wanted, show: Callable[[int, int | None], None]) -> None:
         self._web = web
@@ -231,8 +197,6 @@ class _Download:
         except _Stale:
             drop(self._part)
             self._all()
-        except HTTPError as error:
-            raise _refused(self._url, error) from error
         self.complete = True
 
     def _all(self) -> None:
@@ -254,9 +218,7 @@ class _Download:
                 _check_room(self._part, have, state.total)
                 self._copy(answer, have, state.total)
         except HTTPError as error:
-            if error.code == _BAD_RANGE:
-                raise _Stale from error
-            raise
+            raise _Stale if error.code == _BAD_RANGE else _refused(self._url, error) from error
 
     def _from_start(self, answer: HTTPResponse) -> None:
         total = answer.length if answer.length is not None else self._size

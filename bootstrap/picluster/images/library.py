@@ -32,11 +32,7 @@ _PACKED = (".xz", ".gz", ".zst", ".zip", ".bz2")
 class ResolvedImage:
     """A card image on this machine.
 
-    Attributes:
-        path: Where it is.
-        sha256: Of that file, if it was verified; None for a local file without --sha256.
-        generation: Name of its generation in the catalogue, None if unknown.
-        bmap: Its block map, if there is one.
+    The checksum is None for a local file without --sha256, the generation if the catalogue does not know it.
     """
 
     path: Path
@@ -47,13 +43,7 @@ class ResolvedImage:
 
 @dataclass(frozen=True)
 class Listed:
-    """One line of the list of images.
-
-    Attributes:
-        entry: What the catalogue says; its name is the URL if only the cache knows it.
-        path: Where it is in the cache, None if it is not.
-        size: Bytes of the file, None if not known.
-    """
+    """One line of the list of images; the entry's name is its URL if only the cache knows it."""
 
     entry: Entry
     path: Path | None
@@ -75,14 +65,7 @@ def image_folder() -> Path:
 
 
 class Library:
-    """All images that this machine can have.
-
-    Args:
-        folder: The cache, image_folder().
-        catalogues: Of catalogue.load(), those first whose names win.
-        report: Told what happens.
-        web: Other than the default only in tests.
-    """
+    """All images that this machine can have; the names of the first catalogues win."""
 
     def __init__(
         self, folder: Path, catalogues: Sequence[Sequence[Entry]], report: Report, web: download.Web | None = None
@@ -96,14 +79,8 @@ class Library:
         """Find the image that the user means; fetch it into the cache if it is not there.
 
         A file wins over a name. A cached image was verified when it was fetched and is not hashed again as long as its
-        size and time of change are the same.
-
-        Args:
-            image: Path (its suffix may be left out), http(s) URL, or name.
-            sha256: Of the file as it is, packed or not; checked here.
-
-        Raises:
-            PiclusterError: if there is none, or it is not what it should be.
+        size and time of change are the same. The image is a path (its suffix may be left out), an http(s) URL, or a
+        name; the SHA-256 is of the file as it is, packed or not.
         """
         sha256 = _check_sha256(sha256)
         if "://" in image:
@@ -152,10 +129,8 @@ class Library:
     def verify(self, names: Sequence[str]) -> Iterator[Verified]:
         """Hash cached images again, all of them or those named; nothing is removed.
 
-        One that differs is not trusted any more: the next command that needs it fetches it anew.
-
-        Raises:
-            PiclusterError: before anything is hashed, if a name is not known or not in the cache.
+        One that differs is not trusted any more: the next command that needs it fetches it anew. Names are checked
+        before anything is hashed.
         """
         titles = {entry.url: entry.name for entries in reversed(self._catalogues) for entry in entries}
         found = slots.slots(self._folder)
@@ -189,9 +164,8 @@ class Library:
         try:
             return catalogue.find(image, self._catalogues)
         except PiclusterError:
-            if isinstance(not_found.__cause__, OSError) or path.exists() or path.name != image:
-                raise not_found from None
-            if path.suffix in (".img", *_PACKED):
+            is_path = path.exists() or path.name != image or path.suffix in (".img", *_PACKED)
+            if is_path or isinstance(not_found.__cause__, OSError):
                 raise not_found from None
             raise
 
@@ -317,10 +291,8 @@ def _check_sha256(text: str | None) -> str | None:
 def _pick(text: str, names: set[str], *, nameless: bool) -> str | None:
     """Return the checksum of one of these names from a checksum file as sha256sum writes it.
 
-    Args:
-        text: Of the file; no pattern is matched against it, because a server may make that slow.
-        names: That the image may have there.
-        nameless: Whether a checksum without a name will do.
+    No pattern is matched against the text, because a server may make that slow. ``nameless``: one without a name will
+    do.
     """
     for line in text.splitlines():
         digest, *name = line.strip().split(None, 1) or [""]

@@ -29,13 +29,8 @@ _RECORD = "record.json"
 class SlotRecord:
     """What is known of a cached image; it outlives the image, so that a later download must be the same.
 
-    Attributes:
-        url: Where it came from.
-        sha256: What it has to have.
-        source: Who said so.
-        verified: When it last was what it should be (ISO 8601, UTC).
-        size: Bytes of the file at that time.
-        mtime_ns: Its time of change then; 0 if it must be hashed before it is used again.
+    ``source`` said which SHA-256 it has to have, ``verified`` is when it last had it (ISO 8601, UTC), and size and
+    mtime_ns are those of the file then; mtime_ns is 0 if it must be hashed before it is used again.
     """
 
     url: str
@@ -49,11 +44,8 @@ class SlotRecord:
 class Slot:
     """The place of one URL in the cache.
 
-    Attributes:
-        folder: Holds all of it and nothing else.
-        file: The image, under the name that its publisher gave it, unless the record needs that.
-        part: What is fetched of it so far.
-        bmap: Its block map.
+    The folder holds all of it and nothing else. The file has the name that its publisher gave it, unless the record
+    needs that; ``part`` is what is fetched of it so far.
     """
 
     def __init__(self, cache: Path, url: str) -> None:
@@ -67,16 +59,11 @@ class Slot:
         self.file = self.folder / name
         self.part = self.folder / f"{name}.part"
         self.bmap = self.folder / f"{name}.bmap"
-        self._record = self.folder / _RECORD
-
-    @property
-    def record_path(self) -> Path:
-        """Return the path of the record."""
-        return self._record
+        self.record_path = self.folder / _RECORD
 
     def record(self) -> SlotRecord | None:
         """Return the record, None if there is no readable one."""
-        return _read_record(self._record)
+        return _read_record(self.record_path)
 
     def trusted(self) -> SlotRecord | None:
         """Return the record if the file exists and was not modified since it was verified."""
@@ -91,15 +78,11 @@ class Slot:
         now = path.stat()
         verified = datetime.now(UTC).isoformat(timespec="seconds") if good else ""
         record = SlotRecord(url, sha256, source, verified, now.st_size, now.st_mtime_ns if good else 0)
-        files.write_atomically(self._record, (json.dumps(asdict(record), indent=2) + "\n").encode())
+        files.write_atomically(self.record_path, (json.dumps(asdict(record), indent=2) + "\n").encode())
 
     @contextmanager
     def lock(self, report: Report) -> Iterator[None]:
-        """Keep other commands away from this slot; wait for one that is at it.
-
-        Raises:
-            PiclusterError: if the cache cannot be written to.
-        """
+        """Keep other commands away from this slot; wait for one that is at it."""
         lock = FileLock(self.folder / ".lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -38,17 +38,8 @@ _FOLDER = re.compile(r"\{\{\s*inventory_dir\s*\}\}")
 class Cluster:
     """What discovery needs of an inventory.
 
-    Attributes:
-        folder: Directory of the inventory.
-        addresses: Reserved address of each node.
-        found_at: Where a node was last found, if not there.
-        macs: Recorded MAC addresses.
-        networks: Networks of the reserved addresses.
-        interface: Network interface of the nodes.
-        user: User that logs in.
-        key: Private key, None for those that ssh tries by default.
-        port: Of sshd on the nodes.
-        known_hosts: Contents of the file of host keys.
+    The addresses are the reserved ones, ``found_at`` is where a node was last found, if not there. The key is None for
+    those that ssh tries by default; ``known_hosts`` is the contents of that file.
     """
 
     folder: Path
@@ -65,13 +56,7 @@ class Cluster:
 
 @dataclass
 class Edit:
-    """Checked changes of an existing inventory.
-
-    Attributes:
-        folder: Directory of the inventory.
-        writes: New contents of each file that changes, in the order of writing.
-        notes: Notes for the user, one sentence each.
-    """
+    """Checked changes of an existing inventory: contents of files in the order of writing, and notes for the user."""
 
     folder: Path
     writes: dict[Path, bytes] = field(default_factory=dict)
@@ -89,11 +74,7 @@ class Edit:
 
 
 def read(folder: Path) -> Cluster:
-    """Read what discovery needs.
-
-    Raises:
-        PiclusterError: if there is no such inventory, or a value in it cannot be used.
-    """
+    """Read what discovery needs."""
     nodes = _nodes(folder)
     hosts = nodes.section(*plan.HOSTS)
     addresses = plan.known_addresses(nodes.path, hosts)
@@ -184,11 +165,8 @@ def record(
 ) -> Edit:
     """Return the changes of an inventory when nodes were found; write nothing.
 
-    Args:
-        cluster: The inventory.
-        facts: What the boards report, by node and key (FACTS); empty values change nothing.
-        found: Address of each of them.
-        host_keys: Host keys that were seen for the first time.
+    The facts are what the boards report, by node and key (FACTS); empty values change nothing. ``found`` is the address
+    of each of them; the host keys are those that were seen for the first time.
     """
     edit = Edit(cluster.folder)
     edit.put(
@@ -235,11 +213,7 @@ def _other_boards(edit: Edit, hosts: CommentedMap, facts: Mapping[str, Mapping[s
 
 
 def remove(folder: Path, names: Sequence[str]) -> Edit:
-    """Return the changes of an inventory when these nodes are removed; write nothing.
-
-    Raises:
-        PiclusterError: if a node is not in it, no node would be left, or a file cannot be edited safely.
-    """
+    """Return the changes of an inventory when these nodes are removed; write nothing."""
     nodes = _nodes(folder)
     hosts = nodes.section(*plan.HOSTS)
     for name in names:

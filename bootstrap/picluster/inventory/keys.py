@@ -26,11 +26,7 @@ _DEFAULT_IDENTITIES = frozenset({"id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed2551
 
 
 def read_keys(paths: Iterable[Path]) -> tuple[str, ...]:
-    """Return the public keys in these files, in order and without duplicates.
-
-    Raises:
-        PiclusterError: if a file is missing, holds a private key or no public key, or a key that the nodes refuse.
-    """
+    """Return the public keys in these files, in order and without duplicates; refuse those that the nodes refuse."""
     keys: dict[str, None] = {}
     for path in paths:
         try:
@@ -63,15 +59,7 @@ def _expand(path: Path) -> Path:
 
 
 def parse_lines(lines: Iterable[str], source: str) -> list[str]:
-    """Return the public keys in these lines, without blank lines and comments.
-
-    Args:
-        lines: One key each.
-        source: Where they come from, for the error message.
-
-    Raises:
-        PiclusterError: if one is not a public key.
-    """
+    """Return the public keys in these lines, without blank lines and comments; ``source`` names them in errors."""
     found = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     for line in found:
         _check(line, source)
@@ -115,8 +103,7 @@ def _check(line: str, source: str) -> None:
 def private_half(paths: Iterable[Path], home: Path) -> Path | None:
     """Return the first private key beside these public keys that ssh would not try by default.
 
-    Returns:
-        None if ssh tries a private half by default, or none is here (then an agent may hold it).
+    None if ssh tries a private half by default, or none is here (then an agent may hold it).
     """
     for path in paths:
         public = _expand(path).absolute()

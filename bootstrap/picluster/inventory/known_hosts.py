@@ -26,10 +26,7 @@ class Verdict(enum.Enum):
 def judge(text: str, name: str, key: str) -> Verdict:
     """Return whether a known_hosts file holds this key for this name.
 
-    Args:
-        text: Contents of the file.
-        name: Of the node, which ssh uses as HostKeyAlias.
-        key: Type and base64 text separated by a blank, as in known_hosts.
+    The name is that of the node, which ssh uses as HostKeyAlias; the key is type and base64 text, as in known_hosts.
     """
     held = set()
     for hosts, kept in _entries(text):
@@ -78,11 +75,8 @@ def forget(text: str, names: Iterable[str]) -> str:
     @revoked) belong to the user and stay.
     """
     forgotten = set(names)
-    return "".join(line for line in text.splitlines(keepends=True) if not _matches(line, forgotten))
-
-
-def _matches(line: str, names: set[str]) -> bool:
-    return _is_for(line.split(None, 1)[0], names) if line.strip() else False
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.strip() or not _is_for(line.split(None, 1)[0], forgotten))
 
 
 def _is_for(hosts: str, names: set[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network
 from typing import TYPE_CHECKING
@@ -31,11 +32,7 @@ _USER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 def refuse_long_dashes(arguments: Iterable[str]) -> None:
-    """Refuse arguments in which a word processor replaced hyphens with long dashes.
-
-    Raises:
-        PiclusterError: naming the argument and what to type instead.
-    """
+    """Refuse arguments in which a word processor replaced hyphens with long dashes."""
     for argument in arguments:
         if not _LONG_DASH.search(argument):
             continue
@@ -52,12 +49,7 @@ def refuse_long_dashes(arguments: Iterable[str]) -> None:
 def expand(expression: str, what: str) -> list[str]:
     """Expand ``red[5-7]``, ``red[001-200]``, ``red[1-3,7]`` or several of them with commas, in the given order.
 
-    Args:
-        expression: What the user typed.
-        what: Name of the option, for the error message.
-
-    Raises:
-        PiclusterError: for an invalid or empty range, a duplicate, or more than MAX_NODES values.
+    Refuses an empty range, a duplicate, and more than MAX_NODES values; ``what`` names the option in errors.
     """
     _refuse_mixed_padding(expression, what)
     try:
@@ -72,7 +64,7 @@ def expand(expression: str, what: str) -> list[str]:
         raise PiclusterError(f"{what} {expression!r} names nothing: write it like red[5-7]")
     if len(values) > MAX_NODES:
         raise PiclusterError(f"{what} {expression!r} is too large: {len(values)} values; expected at most {MAX_NODES}")
-    duplicate = _first_duplicate(values)
+    duplicate = next((value for value, count in Counter(values).items() if count > 1), None)
     if duplicate is not None:
         things = "names" if what == "--name" else "addresses"
         raise PiclusterError(f"{what} {expression!r} names {duplicate} twice: {things} must be unique")
@@ -94,21 +86,8 @@ def _refuse_mixed_padding(expression: str, what: str) -> None:
                 )
 
 
-def _first_duplicate(values: Iterable[object]) -> object | None:
-    seen: set[object] = set()
-    for value in values:
-        if value in seen:
-            return value
-        seen.add(value)
-    return None
-
-
 def expand_names(expression: str) -> list[str]:
-    """Expand and check host names (one RFC 1123 label each, lower case).
-
-    Raises:
-        PiclusterError: naming the first invalid name and the reason.
-    """
+    """Expand and check host names (one RFC 1123 label each, lower case)."""
     names = expand(expression, "--name")
     for name in names:
         _check_name(name)
@@ -133,15 +112,7 @@ def _check_name(name: str) -> None:
 
 
 def check_cluster_name(cluster: str, what: str = "--cluster") -> str:
-    """Return the name of a cluster.
-
-    Args:
-        cluster: What the user typed.
-        what: Name of the option, for the error message.
-
-    Raises:
-        PiclusterError: if it cannot be the name of a directory and part of a host name.
-    """
+    """Return the name of a cluster, which must suit a directory and the beginning of a host name."""
     if len(cluster) > _LABEL_MAX or not _LABEL.fullmatch(cluster):
         raise PiclusterError(
             f"{what} {cluster!r} is not a cluster name: expected lower-case letters, digits and hyphens, such as red"
@@ -150,11 +121,7 @@ def check_cluster_name(cluster: str, what: str = "--cluster") -> str:
 
 
 def check_user(user: str) -> str:
-    """Return the name of a user that can log in and use sudo.
-
-    Raises:
-        PiclusterError: if it is not one.
-    """
+    """Return the name of a user that can log in and use sudo."""
     if not _USER.fullmatch(user) or user == "root":
         raise PiclusterError(
             f"--user {user!r} is not allowed: expected lower-case letters and digits, at most 32, and not root"
@@ -168,11 +135,7 @@ def _common_beginning(names: Sequence[str]) -> str:
 
 
 def cluster_of(names: Sequence[str]) -> str:
-    """Return the common beginning of the names without digits and hyphens at its end: red for red1 and red2.
-
-    Raises:
-        PiclusterError: if the names have nothing in common.
-    """
+    """Return the common beginning of the names without digits and hyphens at its end: red for red1 and red2."""
     stems = {name.rstrip("0123456789").rstrip("-") for name in names}
     stem = stems.pop() if len(stems) == 1 else _common_beginning(names).rstrip("-0123456789")
     if not stem:
@@ -182,13 +145,7 @@ def cluster_of(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Net:
-    """The network of a cluster.
-
-    Attributes:
-        network: Address and prefix.
-        gateway: Address of the router, within the network.
-        dns: Name servers, at least one.
-    """
+    """The network of a cluster, the router within it, and at least one name server."""
 
     network: IPv4Network
     gateway: IPv4Address
@@ -196,11 +153,7 @@ class Net:
 
 
 def parse_address(text: str, what: str) -> IPv4Address:
-    """Read one IPv4 address of a host.
-
-    Raises:
-        PiclusterError: if it is not an IPv4 address, or none that a host can have.
-    """
+    """Read one IPv4 address of a host."""
     try:
         address = IPv4Address(text)
     except AddressValueError:
@@ -213,11 +166,7 @@ def parse_address(text: str, what: str) -> IPv4Address:
 
 
 def expand_addresses(expression: str) -> list[IPv4Address]:
-    """Expand and read addresses, in the given order.
-
-    Raises:
-        PiclusterError: for an invalid range, a duplicate, or what cannot be the address of a host.
-    """
+    """Expand and read addresses, in the given order."""
     return [parse_address(text, "--ips") for text in expand(expression, "--ips")]
 
 
@@ -231,15 +180,8 @@ def make_net(
 ) -> Net:
     """Return the network of these addresses.
 
-    Args:
-        addresses: Of nodes, at least one; the first determines the network.
-        prefix: Prefix length of the network, 8 to 30.
-        gateway: Address of the router, None for the first address of the network.
-        dns: Name servers; if empty, the gateway.
-        found: Source of a value that its option did not give, by option; for the error message.
-
-    Raises:
-        PiclusterError: naming the value that does not fit.
+    The first address determines the network. The router's default is the first address of the network, that of the name
+    servers the router. ``found`` is the source of a value that its option did not give, by option, for errors.
     """
     source = {option: (found or {}).get(option) or option for option in ("--prefix", "--gateway", "--dns")}
     if not MIN_PREFIX <= prefix <= MAX_PREFIX:
@@ -262,11 +204,12 @@ def make_net(
 
 
 def check_nodes(nodes: Iterable[tuple[str, IPv4Address]], net: Net) -> None:
-    """Check that every node has a unique address that a host of this network can have.
-
-    Raises:
-        PiclusterError: naming the first node whose address is wrong.
-    """
+    """Check that every node has a unique address that a host of this network can have."""
+    taken = {
+        net.network.network_address: f"the network address of {net.network}: give another",
+        net.network.broadcast_address: f"the broadcast address of {net.network}: give another",
+        net.gateway: "that of the gateway: give another, or the right --gateway",
+    }
     owner: dict[IPv4Address, str] = {}
     for name, address in nodes:
         if address not in net.network:
@@ -274,18 +217,8 @@ def check_nodes(nodes: Iterable[tuple[str, IPv4Address]], net: Net) -> None:
                 f"the address of {name}, {address}, is not in {net.network}: "
                 "give the network that all nodes share with --prefix"
             )
-        if address == net.network.network_address:
-            raise PiclusterError(
-                f"the address of {name}, {address}, is the network address of {net.network}: give another"
-            )
-        if address == net.network.broadcast_address:
-            raise PiclusterError(
-                f"the address of {name}, {address}, is the broadcast address of {net.network}: give another"
-            )
-        if address == net.gateway:
-            raise PiclusterError(
-                f"the address of {name}, {address}, is that of the gateway: give another, or the right --gateway"
-            )
+        if address in taken:
+            raise PiclusterError(f"the address of {name}, {address}, is {taken[address]}")
         if address in owner:
             raise PiclusterError(
                 f"{name} and {owner[address]} both have the address {address}: addresses must be unique"
@@ -294,11 +227,7 @@ def check_nodes(nodes: Iterable[tuple[str, IPv4Address]], net: Net) -> None:
 
 
 def pair(names: Sequence[str], addresses: Sequence[IPv4Address]) -> dict[str, IPv4Address]:
-    """Pair names and addresses in order.
-
-    Raises:
-        PiclusterError: if their numbers differ.
-    """
+    """Pair names and addresses in order."""
     if len(names) != len(addresses):
         raise PiclusterError(
             f"--name has {len(names)} ({names[0]} to {names[-1]}) but --ips has {len(addresses)} "

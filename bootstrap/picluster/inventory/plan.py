@@ -48,13 +48,7 @@ class InventoryRequest:
 
     Attributes:
         folder: Directory of the inventory, named as the cluster.
-        names: The nodes of this command.
         addresses: Their addresses by name, None for those of the inventory.
-        prefix: Prefix length of the network.
-        gateway: The router.
-        dns: Name servers.
-        user: User that logs in.
-        arch: Architecture of the nodes.
         guessed_arch: Architecture if neither option nor inventory says.
         private_key: Private key to log in with, if ssh does not try it by default.
         client_id: Whether the cards of the nodes send a client-id; None if no card is made.
@@ -77,17 +71,7 @@ class InventoryRequest:
 
 @dataclass
 class Plan:
-    """Checked changes of an inventory.
-
-    Attributes:
-        folder: Directory of the inventory.
-        net: The network of the cluster.
-        addresses: Addresses of all nodes.
-        user: User that logs in.
-        writes: New contents of each file that changes.
-        make_secret: Whether the secrets file is missing.
-        notes: Notes for the user, one sentence each.
-    """
+    """Checked changes of an inventory: the addresses of all nodes, new contents of files, and notes for the user."""
 
     folder: Path
     net: names.Net
@@ -99,11 +83,7 @@ class Plan:
 
 
 def plan(request: InventoryRequest) -> Plan:
-    """Return what the inventory becomes; write nothing.
-
-    Raises:
-        PiclusterError: if the request contradicts itself or the inventory.
-    """
+    """Return what the inventory becomes; write nothing."""
     folder = request.folder
     nodes = YamlFile(folder / NODES, _NODES_HEADER)
     cluster = YamlFile(folder / CLUSTER, "What all nodes of the cluster share.")
@@ -146,11 +126,7 @@ def plan(request: InventoryRequest) -> Plan:
 
 
 def require_known(folder: Path, burnt: Iterable[str]) -> None:
-    """Check that these nodes are in the inventory.
-
-    Raises:
-        PiclusterError: naming the first node that is missing.
-    """
+    """Check that these nodes are in the inventory."""
     nodes = YamlFile(folder / NODES, _NODES_HEADER)
     known = nodes.section(*HOSTS)
     for name in burnt:
@@ -159,11 +135,7 @@ def require_known(folder: Path, burnt: Iterable[str]) -> None:
 
 
 def known_addresses(path: Path, hosts: CommentedMap) -> dict[str, IPv4Address]:
-    """Return the reserved addresses of these hosts of an inventory file.
-
-    Raises:
-        PiclusterError: if one is not an address.
-    """
+    """Return the reserved addresses of these hosts of an inventory file."""
     known: dict[str, IPv4Address] = {}
     for name, settings in hosts.items():
         address = settings.get("node_address") if isinstance(settings, CommentedMap) else None

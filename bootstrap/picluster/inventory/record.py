@@ -24,16 +24,8 @@ _HEADER = "How the cards were burnt. picluster burn writes it, picluster burn --
 class Record:
     """How the cards of a cluster were last burnt.
 
-    Attributes:
-        image: As it was named; a file by its absolute path.
-        keys: Public keys, one line each.
-        sha256: Of the image file, if it was given.
-        firstboot: How the first boot is configured, if it was given.
-        wifi: Name of the network; its key is only on the cards.
-        wifi_hidden: Whether the network does not broadcast its name.
-        country: Of the radio.
-        timezone: Of the clock.
-        locale: Of the system.
+    The image is as it was named, a file by its absolute path; what was not given is empty. The key of the Wi-Fi network
+    is only on the cards.
     """
 
     image: str
@@ -48,11 +40,7 @@ class Record:
 
 
 def read(folder: Path) -> Record | None:
-    """Return the record of a cluster, None if there is none.
-
-    Raises:
-        PiclusterError: if it cannot be used.
-    """
+    """Return the record of a cluster, None if there is none."""
     path = folder / CARDS
     if not path.exists():
         return None
@@ -82,24 +70,9 @@ def read(folder: Path) -> Record | None:
     return Record(keys=tuple(map(str, lines)), wifi_hidden=hidden, **texts)
 
 
-def missing(folder: Path) -> PiclusterError:
-    """Return the error for a cluster without a record where one is needed."""
-    return PiclusterError(
-        f"there is no {folder / CARDS}, which records how the cards were burnt: give --image and --key"
-    )
-
-
 @contextmanager
 def blamed(folder: Path, names: Collection[str]) -> Iterator[None]:
-    """Make errors name the file of the record, not an option, for values that were read from it.
-
-    Args:
-        folder: Directory of the inventory.
-        names: Options whose values were read from the record.
-
-    Raises:
-        PiclusterError: those that are raised within, with the corrected name.
-    """
+    """Make errors name the file of the record, not the option, for values that were read from it."""
     try:
         yield
     except PiclusterError as error:
@@ -113,12 +86,8 @@ def blamed(folder: Path, names: Collection[str]) -> Iterator[None]:
 def update(folder: Path, record: Record) -> tuple[bytes | None, list[str]]:
     """Return what becomes of the record of a cluster.
 
-    Returns:
-        The new contents of its file, None if it does not change, and the names of the values that differ from those of
-        an existing record. Empty values are left out of the file.
-
-    Raises:
-        PiclusterError: if the file is not a YAML mapping.
+    Return the new contents of its file, None if it does not change, and the names of the values that differ from those
+    of an existing record. Empty values are left out of the file.
     """
     file = YamlFile(folder / CARDS, _HEADER)
     now = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(record).items()}

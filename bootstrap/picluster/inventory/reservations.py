@@ -31,10 +31,7 @@ def line(name: str, address: IPv4Address, *, client_id: bool) -> str:
 def merge(text: str, nodes: Mapping[str, IPv4Address], client_ids: Mapping[str, bool]) -> str:
     """Return a reservations file with the reservations of the nodes; lines for other hosts and comments stay.
 
-    Args:
-        text: Contents of the file, empty if there is none.
-        nodes: Addresses of all nodes.
-        client_ids: Whether the card of a node sends a client-id; a node without a value keeps its kind of entry.
+    ``client_ids`` says whether the card of a node sends a client-id; a node without a value keeps its kind of entry.
     """
     lines = text.splitlines() or list(_HEADER)
     left = dict(nodes)

@@ -21,15 +21,8 @@ Keys = tuple[str, ...]
 def cut(text: str, victims: Collection[Keys], where: object) -> str:
     """Return the text without these keys; a mapping without keys remains as an empty mapping.
 
-    Comments beside a key and inside its block are removed with it; all others stay.
-
-    Args:
-        text: A YAML mapping.
-        victims: Each key with all keys above it; missing ones are ignored.
-        where: The file, for the error message.
-
-    Raises:
-        PiclusterError: if the keys cannot be removed safely, such as an anchor that others refer to.
+    Comments beside a key and inside its block are removed with it; all others stay. Each victim is a key with all keys
+    above it; missing ones are ignored. Refuses what cannot be removed safely, such as an anchor that others refer to.
     """
     root = yaml.compose(text, yaml.SafeLoader)
     if root is None:

@@ -19,18 +19,8 @@ if TYPE_CHECKING:
 class YamlFile:
     """One YAML file of the inventory, edited in place with its comments.
 
-    Attributes:
-        path: The file.
-        data: Its contents, which may be edited.
-        new: Whether the file does not exist yet.
-        notes: One sentence for each value that put() replaced.
-
-    Args:
-        path: The file.
-        header: First comment of a new file.
-
-    Raises:
-        PiclusterError: if the file is not a YAML mapping.
+    ``data`` may be edited; ``notes`` has a sentence for each value that put() replaced. The header becomes the first
+    comment of a new file.
     """
 
     def __init__(self, path: Path, header: str) -> None:
