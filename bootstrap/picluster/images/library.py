@@ -164,8 +164,10 @@ class Library:
         try:
             return catalogue.find(image, self._catalogues)
         except PiclusterError:
-            is_path = path.exists() or path.name != image or path.suffix in (".img", *_PACKED)
-            if is_path or isinstance(not_found.__cause__, OSError):
+            # First, because what cannot be looked up fails in exists(), too.
+            if isinstance(not_found.__cause__, OSError) or path.exists() or path.name != image:
+                raise not_found from None
+            if path.suffix in (".img", *_PACKED):
                 raise not_found from None
             raise
 
