@@ -106,8 +106,8 @@ def test_the_file_that_finds_no_room_is_named(
 
 
 FOLDERS: dict[str, tuple[Sequence[str], str]] = {
-    "no folder can be made": (["-o", "/proc/none"], "image files cannot be written to /proc/none"),
-    "no file can be made": (["-o", "/proc"], "image files cannot be written to /proc"),
+    "no folder can be made": (["-o", "/proc/none"], "-o /proc/none cannot be created: "),
+    "no file can be made": (["-o", "/proc"], "-o /proc cannot be written to: "),
     "a dangling symlink": (["-o", "dangling"], "dangling is a dangling symlink"),
     "an unset variable": (["-o", ""], "the name is empty"),
     "no inventories": (["-o", "out", "--inventories", ""], "the name is empty"),
