@@ -474,13 +474,23 @@ def test_an_interrupt_leaves_nothing_half_done(
     make_card: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, kind: str
 ) -> None:
     """The key is pressed while the reader reads, or while who waits for the cards waits."""
-    reached = threading.Event()
+    reached, told = threading.Event(), threading.Event()
 
     class Wait(Watcher):
         def card(self, name: str, now: str, done: int = 0, total: int = 0, detail: str = "") -> None:
             if now == state and done:
                 reached.set()
+                # However busy the machine is, the card does not get ready before the interrupt reaches it.
+                assert told.wait(20)
 
+    end = writer._Writer.end
+
+    def tell(running: writer._Writer, how: object) -> None:
+        end(running, how)
+        if how == writer._INTERRUPTED:
+            told.set()
+
+    monkeypatch.setattr(writer._Writer, "end", tell)
     where = "_feed" if state == "writing" else "_wait"
     real = getattr(writer, where)
     pressed: list[int] = []
