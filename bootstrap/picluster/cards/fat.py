@@ -232,7 +232,7 @@ class FatVolume:
             raise
         written = 0
         for position, length in self._runs(chain):
-            # The slack of the last cluster is zeroed: what was deleted there is nobody's business.
+            # The slack of the last cluster is zeroed: deleted data must not leak.
             self._pwrite(position, data[written : written + length].ljust(length, b"\0"))
             written += length
         self._flush_fat(fat_before)

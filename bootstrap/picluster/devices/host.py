@@ -15,7 +15,7 @@ def platform(name: str = sys.platform) -> Platform:
     """Return the module of this system, by its name in sys.platform."""
     # Imported here, because a Python on Linux may lack what the module of Windows needs (ctypes).
     if name == "linux":
-        from picluster.devices.linux import Linux  # noqa: PLC0415
+        from picluster.devices.linux import Linux  # noqa: PLC0415 - each loads only on its own system
 
         return Linux()
     if name == "darwin":

@@ -124,7 +124,7 @@ class Web:
         return data
 
     def download(self, wanted: Wanted, show: Callable[[int, int | None], None]) -> None:
-        """Fetch a file, resuming an earlier try; ``show`` is told bytes so far and in all, None if nobody knows."""
+        """Fetch a file, resuming an earlier try; ``show`` is told bytes so far and in all, None if unknown."""
         one = _Download(self, wanted, show)
         best = tries = 0
         while not one.complete:

@@ -227,7 +227,7 @@ class Library:
                 "it was changed in transit or by its publisher, or damaged here; it was deleted, "
                 "run the same command again"
             )
-        # The record first: a name without one would be a file that nobody verified.
+        # The record first: a name without one would be an unverified file.
         slot.write_record(slot.part, entry.url, digest, source)
         slot.part.replace(slot.file)
         download.drop(slot.part)

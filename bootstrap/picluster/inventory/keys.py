@@ -67,7 +67,7 @@ def parse_lines(lines: Iterable[str], source: str) -> list[str]:
 
 
 def check_accepted(lines: Iterable[str], source: str) -> None:
-    """Refuse public keys with which sshd on the nodes lets nobody log in.
+    """Refuse public keys that sshd on the nodes does not accept.
 
     Args:
         lines: From parse_lines().
@@ -121,7 +121,7 @@ def private_half(paths: Iterable[Path], home: Path) -> Path | None:
 def _load(line: str) -> SSHPublicKeyTypes | None:
     """Return the key, None if it is none."""
     # Imported here: only the commands that read a key should pay for loading it.
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - slow to load, and only for keys
     from cryptography.hazmat.primitives.serialization import load_ssh_public_key  # noqa: PLC0415
     from cryptography.utils import CryptographyDeprecationWarning  # noqa: PLC0415
 
