@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from picluster.devices.mounts import Mount
 
 _TIMEOUT_S = 5
+_BUSY_TRIES = 20
+_BUSY_PAUSE_S = 0.25
 # Only columns of util-linux 2.27 (the first with --json) or later that every distribution in use has.
 _COLUMNS = (
     "NAME,KNAME,MAJ:MIN,TYPE,SIZE,RO,RM,HOTPLUG,SUBSYSTEMS,VENDOR,MODEL,SERIAL,PTTYPE,FSTYPE,LABEL,UUID,PARTUUID,"
@@ -204,9 +208,11 @@ class Linux:
         self,
         run: Callable[[Sequence[str]], subprocess.CompletedProcess[str]] | None = None,
         root: Path = Path("/"),
+        pause: Callable[[], None] = lambda: time.sleep(_BUSY_PAUSE_S),
     ) -> None:
         self._run = run or _run
         self._root = root
+        self._pause = pause
 
     def devices(self) -> list[Device]:
         """List whole disks, empty readers among them."""
@@ -267,13 +273,24 @@ class Linux:
                 raise PiclusterError(f"{now.path} is mounted on {mounted_on(now)}: unmount it first")
             self._unmount(now)
             now = same_medium(device, self.devices(), unmounted=True)
-        target = open_disk(now.path)
+        target = self._open_free(now.path)
         # Between the listing and the opening a hand may have been quicker.
         current = self._sequence(now.path)
         if current != now.sequence or target.capacity != now.size:
             with target:
                 raise PiclusterError(f"another card is in {now.path} now (chosen was {described(device)}): start again")
         return target
+
+    def _open_free(self, path: str) -> Target:
+        """Open a disk once nothing else holds it: a container that starts keeps copies of all mounts for a moment."""
+        for _ in range(_BUSY_TRIES - 1):
+            try:
+                return open_disk(path)
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+            self._pause()
+        return open_disk(path)
 
     def _sequence(self, path: str) -> str:
         kname = path.removeprefix("/dev/").replace("/", "!")

@@ -154,9 +154,31 @@ def test_a_mount_of_another_namespace_is_busy_too(card: str, tmp_path: Path) -> 
         assert other.stdout.readline() == "ready\n"
         found = find(card)
         assert found.mounts == ()
+        waits: list[None] = []
         with pytest.raises(OSError, match="something else uses it"):
-            Linux().open(found, unmount=True)
+            Linux(pause=lambda: waits.append(None)).open(found, unmount=True)
+        assert len(waits) == 19
         other.communicate("\n")
+
+
+@needs_root
+def test_a_copy_of_a_mount_that_soon_goes_is_waited_for(card: str, tmp_path: Path) -> None:
+    subprocess.run(["mkfs.ext4", "-q", card], check=True)
+    with (
+        mounted(card, tmp_path / "point"),
+        subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", "echo ready && read wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as other,
+    ):
+        assert other.stdout
+        assert other.stdout.readline() == b"ready\n"
+
+        def let_go() -> None:
+            other.communicate(b"\n")
+
+        # The copy is let go when the disk has been found busy, as by a container that has started.
+        with Linux(pause=let_go).open(find(card), unmount=True):
+            assert other.returncode == 0
 
 
 @needs_root
