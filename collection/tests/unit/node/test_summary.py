@@ -58,7 +58,7 @@ def test_a_reason_is_not_repeated() -> None:
     summary = two_nodes()
     summary.collect(status("red1", "docker", "failed", "no bridge"))
     summary.nodes["red1"].failed = True
-    summary.nodes["red1"].task_failed, summary.nodes["red1"].reason = "Run a container", "no bridge"
+    summary.nodes["red1"].failures.append(node_summary.Failure("Run a container", "no bridge"))
     assert node_summary.failures(summary) == ['red1 failed at "Run a container": no bridge']
 
 
@@ -143,7 +143,7 @@ class Run:
 
     @staticmethod
     def result(node: str, action: str = "picluster.cloud.identity", **result: Any) -> Any:
-        task = SimpleNamespace(name="Name the node", action=action, delegate_to=None)
+        task = SimpleNamespace(name="Name the node", action=action, delegate_to=None, run_once=False)
         return SimpleNamespace(host=SimpleNamespace(get_name=lambda: node), task=task, result=result)
 
     def end(self, dark: dict[str, int] | None = None, failures: dict[str, int] | None = None) -> None:
@@ -163,8 +163,8 @@ def test_a_run_is_told_as_table_and_as_json(monkeypatch: pytest.MonkeyPatch, tmp
     run.end(dark={"red3": 1}, failures={"red2": 1})
     nodes = json.loads(target.read_text(encoding="utf-8"))["nodes"]
     assert list(nodes) == ["red2", "red1", "red3"]
-    assert nodes["red1"] == {"ssh": "ok", "layers": {}, "details": {}, "changed": 1, "tasks": 1, "failed": None}
-    assert nodes["red2"]["failed"] == {"task": "Name the node", "reason": "no"}
+    assert nodes["red1"] == {"ssh": "ok", "layers": {}, "details": {}, "changed": 1, "tasks": 1, "failures": []}
+    assert nodes["red2"]["failures"] == [{"task": "Name the node", "reason": "no", "state": "failed"}]
     assert nodes["red3"]["ssh"] == "unreachable"
     assert any(line.startswith('red3 unreachable at "Name the node": gone') for line in run.lines)
 
@@ -176,6 +176,34 @@ def test_a_failure_that_was_rescued_is_none(monkeypatch: pytest.MonkeyPatch) -> 
     run.plugin.v2_runner_on_failed(run.result("red1", msg="no"))
     run.end()
     assert not any("failed" in line for line in run.lines)
+
+
+def test_every_failure_of_a_node_is_told_and_the_task_that_sums_them_up_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    target = tmp_path / "summary.json"
+    run = Run(monkeypatch, str(target))
+    run.plugin.v2_playbook_on_start(None)
+    run.start(["red1"], ["red1"])
+    for reason in ("sshd refuses", "Docker refuses"):
+        run.plugin.v2_runner_on_failed(run.result("red1", msg=reason))
+    run.plugin.v2_runner_on_failed(run.result("red1", action="ansible.builtin.fail", msg="ssh, docker failed"))
+    run.end(failures={"red1": 1})
+    told = json.loads(target.read_text(encoding="utf-8"))["nodes"]["red1"]["failures"]
+    assert [failure["reason"] for failure in told] == ["sshd refuses", "Docker refuses"]
+    assert sum("red1 failed at" in line for line in run.lines) == 2
+
+
+def test_a_failure_on_the_controller_for_all_nodes_is_no_node_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(monkeypatch)
+    run.plugin.v2_playbook_on_start(None)
+    run.start(["red1"], ["red1"])
+    result = run.result("red1", msg="the inventory has one problem")
+    result.task.delegate_to, result.task.run_once = "localhost", True
+    run.plugin.v2_runner_on_failed(result)
+    run.end(failures={"red1": 1})
+    assert run.lines == []
+    assert run.plugin._summary.nodes["red1"].failures == []
 
 
 def test_a_node_that_only_local_tasks_ran_for_was_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.files import InventoryFiles
@@ -21,6 +22,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules im
 )
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.settings import fetch_problems, setting_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.subjects import read_specs
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.tags import check_tags
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.inventory import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.templated import is_templated
 
@@ -98,6 +100,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             role: {name: spec for options in points.values() for name, spec in options.items()}
             for role, points in entries.items()
         }
+        for option, key in (("--tags", "ansible_run_tags"), ("--skip-tags", "ansible_skip_tags")):
+            mistake, warning = check_tags(option, variables.get(key, []), roles)
+            if mistake:
+                return {**result, "failed": True, "msg": mistake}
+            if warning:
+                Display().warning(warning)
         fetched = {role: points["fetch"] for role, points in entries.items() if "fetch" in points}
         problems = [
             *all_problems(inventory, roles, self._decided(arguments["layers"])),

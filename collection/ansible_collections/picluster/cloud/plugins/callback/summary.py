@@ -12,11 +12,11 @@ short_description: A table of all nodes and their layers at the end of a run
 version_added: 0.1.0
 description:
   - Shows for each node of the group C(nodes) in the run whether ssh reached it, the state of each reported layer, and
-    the number of executed and of changed tasks; below the table, each failed or unreachable node with the task and the
-    reason, and the answers of the cluster.
+    the number of executed and of changed tasks; below the table, each failure of a node with the task and the reason,
+    and the answers of the cluster.
   - Layers come from the key C(picluster_status) of a task's result, a list of dictionaries with C(node), C(layer),
     C(state) and C(detail); answers come from C(picluster_answer), one line of text.
-  - Prints nothing for runs without nodes of the group C(nodes).
+  - Prints nothing for runs that reach no node of the group C(nodes).
 options:
   file:
     description: A file to write the same to as JSON.
@@ -39,6 +39,8 @@ from ansible.utils.color import stringc
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import write_atomically
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.summary import (
+    NOTHING,
+    Failure,
     NodeSummary,
     Style,
     Summary,
@@ -53,6 +55,10 @@ _NOT_ON_THE_NODE = frozenset(
         *("include_tasks", "include_vars", "meta", "pause", "set_fact", "set_stats", "validate_argument_spec"),
     }
 )
+
+
+def _is_report(task: Any) -> bool:
+    return task.action.rpartition(".")[2] == "fail"
 
 
 def _on_the_node(task: Any) -> bool:
@@ -104,19 +110,21 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: FBT001, FBT002  # Ansible's signature
         """Record a task that failed, and why."""
         node = self._node(result)
-        if node is None:
+        # What runs once for all nodes is no failure of the node that stands for them.
+        if node is None or result.task.run_once:
             return
         if _on_the_node(result.task):
             node.ssh = "ok"
-        if not ignore_errors:
-            node.task_failed, node.reason = _name(result.task), reason(result.result)
+        # A task that only reports what failed before it has no reason of its own.
+        if not ignore_errors and not (node.failures and _is_report(result.task)):
+            node.failures.append(Failure(_name(result.task), reason(result.result)))
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """Record a node that ssh does not reach."""
         node = self._summary.nodes.get(result.host.get_name())
         if node is not None:
             node.ssh = "unreachable"
-            node.task_failed, node.reason = _name(result.task), reason(result.result)
+            node.failures.append(Failure(_name(result.task), reason(result.result), "unreachable"))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Print the table, and write it as JSON if requested."""
@@ -127,7 +135,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
         if not self._is_playbook:
             return
         self._write_json()
-        if self._summary.nodes:
+        # A run that ended on the controller, before it reached any node, has its reason above.
+        if any(node.ssh != NOTHING for node in self._summary.nodes.values()):
             encoding = sys.stdout.encoding or "ascii"
             style = Style(
                 width=shutil.get_terminal_size((120, 24)).columns, unicode="utf" in encoding.lower(), paint=stringc

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.text import shortened
@@ -17,6 +17,15 @@ NOTHING = "-"
 _LONGEST_DETAIL = 24
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A task that failed, or that found its node unreachable."""
+
+    task: str
+    reason: str
+    state: str = "failed"
+
+
 @dataclass
 class NodeSummary:
     """The results of a run on one node."""
@@ -25,8 +34,7 @@ class NodeSummary:
     layers: dict[str, tuple[str, str]] = field(default_factory=dict)
     changed: int = 0
     tasks: int = 0
-    task_failed: str = ""
-    reason: str = ""
+    failures: list[Failure] = field(default_factory=list)
     dead: bool = False
     failed: bool = False
 
@@ -80,7 +88,7 @@ class Summary:
                     "details": {layer: detail for layer, (_state, detail) in node.layers.items()},
                     "changed": node.changed,
                     "tasks": node.tasks,
-                    "failed": {"task": node.task_failed, "reason": node.reason} if node.dead or node.failed else None,
+                    "failures": [asdict(failure) for failure in node.failures] if node.dead or node.failed else [],
                 }
                 for name, node in self.nodes.items()
             },
@@ -156,11 +164,11 @@ def failures(summary: Summary) -> list[str]:
     lines = []
     for name, node in summary.nodes.items():
         if node.dead or node.failed:
-            lines.append(f'{name} {"unreachable" if node.dead else "failed"} at "{node.task_failed}": {node.reason}')
+            lines += [f'{name} {failure.state} at "{failure.task}": {failure.reason}' for failure in node.failures]
         lines += [
             f"{name} {layer}: {detail or 'failed'}"
             for layer, (state, detail) in node.layers.items()
-            if state == "failed" and not (detail and detail == node.reason)
+            if state == "failed" and not (detail and detail in {failure.reason for failure in node.failures})
         ]
     return lines
 
