@@ -135,6 +135,12 @@ def test_bounds_are_those_that_the_role_declares(monkeypatch: pytest.MonkeyPatch
     assert [name for name, row in rows.items() if "Range: " in row] == ["hadoop_vcores"]
 
 
+def test_a_description_leaves_bounds_to_the_role() -> None:
+    rows = SETTINGS["read_rows"]()
+    ranges = {name: found[1] for name, row in rows.items() if (found := re.search(r"Range: (\d+ to \d+)", row))}
+    assert [name for name, bounds in ranges.items() if rows[name].count(bounds) > 1] == []
+
+
 def test_check_names_an_outdated_page_and_writes_only_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
