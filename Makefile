@@ -10,6 +10,7 @@ CLUSTER ?= red
 NET ?= 192.168.63.0/24
 SUITE ?= trixie
 LAB := PYTHONPATH=molecule $(BIN)/python -m lab
+SETTINGS := PYTHONPATH=collection $(BIN)/python docs/settings.py
 # The virtual environment's programs come first, activated or not; some tools of the tests are in the sbin directories.
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
 
@@ -38,11 +39,16 @@ demo: setup ## A cluster on this machine: make demo NODES=5 NET=192.168.63.0/24
 demo-down: $(VENV)/.installed ## Remove the demo's containers, network and cards
 	@$(LAB) demo-down --name $(CLUSTER)
 
+.PHONY: docs
+docs: setup ## Tables of settings in docs/inventory.md and the READMEs of the roles, from the roles
+	$(SETTINGS)
+
 .PHONY: lint
-lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck
+lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck, tables of settings
 	ruff check .
 	ruff format --check .
-	mypy bootstrap/picluster molecule/lab molecule/boots/*.py collection/ansible_collections/picluster/cloud/plugins
+	$(SETTINGS) --check
+	mypy docs/settings.py bootstrap/picluster molecule/lab molecule/boots/*.py collection/ansible_collections/picluster/cloud/plugins
 	for platform in darwin win32; do mypy --platform $$platform --cache-dir .mypy_cache/$$platform bootstrap/picluster; done
 	yamllint --strict .
 	ansible-lint --strict

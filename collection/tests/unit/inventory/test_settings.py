@@ -17,22 +17,20 @@ def test_the_arguments_of_modules_do_not_go_to_the_nodes_journals() -> None:
     assert config.get_config_value("DEFAULT_NO_TARGET_SYSLOG", cfile=str(ROOT / "ansible.cfg")) is True
 
 
-@pytest.mark.parametrize("role", ["identity", "network", "ssh", "firewall", "raspberry", "updates", "reboot", "docker"])
-def test_what_a_role_requires_has_no_default_that_would_satisfy_it(role: str) -> None:
-    defaults = yaml.safe_load((ROLES / role / "defaults/main.yml").read_text(encoding="utf-8"))
-    specs = yaml.safe_load((ROLES / role / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
-    required = {name for spec in specs.values() for name, option in spec["options"].items() if option.get("required")}
-    assert sorted(required & set(defaults)) == []
-
-
 @pytest.mark.parametrize("role", sorted(path.parts[-3] for path in ROLES.glob("*/meta/argument_specs.yml")))
-def test_every_default_of_a_role_is_specified_as_it_is_and_in_the_readme(role: str) -> None:
+def test_a_setting_is_stated_once(role: str) -> None:
     defaults = yaml.safe_load((ROLES / role / "defaults/main.yml").read_text(encoding="utf-8"))
     entries = yaml.safe_load((ROLES / role / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
     specified = [(name, option) for entry in entries.values() for name, option in entry["options"].items()]
-    assert set(defaults) == {name for name, option in specified if name in defaults or not option.get("required")}
-    # A default of null says that null is a value like others, not what the default is.
-    values = {name: option["default"] for name, option in specified if option.get("default") is not None}
-    assert values == {name: defaults[name] for name in values}
+    options = dict(specified)
+    # In another entry point, a YAML alias repeats the option.
+    assert [name for name, option in specified if option is not options[name]] == []
+    # What is required has no default, which would satisfy it; everything else has one.
+    assert set(defaults) == {name for name, option in options.items() if not option.get("required")}
+    # Defaults stand in defaults/main.yml; null here says that null is a value like others.
+    assert [name for name, option in options.items() if option.get("default") is not None] == []
+    # The tables do not show a template: its description explains it.
+    templates = [name for name, default in defaults.items() if "{{" in str(default)]
+    assert [name for name in templates if "default" not in str(options[name]["description"])] == []
     readme = (ROLES / role / "README.md").read_text(encoding="utf-8")
-    assert [name for name in defaults if f"`{name}`" not in readme] == []
+    assert [name for name in options if f"| `{name}` |" not in readme] == []
