@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lab import k3s_stand_in as stand_in
+from lab import stand_in_archive
+from lab.k3s_stand_in.output import FatalError
+from lab.k3s_stand_in.settings import parse_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PROGRAM = Path(stand_in.__file__)
 TOKEN, AGENT_TOKEN = "server-secret-0123456789", "agent-secret-0123456789"
 QUICK = (
     "--kubelet-arg=node-status-update-frequency=0.3s",
@@ -45,8 +46,9 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
 
 
 class Cluster:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, program: Path) -> None:
         self.root = root
+        self.program = program
         self.processes: list[subprocess.Popen[str]] = []
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -58,7 +60,7 @@ class Cluster:
     def start(self, name: str, *arguments: str) -> subprocess.Popen[str]:
         with (self.root / f"{name}.log").open("a") as journal:
             process = subprocess.Popen(
-                [sys.executable, str(PROGRAM), *arguments],
+                [sys.executable, str(self.program), *arguments],
                 stderr=journal,
                 text=True,
                 env=os.environ | {"NOTIFY_SOCKET": str(self.listen(name))},
@@ -105,7 +107,7 @@ class Cluster:
     def kubectl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         link = self.root / "kubectl"
         if not link.exists():
-            link.symlink_to(PROGRAM)
+            link.symlink_to(self.program)
         return subprocess.run(
             [sys.executable, str(link), *arguments, "--kubeconfig", str(self.root / "k3s.yaml")],
             capture_output=True,
@@ -130,9 +132,16 @@ class Cluster:
             return error.code
 
 
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("program") / "k3s"
+    stand_in_archive.build(path)
+    return path
+
+
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path)
+def cluster(tmp_path: Path, program: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path, program)
     yield cluster
     for process in cluster.processes:
         process.terminate()
@@ -156,7 +165,9 @@ def test_every_output_says_that_it_is_no_kubernetes(cluster: Cluster) -> None:
     cluster.server()
     until(lambda: cluster.is_ready("server"), "the server is ready")
     until(lambda: "red1" in cluster.nodes(), "the node is there")
-    version = subprocess.run([sys.executable, str(PROGRAM), "--version"], capture_output=True, text=True, check=True)
+    version = subprocess.run(
+        [sys.executable, str(cluster.program), "--version"], capture_output=True, text=True, check=True
+    )
     assert version.stdout.startswith("k3s version v1.36.4+k3s1-stand-in")
     assert "not Kubernetes" in version.stdout
     for arguments in (("get", "nodes"), ("get", "nodes", "-o", "json"), ("version",)):
@@ -275,8 +286,8 @@ def test_secrets_are_on_no_command_line_and_in_no_log(cluster: Cluster) -> None:
         (),
     ],
 )
-def test_what_it_cannot_do_ends_with_a_fatal_line(arguments: tuple[str, ...]) -> None:
-    done = subprocess.run([sys.executable, str(PROGRAM), *arguments], capture_output=True, text=True, check=False)
+def test_what_it_cannot_do_ends_with_a_fatal_line(program: Path, arguments: tuple[str, ...]) -> None:
+    done = subprocess.run([sys.executable, str(program), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "level=fatal" in done.stderr
     assert "stand-in" in done.stderr
@@ -286,7 +297,7 @@ def test_config_file_is_read_as_the_role_writes_it() -> None:
     text = (
         '# header\nnode-name: "red1"\nquiet: true\nkubelet-arg:\n  - "v=4"\n  - "a=b: c"\ndisable: []\nextra+:\n- x\n'
     )
-    assert stand_in.parse_config(text) == {
+    assert parse_config(text) == {
         "node-name": ["red1"],
         "quiet": ["true"],
         "kubelet-arg": ["v=4", "a=b: c"],
@@ -297,5 +308,5 @@ def test_config_file_is_read_as_the_role_writes_it() -> None:
 
 @pytest.mark.parametrize("text", ["- x\n", "a:\n  b: c\n", "just words\n"])
 def test_config_file_beyond_it_is_refused(text: str) -> None:
-    with pytest.raises(stand_in.FatalError, match="config file line"):
-        stand_in.parse_config(text)
+    with pytest.raises(FatalError, match="config file line"):
+        parse_config(text)
