@@ -21,7 +21,8 @@ def status(node: str, layer: str, state: str, detail: str = "") -> dict[str, Any
 
 
 def two_nodes() -> Summary:
-    return Summary({"red1": NodeSummary(ssh="ok", changed=2, tasks=12), "red2": NodeSummary(ssh="ok", tasks=9)})
+    nodes = {"red1": NodeSummary(ssh="ok", changed=2, tasks=12), "red2": NodeSummary(ssh="ok", tasks=9)}
+    return Summary(nodes, columns=["docker", "k3s", "hdfs", "yarn"])
 
 
 def test_the_table_has_a_row_a_node_and_a_column_a_layer_in_fixed_order() -> None:
