@@ -16,6 +16,7 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.files import InventoryFiles
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.layers import read_layers
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.removals import removal_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules import (
     SECRETS_FILE,
     all_problems,
@@ -83,7 +84,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Check the inventory; return the nodes and the architectures in use, or all mistakes."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _validation, arguments = self.validate_argument_spec({"layers": {"type": "path", "default": "layers.yml"}})
+        _validation, arguments = self.validate_argument_spec(
+            {"layers": {"type": "path", "default": "layers.yml"}, "removals": {"type": "bool", "default": True}}
+        )
         try:
             layers = read_layers()
         except UserError as error:
@@ -108,6 +111,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             *fetch_problems(inventory, fetched, {**hostvars.raw_get("localhost"), **extra}),
             *mode_problem(files.file(SECRETS_FILE).path),
         ]
+        if arguments["removals"]:
+            # With --limit only the nodes of the run; this play may be one of localhost alone.
+            reached = {host.name for host in hostvars._inventory.get_hosts(ignore_restrictions=True)}  # noqa: SLF001 - Ansible has no other name for it
+            problems += removal_problems(inventory, layers, reached, extra)
         found = sentences(problems, inventory, files)
         if found:
             count = "one problem" if len(found) == 1 else f"{len(found)} problems"

@@ -53,7 +53,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.node.summary impor
 _NOT_ON_THE_NODE = frozenset(
     {
         *("add_host", "assert", "debug", "fail", "group_by", "import_role", "import_tasks", "include_role"),
-        *("include_tasks", "include_vars", "meta", "pause", "set_fact", "set_stats"),
+        *("include_tasks", "include_vars", "meta", "pause", "record_layer", "set_fact", "set_stats"),
         "validate_argument_spec",
     }
 )

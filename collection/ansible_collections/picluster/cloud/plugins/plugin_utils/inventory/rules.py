@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import HOSTNAME_RULE, is_domain, is_hostname
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.groups import NODES_FILE, layer_group_problems
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.removals import CONFIRM
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import (
     Spec,
     shown,
@@ -50,6 +51,8 @@ CLUSTER_SPEC: dict[str, Spec] = {
     "node_dns": {"type": "list", "elements": "str", "required": True, "example": "[192.168.63.1]"},
     "node_search": {"type": "list", "elements": "str"},
     "node_arch": {"type": "str", "choices": ["arm64", "armhf", "amd64"], "required": True, "example": "arm64"},
+    # The layers that a run may remove from several nodes, or from the last one; see removals.py.
+    CONFIRM: {"type": "str"},
 }
 
 
@@ -78,7 +81,7 @@ def variable_problems(
     """
     owners: list[tuple[tuple[str, ...], str, Mapping[str, Spec]]] = [
         *(((f"{role}_",), f"the role {role}", options) for role, options in roles.items()),
-        (("cluster_", "node_"), "the inventory", CLUSTER_SPEC),
+        (("cluster_", "node_", "confirm_"), "the inventory", CLUSTER_SPEC),
     ]
     fixed = set(decided)
     # Most values are shared by all nodes: each is checked once.
