@@ -16,7 +16,9 @@ from ansible.utils.vars import load_extra_vars
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
+from ansible_collections.picluster.cloud.plugins.action import inventory_check
 from ansible_collections.picluster.cloud.plugins.action.inventory_check import ActionModule
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 DATA = Path(__file__).parents[1] / "data" / "inventory_check"
 LAYERS = "docker_state: present\nidentity_hostname: x\n"
@@ -196,6 +198,17 @@ def test_a_server_that_moves_away_from_its_clusters_data_is_refused(tmp_path: Pa
     with (folder / "group_vars/all/cluster.yml").open("a", encoding="utf-8") as file:
         file.write("k3s_give_up_cluster: red1\n")
     assert "failed" not in run(folder, tmp_path)
+
+
+def test_a_layer_that_is_declared_wrongly_is_reported_with_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise UserError("roles/hello/meta/layer.yml: layer.order is missing")
+
+    monkeypatch.setattr(inventory_check, "read_layers", fail)
+    result = run(inventory(tmp_path / "red", {}), tmp_path)
+    assert (result["failed"], result["msg"]) == (True, "roles/hello/meta/layer.yml: layer.order is missing")
 
 
 def test_a_slip_that_removes_a_layer_stops_before_any_node_is_touched(
