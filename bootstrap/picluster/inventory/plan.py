@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass, field
-from importlib import resources
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from picluster.errors import PiclusterError
 from picluster.files import read_text, write_atomically
 from picluster.inventory import known_hosts, names, reservations
+from picluster.inventory.groups import declared_groups
 from picluster.inventory.yamlfile import YamlFile
 
 if TYPE_CHECKING:
@@ -241,19 +240,16 @@ def _roles(path: Path, nodes: Sequence[str]) -> YamlFile:
     file = YamlFile(path, "Which node runs which layer. Edit it as you like: picluster writes it once.")
     if not file.new:
         return file
-    template: dict[str, Any] = YAML(typ="safe").load(
-        resources.files("picluster").joinpath("data/roles.yml").read_text(encoding="utf-8")
-    )
     first, *others = nodes
     chosen = {"first": [first], "others": others, "others_or_first": others or [first]}
     groups = file.section("all", "children")
-    for group, settings in template.items():
+    for group, settings in declared_groups().items():
         groups[group] = CommentedMap()
-        if settings["nodes"] == "all":
+        if settings["initial"] == "all":
             groups[group]["children"] = CommentedMap({"nodes": None})
         else:
-            groups[group]["hosts"] = CommentedMap(dict.fromkeys(chosen[settings["nodes"]]))
-        groups.yaml_set_comment_before_after_key(group, before=settings["why"], indent=4)
+            groups[group]["hosts"] = CommentedMap(dict.fromkeys(chosen[settings["initial"]]))
+        groups.yaml_set_comment_before_after_key(group, before=settings["description"], indent=4)
     return file
 
 

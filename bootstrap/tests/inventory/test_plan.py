@@ -15,6 +15,7 @@ import yaml
 
 from picluster.errors import PiclusterError
 from picluster.inventory import plan
+from picluster.inventory.groups import declared_groups
 from picluster.inventory.plan import InventoryRequest
 
 
@@ -81,6 +82,29 @@ def test_the_inventory_is_as_agreed(folder: Path) -> None:
         "node_dns": ["192.168.63.1"],
         "node_arch": "amd64",
     }
+
+
+def test_the_groups_are_those_of_the_collection_in_order_with_their_reason(folder: Path) -> None:
+    _make(folder)
+    # The inventory of the checkout was written by the same command.
+    example = Path(__file__).parents[3] / "inventories/red/20-roles.yml"
+    head = "Which node runs which layer. "
+    made = (folder / "20-roles.yml").read_text(encoding="utf-8").partition("\n# ")[2]
+    assert made.startswith(head)
+    assert made.partition("\n")[2] == example.read_text(encoding="utf-8").partition(head)[2].partition("\n")[2]
+
+
+@pytest.mark.parametrize("place", [".", "../collection"], ids=["wheel", "checkout"])
+def test_the_collection_is_found_beside_the_program(tmp_path: Path, place: str) -> None:
+    program = tmp_path / "lib/picluster"
+    program.mkdir(parents=True)
+    with pytest.raises(PiclusterError, match=r"the collection picluster\.cloud is missing: .* install picluster again"):
+        declared_groups(program)
+    for order, name in ((20, "a"), (10, "b")):
+        meta = tmp_path / "lib" / place / f"ansible_collections/picluster/cloud/roles/{name}/meta"
+        meta.mkdir(parents=True)
+        (meta / "layer.yml").write_text(f"order: {order}\ngroups: {{{name}: {{initial: all}}}}\n", encoding="utf-8")
+    assert declared_groups(program) == {"b": {"initial": "all"}, "a": {"initial": "all"}}
 
 
 def test_a_single_node_is_its_own_worker(folder: Path) -> None:

@@ -52,7 +52,7 @@ def run(tmp_path: Path) -> Run:
 def test_an_image_that_was_seen_is_told_to_the_next_run_of_any_node(run: Run, tmp_path: Path) -> None:
     run()
     assert run.sent["formatted_on"] == []
-    assert Seen(tmp_path).nodes() == {"red1": {"hdfs": CLUSTER}}
+    assert Seen(tmp_path).nodes() == {"red1": {"hdfs": CLUSTER, "layers": ["hadoop"]}}
     run("red2")
     assert run.sent["formatted_on"] == ["red1"]
 
@@ -80,7 +80,7 @@ def test_what_else_was_seen_stays_and_an_ordinary_run_writes_nothing(run: Run, t
     with Seen(tmp_path).edit() as nodes:
         nodes["red1"] = {"machine_id": "x"}
     run()
-    assert Seen(tmp_path).nodes() == {"red1": {"machine_id": "x", "hdfs": CLUSTER}}
+    assert Seen(tmp_path).nodes() == {"red1": {"machine_id": "x", "hdfs": CLUSTER, "layers": ["hadoop"]}}
     before = Seen(tmp_path).path.stat().st_ino
     run()
     assert Seen(tmp_path).path.stat().st_ino == before
@@ -97,17 +97,25 @@ def test_check_mode_asks_the_record_and_writes_none(run: Run, tmp_path: Path) ->
 def test_a_worker_and_a_node_without_an_inventorys_folder_have_no_part_in_it(run: Run, tmp_path: Path) -> None:
     run("red2", daemons=["datanode"])
     assert "formatted_on" not in run.sent
+    assert Seen(tmp_path).nodes() == {"red2": {"layers": ["hadoop"]}}
     run.folder = None
     run()
     assert "formatted_on" not in run.sent
-    assert not Seen(tmp_path).path.exists()
+    assert list(Seen(tmp_path).nodes()) == ["red2"]
+
+
+def test_a_node_that_left_the_groups_has_no_hadoop_any_more(run: Run, tmp_path: Path) -> None:
+    run()
+    run(daemons=[])
+    assert Seen(tmp_path).nodes() == {"red1": {"hdfs": CLUSTER, "layers": []}}
 
 
 def test_a_record_that_cannot_be_kept_is_a_warning(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr("ansible.utils.display.Display.warning", lambda _self, text: said.append(text))
     run.folder = tmp_path / "gone"
-    assert run() == run.answer
+    (layer,) = run()["warnings"]
+    assert layer.endswith("a slip that removes hadoop will not be noticed")
     (warning,) = said
     assert warning == (
         f"{run.folder}/seen.json cannot be written: No such file or directory; "

@@ -16,7 +16,9 @@ from ansible.utils.vars import load_extra_vars
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
+from ansible_collections.picluster.cloud.plugins.action import inventory_check
 from ansible_collections.picluster.cloud.plugins.action.inventory_check import ActionModule
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 DATA = Path(__file__).parents[1] / "data" / "inventory_check"
 LAYERS = "docker_state: present\nidentity_hostname: x\n"
@@ -43,15 +45,16 @@ def inventory(folder: Path, case: dict[str, Any]) -> Path:
     return folder
 
 
-def run(folder: Path, tmp_path: Path) -> dict[str, Any]:
+def run(folder: Path, tmp_path: Path, limit: str | None = None, **arguments: Any) -> dict[str, Any]:
     """Run the action plugin on an inventory as Ansible reads it."""
     (tmp_path / "vars").mkdir(exist_ok=True)
     (tmp_path / "vars" / "layers.yml").write_text(LAYERS, encoding="utf-8")
     loader = DataLoader()
     loader.set_basedir(str(tmp_path))
     manager = InventoryManager(loader, sources=[str(folder)])
+    manager.subset(limit)
     variables = VariableManager(loader, manager)
-    task = MagicMock(args={}, async_val=0, check_mode=True)
+    task = MagicMock(args=arguments, async_val=0, check_mode=True)
     task.get_search_path.return_value = [str(tmp_path)]
     action = ActionModule(task, MagicMock(), MagicMock(check_mode=True), loader, MagicMock(), MagicMock())
     result: dict[str, Any] = action.run(
@@ -59,6 +62,7 @@ def run(folder: Path, tmp_path: Path) -> dict[str, Any]:
             "hostvars": HostVars(manager, variables, loader),
             "groups": manager.get_groups_dict(),
             "ansible_inventory_sources": [str(folder)],
+            "ansible_play_hosts_all": ["localhost", *(host.name for host in manager.get_hosts())],
         }
     )
     return result
@@ -192,4 +196,36 @@ def test_a_server_that_moves_away_from_its_clusters_data_is_refused(tmp_path: Pa
     assert sentence.startswith(f"{folder}/20-roles.yml:5: k3s_server has red2, but red1 was the server and holds")
     with (folder / "group_vars/all/cluster.yml").open("a", encoding="utf-8") as file:
         file.write("k3s_give_up_cluster: red1\n")
+    assert "failed" not in run(folder, tmp_path)
+
+
+def test_a_layer_that_is_declared_wrongly_is_reported_with_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise UserError("roles/hello/meta/layer.yml: layer.order is missing")
+
+    monkeypatch.setattr(inventory_check, "read_layers", fail)
+    result = run(inventory(tmp_path / "red", {}), tmp_path)
+    assert (result["failed"], result["msg"]) == (True, "roles/hello/meta/layer.yml: layer.order is missing")
+
+
+def test_a_slip_that_removes_a_layer_stops_before_any_node_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slip = {"20-roles.yml": ["docker: {children: {nodes: }}", "docker: {hosts: {red1: }}"]}
+    folder = inventory(tmp_path / "red", {"replace": slip})
+    assert "failed" not in run(folder, tmp_path)
+    record = {name: {"layers": ["docker"]} for name in ("red1", "red2", "red3")}
+    (folder / "seen.json").write_text(json.dumps(record), encoding="utf-8")
+    result = run(folder, tmp_path)
+    assert result["failed"]
+    (sentence,) = result["msg"].splitlines()[1:]
+    assert sentence.startswith(f"{folder}/20-roles.yml:4: docker would be removed from red2, red3; put them back")
+    # A restart removes no layer.
+    assert "failed" not in run(folder, tmp_path, removals=False)
+    # With --limit only the nodes of the run count.
+    assert "failed" not in run(folder, tmp_path, limit="red1,red2")
+    assert "failed" in run(folder, tmp_path, limit="red2,red3")
+    monkeypatch.setattr(load_extra_vars, "extra_vars", {"confirm_removal": "docker"}, raising=False)
     assert "failed" not in run(folder, tmp_path)

@@ -101,7 +101,7 @@ def test_server_is_recorded_once_its_data_was_seen(action: Action, tmp_path: Pat
 
 def test_new_server_takes_the_place_of_one_that_was_given_up(action: Action, record: Seen) -> None:
     action.run(k3s_node, "red2", server_data=True)
-    assert record.nodes() == {"red1": {"machine_id": "x"}, "red2": {"k3s_server_data": True}}
+    assert record.nodes() == {"red1": {"machine_id": "x"}, "red2": {"k3s_server_data": True, "layers": ["k3s"]}}
 
 
 def test_node_is_told_whether_it_was_seen_with_data(action: Action, record: Seen) -> None:
@@ -112,5 +112,6 @@ def test_node_is_told_whether_it_was_seen_with_data(action: Action, record: Seen
 
 def test_record_that_cannot_be_written_is_a_warning(action: Action, tmp_path: Path) -> None:
     action.folder = tmp_path / "gone"
-    (warning,) = action.run(k3s_node, "red1", server_data=True)["warnings"]
-    assert warning.endswith("a k3s server that moves will not be noticed")
+    server, layer = action.run(k3s_node, "red1", server_data=True)["warnings"]
+    assert server.endswith("a k3s server that moves will not be noticed")
+    assert layer.endswith("a slip that removes k3s will not be noticed")

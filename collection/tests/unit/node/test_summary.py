@@ -21,18 +21,19 @@ def status(node: str, layer: str, state: str, detail: str = "") -> dict[str, Any
 
 
 def two_nodes() -> Summary:
-    return Summary({"red1": NodeSummary(ssh="ok", changed=2, tasks=12), "red2": NodeSummary(ssh="ok", tasks=9)})
+    nodes = {"red1": NodeSummary(ssh="ok", changed=2, tasks=12), "red2": NodeSummary(ssh="ok", tasks=9)}
+    return Summary(nodes, columns=["docker", "k3s", "hdfs", "yarn"])
 
 
 def test_the_table_has_a_row_a_node_and_a_column_a_layer_in_fixed_order() -> None:
     summary = two_nodes()
-    summary.collect(status("red1", "yarn", "ok"))
+    summary.collect(status("red1", "hdfs", "ok"))
     summary.collect(status("red1", "docker", "ok"))
     summary.collect(status("red2", "k3s", "skipped", "no artifact"))
     summary.collect({"picluster_answer": "MapReduce counted 12 words"})
     assert node_summary.table(summary, Style(width=100)) == [
         "+------+-----+--------+----------------------+------+---------+-------+",
-        "| node | ssh | docker | k3s                  | yarn | changed | tasks |",
+        "| node | ssh | docker | k3s                  | hdfs | changed | tasks |",
         "+------+-----+--------+----------------------+------+---------+-------+",
         "| red1 | ok  | ok     | -                    | ok   |       2 |    12 |",
         "| red2 | ok  | -      | skipped: no artifact | -    |       0 |     9 |",
@@ -155,6 +156,7 @@ def test_a_run_is_told_as_table_and_as_json(monkeypatch: pytest.MonkeyPatch, tmp
     run = Run(monkeypatch, str(target))
     run.plugin.v2_playbook_on_start(None)
     run.start(["localhost"], ["red2", "red1", "red3"])
+    assert run.plugin._summary.columns == ["docker", "k3s", "hdfs", "yarn"]
     run.start(["red1", "red2", "red3"], ["red2", "red1", "red3"])
     run.plugin.v2_runner_on_ok(run.result("red1", changed=True))
     run.plugin.v2_runner_on_ok(run.result("red1", action="ansible.builtin.set_fact", changed=True))

@@ -47,7 +47,7 @@ def lost(cordoned: list[str], dead: list[str]) -> bool:
     assert stop["any_errors_fatal"] is True
     everybody = ["red1", "red2", "red3"]
     variables: dict[str, Any] = {
-        "k3s_drained": {"cordoned": cordoned},
+        "cordoned": {"k3s": cordoned},
         "ansible_play_hosts_all": everybody,
         "ansible_play_hosts": [name for name in everybody if name not in dead],
     }
@@ -69,13 +69,14 @@ def test_only_the_one_that_asked_is_looked_at_for_each_node() -> None:
     cordoned = plan["vars"]["__cordoned"]
     # With 200 nodes, all of them looked at by each of them are 40000.
     told = {
-        "red1": {"k3s_drained": {"cordoned": ["red3"]}},
-        "red2": {"k3s_drained": {"cordoned": ["red2"]}},
+        "red1": {"cordoned": {"k3s": ["red3"], "other": []}},
+        "red2": {"cordoned": {"k3s": ["red2"]}},
         "red3": {},
     }
     for name in ("red1", "red2", "red3"):
-        variables = {"hostvars": told, "ansible_play_hosts": ["red1", "red2", "red3"], "k3s_node_name": name}
-        assert Templar(DataLoader(), variables=variables).template(trust_as_template(cordoned)) is (name == "red3")
+        variables = {"hostvars": told, "ansible_play_hosts": ["red1", "red2", "red3"], "inventory_hostname": name}
+        layers = ["k3s"] if name == "red3" else []
+        assert Templar(DataLoader(), variables=variables).template(trust_as_template(cordoned)) == layers
 
 
 def test_one_after_the_other_and_servers_last() -> None:

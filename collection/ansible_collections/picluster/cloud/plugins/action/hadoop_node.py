@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controller's half of picluster.cloud.hadoop_node: record the nodes on which HDFS was formatted.
 
-The record tells a NameNode whose card was written anew from the NameNode of a new cluster.
+The record tells a NameNode whose card was written anew from the NameNode of a new cluster. Whether the node
+has Hadoop is recorded, too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.converged import note_layer
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
 
 MODULE = "picluster.cloud.hadoop_node"
@@ -44,7 +46,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
         # A run that failed after the format counts, too.
         if seen and answer.get("hdfs") and not self._task.check_mode:
             _record(seen, str(variables["inventory_hostname"]), answer["hdfs"])
-        return answer
+        present = bool(arguments.get("daemons"))
+        return note_layer(answer, variables, "hadoop", present=present, check_mode=self._task.check_mode)
 
 
 def _record(seen: Seen, name: str, cluster: str) -> None:

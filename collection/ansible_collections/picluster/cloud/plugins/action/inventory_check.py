@@ -14,7 +14,10 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.files import InventoryFiles
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.layers import read_layers
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.removals import removal_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules import (
     SECRETS_FILE,
     all_problems,
@@ -28,9 +31,6 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.node.templated imp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-# Layers with a download, and their groups.
-LAYERS = {"k3s": ("k3s_server", "k3s_agent"), "hadoop": ("hadoop_master", "hadoop_worker")}
 
 
 def typed(extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +86,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Check the inventory; return the nodes and the architectures in use, or all mistakes."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _validation, arguments = self.validate_argument_spec({"layers": {"type": "path", "default": "layers.yml"}})
+        _validation, arguments = self.validate_argument_spec(
+            {"layers": {"type": "path", "default": "layers.yml"}, "removals": {"type": "bool", "default": True}}
+        )
+        try:
+            layers = read_layers()
+        except UserError as error:
+            return {**result, "failed": True, "msg": str(error)}
         variables = task_vars or {}
         hostvars = variables["hostvars"]
         groups = {str(name): [str(host) for host in hosts] for name, hosts in variables["groups"].items()}
@@ -108,23 +114,29 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
                 Display().warning(warning)
         fetched = {role: points["fetch"] for role, points in entries.items() if "fetch" in points}
         problems = [
-            *all_problems(inventory, roles, self._decided(arguments["layers"])),
+            *all_problems(inventory, roles, layers, self._decided(arguments["layers"])),
             *setting_problems(inventory, roles),
             *fetch_problems(inventory, fetched, {**hostvars.raw_get("localhost"), **extra}),
             *mode_problem(files.file(SECRETS_FILE).path),
         ]
+        if arguments["removals"]:
+            # With --limit the nodes of the play; a play of the controller alone stands for all.
+            reached = set(variables.get("ansible_play_hosts_all", [])) & set(inventory.variables)
+            problems += removal_problems(inventory, layers, reached or inventory.variables, extra)
         found = sentences(problems, inventory, files)
         if found:
             count = "one problem" if len(found) == 1 else f"{len(found)} problems"
             message = "\n".join([f"The inventory has {count}; no node was touched.", *found])
             return {**result, "failed": True, "msg": message}
         nodes = {node: _final(hostvars, node, raw, "node_address") for node, raw in inventory.variables.items()}
-        archs: dict[str, set[str]] = {layer: set() for layer in LAYERS}
-        for layer, names in LAYERS.items():
-            for node in (node for name in names for node in groups.get(name, [])):
-                archs[layer].add(_final(hostvars, node, inventory.variables[node], "node_arch"))
-        sorted_archs = {layer: sorted(found) for layer, found in archs.items()}
-        return {**result, "changed": False, "nodes": nodes, "nodes_text": json.dumps(nodes), "archs": sorted_archs}
+        archs = {
+            layer.name: sorted(
+                {_final(hostvars, node, inventory.variables[node], "node_arch") for node in layer.members(groups)}
+            )
+            for layer in layers
+            if layer.declared.get("fetch")
+        }
+        return {**result, "changed": False, "nodes": nodes, "nodes_text": json.dumps(nodes), "archs": archs}
 
     def _decided(self, layers: str) -> list[str]:
         """Return the variables that the playbook's own vars file sets, none if it has no such file."""

@@ -1,6 +1,9 @@
 # Copyright: the picluster authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pass on whether the node is recorded to hold the cluster's data, and record whether it does."""
+"""Pass on whether the node is recorded to hold the cluster's data, and record whether it does.
+
+Records also whether the node has k3s.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.picluster.cloud.plugins.plugin_utils.k3s.record import holders, note_holder
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.converged import note_layer
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
 
 
@@ -25,4 +29,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         recorded = folder != "" and variables["inventory_hostname"] in holders(Seen(folder).nodes())
         arguments = {"recorded_server": recorded, **self._task.args}
         answer = self._execute_module(module_args=arguments, task_vars=task_vars)
-        return note_holder(answer, variables, check_mode=self._task.check_mode)
+        answer = note_holder(answer, variables, check_mode=self._task.check_mode)
+        if "server_data" not in answer:  # failed, or skipped without an artifact
+            return answer
+        present = arguments.get("role") != "none"
+        return note_layer(answer, variables, "k3s", present=present, check_mode=self._task.check_mode)

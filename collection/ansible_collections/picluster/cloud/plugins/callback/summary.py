@@ -28,6 +28,7 @@ requirements:
 author: [The picluster authors]
 """
 
+import contextlib
 import json
 import shutil
 import sys
@@ -37,7 +38,9 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 from ansible.utils.color import stringc
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import write_atomically
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.layers import read_layers
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.summary import (
     NOTHING,
     Failure,
@@ -52,7 +55,8 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.node.summary impor
 _NOT_ON_THE_NODE = frozenset(
     {
         *("add_host", "assert", "debug", "fail", "group_by", "import_role", "import_tasks", "include_role"),
-        *("include_tasks", "include_vars", "meta", "pause", "set_fact", "set_stats", "validate_argument_spec"),
+        *("include_tasks", "include_vars", "meta", "pause", "record_layer", "set_fact", "set_stats"),
+        "validate_argument_spec",
     }
 )
 
@@ -82,6 +86,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
     def v2_playbook_on_start(self, playbook: Any) -> None:  # noqa: ARG002  # Ansible's signature
         """Record that this is a playbook, not an ad-hoc command."""
         self._is_playbook = True
+        # The inventory check reports an invalid declaration; here it only costs the order of the columns.
+        with contextlib.suppress(UserError):
+            self._summary.columns = [column for layer in read_layers() for column in layer.declared["columns"]]
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Record the nodes of the play."""

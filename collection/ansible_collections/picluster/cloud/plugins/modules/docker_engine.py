@@ -17,6 +17,7 @@ description:
   - With O(state=absent) it removes the service, the packages and the configuration as far as that record names them;
     images, containers and volumes under C(/var/lib/docker) stay. Without a record, Docker is the user's own and nothing
     is changed.
+  - Its action plugin records in C(seen.json) beside the inventory whether the node has Docker.
   - An engine of another origin (docker-ce, for example) is used as it is; only its configuration, users and service are
     managed, and with O(state=absent) its former C(daemon.json) is restored.
 version_added: 0.1.0

@@ -22,6 +22,13 @@ options:
         them, as its values would be ignored. Searched in the C(vars) directory beside the playbook; may be missing.
     type: path
     default: layers.yml
+  removals:
+    description:
+      - Whether to refuse a run that would remove a layer from several nodes, or from the last node with it, compared
+        with what earlier runs recorded in C(seen.json) beside the inventory. The variable C(confirm_removal) of the
+        command line names layers that may be removed, separated by commas.
+    type: bool
+    default: true
 extends_documentation_fragment: [picluster.cloud.attributes.query]
 attributes:
   action:
@@ -31,13 +38,16 @@ author: [The picluster authors]
 """
 
 EXAMPLES = r"""
+# localhost, so that an inventory without nodes is checked as well; --limit need not name it.
 - name: Check the whole inventory
-  hosts: localhost
+  hosts: localhost:nodes
   gather_facts: false
   tasks:
     - name: Check the whole inventory
       picluster.cloud.inventory_check:
       register: inventory_checked
+      run_once: true
+      delegate_to: localhost
 """
 
 RETURN = r"""

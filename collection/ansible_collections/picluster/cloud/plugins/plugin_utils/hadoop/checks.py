@@ -15,10 +15,6 @@ if TYPE_CHECKING:
 def cluster_problems(inventory: Inventory) -> Iterator[Problem]:
     """Yield what is wrong with the groups hadoop_master and hadoop_worker."""
     masters, workers = inventory.members("hadoop_master"), inventory.members("hadoop_worker")
-    if len(masters) > 1:
-        yield Problem(
-            f"hadoop_master has several nodes: {', '.join(masters)}; remove all but one", group="hadoop_master"
-        )
     if workers and not masters:
         yield Problem(
             "hadoop_worker has nodes, but hadoop_master has none; add a node to hadoop_master", group="hadoop_worker"

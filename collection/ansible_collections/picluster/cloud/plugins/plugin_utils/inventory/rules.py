@@ -10,6 +10,8 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import HOSTNAME_RULE, is_domain, is_hostname
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.groups import NODES_FILE, layer_group_problems
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.removals import CONFIRM
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import (
     Spec,
     shown,
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-LAYER_GROUPS = ("docker", "k3s_server", "k3s_agent", "hadoop_master", "hadoop_worker")
+    from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.layers import Layer
+
 # As Linux prints it; not a multicast address (the lowest bit of the first pair).
 MAC = re.compile(r"(?!00:00:00:00:00:00)[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 SECRET = re.compile(r"[0-9a-fA-F]{64}")
@@ -32,7 +35,6 @@ SECRET = re.compile(r"[0-9a-fA-F]{64}")
 SHORTEST_PREFIX, LONGEST_PREFIX = 8, 30
 SECRETS_FILE = "group_vars/all/secrets.yml"
 CLUSTER_FILE = "group_vars/all/cluster.yml"
-NODES_FILE = "10-nodes.yml"
 
 CLUSTER_SPEC: dict[str, Spec] = {
     "cluster_name": {"type": "str"},
@@ -49,6 +51,8 @@ CLUSTER_SPEC: dict[str, Spec] = {
     "node_dns": {"type": "list", "elements": "str", "required": True, "example": "[192.168.63.1]"},
     "node_search": {"type": "list", "elements": "str"},
     "node_arch": {"type": "str", "choices": ["arm64", "armhf", "amd64"], "required": True, "example": "arm64"},
+    # The layers that a run may remove from several nodes, or from the last one; see removals.py.
+    CONFIRM: {"type": "str"},
 }
 
 
@@ -66,11 +70,6 @@ def group_problems(inventory: Inventory) -> Iterator[Problem]:
     for name in nodes:
         if not is_hostname(name):
             yield Problem(f"{name!r} is not a host name; expected {HOSTNAME_RULE}", node=name, group="nodes")
-    known = set(nodes)
-    for group in LAYER_GROUPS:
-        for name in (name for name in inventory.members(group) if name not in known):
-            text = f"{name} is in {group}, but not in nodes; add it to {NODES_FILE}, or remove it from {group}"
-            yield Problem(text, node=name, group=group)
 
 
 def variable_problems(
@@ -82,7 +81,7 @@ def variable_problems(
     """
     owners: list[tuple[tuple[str, ...], str, Mapping[str, Spec]]] = [
         *(((f"{role}_",), f"the role {role}", options) for role, options in roles.items()),
-        (("cluster_", "node_"), "the inventory", CLUSTER_SPEC),
+        (("cluster_", "node_", "confirm_"), "the inventory", CLUSTER_SPEC),
     ]
     fixed = set(decided)
     # Most values are shared by all nodes: each is checked once.
@@ -252,11 +251,15 @@ def mode_problem(path: Path) -> Iterator[Problem]:
 
 
 def all_problems(
-    inventory: Inventory, roles: Mapping[str, Mapping[str, Spec]], decided: Sequence[str] = ()
+    inventory: Inventory,
+    roles: Mapping[str, Mapping[str, Spec]],
+    layers: Sequence[Layer],
+    decided: Sequence[str] = (),
 ) -> list[Problem]:
     """Return all mistakes in an inventory but those in the roles' settings."""
     return [
         *group_problems(inventory),
+        *layer_group_problems(inventory, layers),
         *cluster_problems(inventory, roles),
         *missing_problems(inventory),
         *variable_problems(inventory, roles, decided),

@@ -18,12 +18,6 @@ def cluster_problems(inventory: Inventory) -> Iterator[Problem]:
     servers, agents = inventory.members("k3s_server"), inventory.members("k3s_agent")
     if agents and not servers:
         yield Problem("k3s_agent has nodes, but k3s_server has none; add a node to k3s_server", group="k3s_agent")
-    if len(servers) > 1:
-        yield Problem(
-            f"k3s_server has several nodes: {', '.join(servers)}; only one server is supported: move the others to "
-            "k3s_agent",
-            group="k3s_server",
-        )
     for name in servers:
         if name in agents:
             yield Problem(

@@ -3,9 +3,9 @@
 """What the controller last saw of each node, kept beside the inventory.
 
 A rerun uses it to find a node whose address in the inventory has changed since, to detect two nodes with the same
-machine-id, and to distinguish a NameNode that lost its image from a new one (`hdfs`: cluster id of the image). If the
-file is lost, nothing else is. `addresses` are all at which a node may be: its next address is added before the node
-moves, and the others are removed once the node is known to be at one.
+machine-id, to distinguish a NameNode that lost its image from a new one (`hdfs`: cluster id of the image), and to know
+which layers it would remove (`layers`). If the file is lost, nothing else is. `addresses` are all at which a node may
+be: its next address is added before the node moves, and the others are removed once the node is known to be at one.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 FILE = "seen.json"
+LAYERS = "layers"  # of a node: the names of the layers that it has
 
 
 @contextlib.contextmanager
@@ -34,6 +35,12 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def layers_of(node: Mapping[str, Any]) -> list[str]:
+    """Return the layers in the record of a node."""
+    found = node.get(LAYERS)
+    return [str(name) for name in found] if isinstance(found, list) else []
 
 
 class Seen:
@@ -83,3 +90,16 @@ class Seen:
         if self.nodes().get(name, {}).get("addresses") != [address]:
             with self.edit() as nodes:
                 nodes.setdefault(name, {})["addresses"] = [address]
+
+    def note_layer(self, name: str, layer: str, *, present: bool) -> None:
+        """Record that a node has a layer, or has it no longer.
+
+        Raises:
+            OSError: the inventory's folder cannot be written.
+        """
+        # In an ordinary run the record says so already, as in settle().
+        if (layer in layers_of(self.nodes().get(name, {}))) != present:
+            with self.edit() as nodes:
+                node = nodes.setdefault(name, {})
+                others = {other for other in layers_of(node) if other != layer}
+                node[LAYERS] = sorted({*others, layer} if present else others)

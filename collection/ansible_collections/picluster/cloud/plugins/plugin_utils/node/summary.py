@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.text import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-LAYERS = ("docker", "k3s", "hdfs", "yarn")
 NOTHING = "-"
 _LONGEST_DETAIL = 24
 
@@ -51,9 +50,16 @@ class NodeSummary:
 
 @dataclass
 class Summary:
-    """All nodes, in the inventory's order, and the answers of the cluster."""
+    """All nodes, in the inventory's order, and the answers of the cluster.
+
+    Attributes:
+        nodes: What is known about each node.
+        columns: The columns that the layers declare, in their order.
+        answers: Lines of text below the table.
+    """
 
     nodes: dict[str, NodeSummary] = field(default_factory=dict)
+    columns: Sequence[str] = ()
     answers: list[str] = field(default_factory=list)
 
     def collect(self, result: dict[str, Any]) -> None:
@@ -74,9 +80,9 @@ class Summary:
                     self.answers.append(str(line))
 
     def layers(self) -> list[str]:
-        """Return all reported layers, known ones first."""
+        """Return all reported layers, declared ones first."""
         seen = {layer for node in self.nodes.values() for layer in node.layers}
-        return [layer for layer in LAYERS if layer in seen] + sorted(seen - set(LAYERS))
+        return [layer for layer in self.columns if layer in seen] + sorted(seen - set(self.columns))
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary for programs."""
