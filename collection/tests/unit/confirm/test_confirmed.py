@@ -30,7 +30,7 @@ class Connection:
 
     def __init__(self, name: str, host: str = "10.0.0.11", **options: Any) -> None:
         self.name = name
-        self.options = {"ssh_args": "-o ControlPersist=600s", "host": host, "timeout": 10, "port": None, **options}
+        self.options = {"ssh_args": "-o ControlPersist=600s", "host": host, "timeout": 60, "port": None, **options}
         self.option_definitions = [*self.options, "reconnection_retries"]
         self.become = object()
         self._shell = SimpleNamespace(tmpdir=None)
@@ -38,6 +38,9 @@ class Connection:
 
     def get_options(self) -> dict[str, Any]:
         return dict(self.options)
+
+    def set_option(self, name: str, value: Any) -> None:
+        self.options[name] = value
 
     def set_options(self, *, direct: dict[str, Any]) -> None:
         self.options = direct
@@ -166,6 +169,10 @@ def test_no_attempt_lasts_beyond_the_window(monkeypatch: pytest.MonkeyPatch) -> 
     assert controller.run()["failed"]
     assert controller.now <= 61
     assert controller.fresh[0].options["timeout"] == 10
+    # Before the project's own value: ssh uses the first.
+    assert "-o ConnectTimeout=10 -o ControlPersist=600s" in controller.fresh[0].options["ssh_args"]
+    # A dead connection from before the change must not use up the time in which the node is reachable again.
+    assert controller.former.options["timeout"] == 10
     assert controller.fresh[0].options["reconnection_retries"] == 0
 
 

@@ -90,7 +90,10 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
         """Roll the node back; return the failure."""
         undo = order | {"state": "undone"}
         why = ""
-        # Over the connection from before the change, if that still works: it is the fastest.
+        # Over the connection from before the change, if that still works: it is the fastest. If it does not, the usual
+        # time to wait for an answer would be most of what is left.
+        if "timeout" in self._connection.option_definitions:
+            self._connection.set_option("timeout", ATTEMPT)
         back = None if moved else self._call(undo)[0]
         if not back or back.get("failed"):
             back, why = self._call_until(undo, None, end + PATIENCE, patient=True)
@@ -153,7 +156,8 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
         )
         options = {name: value for name, value in former.get_options().items() if value is not None}
         attempt = max(1, min(ATTEMPT, int(end - time.monotonic())))
-        changes: dict[str, Any] = {"ssh_args": f"{FRESH} {options.get('ssh_args', '')}".strip()}
+        arguments = f"{FRESH} -o ConnectTimeout={attempt} {options.get('ssh_args', '')}".strip()
+        changes: dict[str, Any] = {"ssh_args": arguments}
         changes |= {"timeout": attempt, "reconnection_retries": 0} | ({"host": host} if host else {})
         # Connections of other types share nothing between two instances, and have other options.
         options |= {name: value for name, value in changes.items() if name in former.option_definitions}
