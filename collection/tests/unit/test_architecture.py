@@ -14,7 +14,8 @@ PACKAGE = "ansible_collections.picluster.cloud.plugins."
 ROOMS = sorted({path.parent.name for path in PLUGINS.glob("*_utils/*/*.py")})
 FILES = sorted(path for path in PLUGINS.rglob("*.py"))
 LIBRARY = [path for path in FILES if path.parts[-3] in {"module_utils", "plugin_utils"}]
-GLUE = [path for path in FILES if path.parent.name in {"modules", "action", "callback", "filter", "lookup"}]
+GLUE_FOLDERS = {"modules", "action", "callback", "filter", "inventory", "lookup"}
+GLUE = [path for path in FILES if path.parent.name in GLUE_FOLDERS]
 # Beside the room of its own subject: `node` is the kit, `confirm` the one mechanism for what can lock the owner out.
 SHARED = {"node", "confirm"}
 HEADER = "# Copyright: the picluster authors\n# SPDX-License-Identifier: Apache-2.0\n"

@@ -20,6 +20,7 @@ SILENT = AnsibleConnectionFailure(
     "ssh: connect to host 10.0.0.11 port 22: Connection timed out"
 )
 ASKED = {"name": "sshd", "within": 60}
+BACK = {"changed": False, "fate": "rolled back"}
 
 
 class Connection:
@@ -29,7 +30,7 @@ class Connection:
 
     def __init__(self, name: str, host: str = "10.0.0.11", **options: Any) -> None:
         self.name = name
-        self.options = {"ssh_args": "-o ControlPersist=600s", "host": host, "timeout": 10, "port": None, **options}
+        self.options = {"ssh_args": "-o ControlPersist=600s", "host": host, "timeout": 60, "port": None, **options}
         self.option_definitions = [*self.options, "reconnection_retries"]
         self.become = object()
         self._shell = SimpleNamespace(tmpdir=None)
@@ -37,6 +38,9 @@ class Connection:
 
     def get_options(self) -> dict[str, Any]:
         return dict(self.options)
+
+    def set_option(self, name: str, value: Any) -> None:
+        self.options[name] = value
 
     def set_options(self, *, direct: dict[str, Any]) -> None:
         self.options = direct
@@ -157,7 +161,7 @@ def test_a_node_that_is_slow_to_take_logins_gets_its_time(monkeypatch: pytest.Mo
 def test_no_attempt_lasts_beyond_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
     def confirm(controller: Controller, connection: Connection, args: dict[str, Any]) -> dict[str, Any]:
         if args.get("state") == "undone":
-            return {"changed": True}
+            return BACK
         controller.now += connection.options["timeout"]
         raise SILENT
 
@@ -165,6 +169,10 @@ def test_no_attempt_lasts_beyond_the_window(monkeypatch: pytest.MonkeyPatch) -> 
     assert controller.run()["failed"]
     assert controller.now <= 61
     assert controller.fresh[0].options["timeout"] == 10
+    # Before the project's own value: ssh uses the first.
+    assert "-o ConnectTimeout=10 -o ControlPersist=600s" in controller.fresh[0].options["ssh_args"]
+    # A dead connection from before the change must not use up the time in which the node is reachable again.
+    assert controller.former.options["timeout"] == 10
     assert controller.fresh[0].options["reconnection_retries"] == 0
 
 
@@ -173,7 +181,7 @@ def test_a_refused_key_is_told_soon_and_the_node_goes_back_at_once(monkeypatch: 
         if connection.name != "former":
             raise DENIED
         assert args["state"] == "undone"
-        return {"changed": True}
+        return BACK
 
     controller = Controller(monkeypatch, _changing(confirm))
     assert controller.run() == {
@@ -192,7 +200,7 @@ def test_with_the_old_connection_dead_it_waits_until_the_node_is_back(monkeypatc
         controller.now += 5
         if controller.now < 75:
             raise SILENT
-        return {"changed": False}
+        return BACK
 
     controller = Controller(monkeypatch, _changing(confirm))
     result = controller.run()
@@ -208,13 +216,15 @@ def test_a_node_that_never_answers_again_does_not_hold_the_run_up_for_ever(monke
         raise SILENT
 
     controller = Controller(monkeypatch, _changing(confirm))
-    assert "rolls back by itself but does not answer yet" in controller.run()["msg"]
+    message = controller.run()["msg"]
+    assert "; the node does not report whether it has been rolled back (ssh: connect to host" in message
+    assert message.endswith("; it rolls back by itself, unless another run has changed the same since")
     assert controller.now <= 60 + confirmed.PATIENCE + 20
 
 
 def test_a_confirmation_that_the_node_refuses_is_the_node_s_own_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def confirm(_: Controller, __: Connection, args: dict[str, Any]) -> dict[str, Any]:
-        return {"changed": False} if "state" in args else {"failed": True, "msg": "too late"}
+        return BACK if "state" in args else {"failed": True, "msg": "too late"}
 
     controller = Controller(monkeypatch, _changing(confirm))
     assert controller.run()["msg"] == "too late; the node has been rolled back"
@@ -225,7 +235,7 @@ def test_what_kept_the_logins_from_succeeding_is_told_with_a_confirmation_that_c
 ) -> None:
     def confirm(controller: Controller, _: Connection, args: dict[str, Any]) -> dict[str, Any]:
         if "state" in args:
-            return {"changed": False}
+            return BACK
         controller.now += 20
         if controller.now < 50:
             raise SILENT
@@ -236,19 +246,44 @@ def test_what_kept_the_logins_from_succeeding_is_told_with_a_confirmation_that_c
     assert "Connection timed out" in message
 
 
-def test_a_change_that_another_run_made_since_is_not_called_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fate", "sentence"),
+    [
+        ("rolled back", "the node has been rolled back"),
+        (
+            "superseded",
+            "nothing was rolled back: another run's state is in effect; wait for it, then run the playbook again",
+        ),
+        (
+            "confirmed",
+            "the change is permanent nevertheless, because a login succeeded before; run the playbook again",
+        ),
+    ],
+)
+def test_a_change_is_called_rolled_back_only_if_the_node_says_so(
+    monkeypatch: pytest.MonkeyPatch, fate: str, sentence: str
+) -> None:
     def confirm(_: Controller, __: Connection, args: dict[str, Any]) -> dict[str, Any]:
-        overtaken = {"changed": False, "overtaken": True}
-        return overtaken if "state" in args else {"failed": True, "msg": "another run has changed sshd since"}
+        return {"changed": False, "fate": fate} if "state" in args else {"failed": True, "msg": "no confirmation"}
 
-    message = Controller(monkeypatch, _changing(confirm)).run()["msg"]
-    assert message == "another run has changed sshd since; another run has changed it since, and that change stands"
+    assert Controller(monkeypatch, _changing(confirm)).run()["msg"] == f"no confirmation; {sentence}"
+
+
+def test_what_a_node_could_not_roll_back_is_not_called_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def confirm(controller: Controller, _: Connection, args: dict[str, Any]) -> dict[str, Any]:
+        controller.now += 5
+        return {"failed": True, "msg": "the card is full" if "state" in args else "too late"}
+
+    assert Controller(monkeypatch, _changing(confirm)).run()["msg"] == (
+        "too late; the node does not report whether it has been rolled back (the card is full); it rolls back by "
+        "itself, unless another run has changed the same since"
+    )
 
 
 def test_lost_sudo_is_waited_out_until_the_node_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     def confirm(controller: Controller, *_: Any) -> dict[str, Any]:
         controller.now += 1
-        return {"changed": False} if controller.now > 62 else {"failed": True, "msg": "sudo: a password is required"}
+        return BACK if controller.now > 62 else {"failed": True, "msg": "sudo: a password is required"}
 
     controller = Controller(monkeypatch, _changing(confirm))
     assert controller.run()["msg"] == "sudo: a password is required; the node has been rolled back"
@@ -267,7 +302,7 @@ def test_a_node_that_did_not_arrive_is_waited_for_at_its_old_address(monkeypatch
         controller.now += 5
         if connection.options["host"] == "10.0.0.99" or controller.now < 70:
             raise SILENT
-        return {"changed": False}
+        return BACK
 
     controller = Controller(monkeypatch, _changing(confirm, host="10.0.0.99"))
     assert "the node has been rolled back" in controller.run()["msg"]

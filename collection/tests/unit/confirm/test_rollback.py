@@ -15,6 +15,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.confirm import rol
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import Rollback
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Outcome
+from ansible_collections.picluster.cloud.plugins.modules import confirm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,6 +141,26 @@ def test_a_confirmation_that_another_run_has_overtaken_is_not_called_a_way_back(
     assert node.rollback.confirm(OTHER)
     with pytest.raises(UserError, match="another run has changed and confirmed sshd since"):
         node.rollback.confirm(TOKEN)
+
+
+def test_each_run_learns_what_became_of_its_own_change(node: Target) -> None:
+    def fates() -> list[str]:
+        return [confirm.converge(node, {"name": "sshd", "token": t, "state": "undone"})["fate"] for t in (TOKEN, OTHER)]
+
+    node.arm()
+    node.arm(OTHER)
+    assert [node.rollback.fate(token) for token in (TOKEN, OTHER)] == ["superseded", "pending"]
+    # The run that lost rolls back nothing of the other's.
+    assert confirm.converge(node, {"name": "sshd", "token": TOKEN, "state": "undone"}) == {
+        "changed": False,
+        "fate": "superseded",
+    }
+    assert node.rollback.confirm(OTHER)
+    assert fates() == ["superseded", "confirmed"]
+    node.arm()
+    node.arm(OTHER)
+    assert node.restore("sshd", OTHER).returncode == 0
+    assert fates() == ["rolled back", "rolled back"]
 
 
 def test_an_older_confirmation_does_not_hide_a_way_back(node: Target) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock
 
 import pytest
+from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
@@ -307,6 +308,8 @@ def test_an_own_address_that_is_out_of_date_is_told(
     folder: Path, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
+    # Plugins of collections are loaded by the command line only; here they would be one more warning.
+    monkeypatch.setattr(constants, "INVENTORY_ENABLED", ["yaml"])
     monkeypatch.setattr(locate.Display, "warning", lambda _self, text: told.append(text))
     write(folder, "10.0.0.11, ansible_host: 10.0.0.77", "10.0.0.12")
     network.answers = {"10.0.0.11": KEYS["red1"]}

@@ -161,14 +161,18 @@ def test_a_run_is_told_as_table_and_as_json(monkeypatch: pytest.MonkeyPatch, tmp
     run.plugin.v2_runner_on_ok(run.result("red1", changed=True))
     run.plugin.v2_runner_on_ok(run.result("red1", action="ansible.builtin.set_fact", changed=True))
     run.plugin.v2_runner_on_failed(run.result("red2", msg="Task failed: no"))
-    run.plugin.v2_runner_on_unreachable(run.result("red3", msg="gone", unreachable=True))
+    now = iter([100.0, 162.4])
+    monkeypatch.setattr(callback.time, "monotonic", lambda: next(now))
+    gone = run.result("red3", msg="gone", unreachable=True)
+    run.plugin.v2_runner_on_start(gone.host, gone.task)
+    run.plugin.v2_runner_on_unreachable(gone)
     run.end(dark={"red3": 1}, failures={"red2": 1})
     nodes = json.loads(target.read_text(encoding="utf-8"))["nodes"]
     assert list(nodes) == ["red2", "red1", "red3"]
     assert nodes["red1"] == {"ssh": "ok", "layers": {}, "details": {}, "changed": 1, "tasks": 1, "failures": []}
     assert nodes["red2"]["failures"] == [{"task": "Name the node", "reason": "no", "state": "failed"}]
     assert nodes["red3"]["ssh"] == "unreachable"
-    assert any(line.startswith('red3 unreachable at "Name the node": gone') for line in run.lines)
+    assert any(line.startswith('red3 unreachable at "Name the node": gone; given up after 62 s') for line in run.lines)
 
 
 def test_a_failure_that_was_rescued_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

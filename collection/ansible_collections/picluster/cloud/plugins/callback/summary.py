@@ -32,6 +32,7 @@ import contextlib
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
         self._summary = Summary()
         self._order: list[str] = []
         self._is_playbook = False
+        self._started: dict[str, float] = {}
 
     def v2_playbook_on_start(self, playbook: Any) -> None:  # noqa: ARG002  # Ansible's signature
         """Record that this is a playbook, not an ad-hoc command."""
@@ -97,6 +99,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
         here = set(variables.get("ansible_play_hosts_all", [])) & set(nodes)
         known = self._summary.nodes
         self._summary.nodes = {name: known.get(name, NodeSummary()) for name in nodes if name in known or name in here}
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:  # noqa: ARG002  # Ansible's signature
+        """Record when a node's task started, as Ansible does not report how long it waited for the node."""
+        self._started[host.get_name()] = time.monotonic()
 
     def _node(self, result: Any) -> NodeSummary | None:
         """Count a task's result for its node, and collect what it reports."""
@@ -128,10 +134,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """Record a node that ssh does not reach."""
-        node = self._summary.nodes.get(result.host.get_name())
+        name = result.host.get_name()
+        node = self._summary.nodes.get(name)
         if node is not None:
+            waited = time.monotonic() - self._started[name]
             node.ssh = "unreachable"
-            node.failures.append(Failure(_name(result.task), reason(result.result), "unreachable"))
+            why = f"{reason(result.result)}; given up after {waited:.0f} s"
+            node.failures.append(Failure(_name(result.task), why, "unreachable"))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Print the table, and write it as JSON if requested."""

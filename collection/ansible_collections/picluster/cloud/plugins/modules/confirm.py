@@ -48,10 +48,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-overtaken:
-  description: Whether nothing was rolled back because another run has armed its own change since.
+fate:
+  description:
+    - What became of the change. V(confirmed) means that an earlier call confirmed it, V(superseded) that another run
+      has changed the same since, so that nothing was rolled back.
   returned: success, with V(undone)
-  type: bool
+  type: str
+  sample: rolled back
 """
 
 from typing import TYPE_CHECKING, Any
@@ -76,9 +79,8 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
     rollback = Rollback(node, options["name"])
     if options["state"] == "confirmed":
         return {"changed": rollback.confirm(options["token"])}
-    armed = rollback.state() is not None
     changed = rollback.undo(options["token"])
-    return {"changed": changed, "overtaken": armed and not changed}
+    return {"changed": changed, "fate": rollback.fate(options["token"])}
 
 
 def main() -> None:

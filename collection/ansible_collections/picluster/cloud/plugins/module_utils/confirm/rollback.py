@@ -242,18 +242,11 @@ class Rollback:
                 if not present and token == parse_manifest(last or "").token:
                     return False
                 if not present and last is not None:
-                    raise UserError(
-                        f"another run has changed and confirmed {self.name} since; run the playbook again to check the "
-                        "present state"
-                    )
-                raise UserError(
-                    f"the confirmation of {self.name} came too late: the rollback had already begun; run the playbook "
-                    "again"
-                )
+                    raise UserError(f"another run has changed and confirmed {self.name} since")
+                late = f"the confirmation of {self.name} came too late: the rollback had already begun"
+                raise UserError(f"{late}; run the playbook again")
             if present.token != token:
-                raise UserError(
-                    f"another run has changed {self.name} since; wait for it to finish, then run the playbook again"
-                )
+                raise UserError(f"another run has changed {self.name} since")
             for line in (self._folder / "manifest").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
                 word, _, command = line.partition(" ")
                 if word == "confirm":
@@ -285,6 +278,14 @@ class Rollback:
             raise UserError(f"the rollback of {self.name} failed: {outcome.reason}; the node tries again by itself")
         self._stop_timer(present.token)
         return True
+
+    def fate(self, token: str) -> str:
+        """Return what became of a change: pending, confirmed, superseded (by another run's) or rolled back."""
+        present, last = self.state(), read_text(str(self._done))
+        if present is None and last is None:
+            return "rolled back"  # with any later change: arming removes the mark of an older confirmation
+        own = token == (present or parse_manifest(last or "")).token
+        return ("pending" if present else "confirmed") if own else "superseded"
 
     @contextlib.contextmanager
     def undo_on_failure(self) -> Iterator[None]:

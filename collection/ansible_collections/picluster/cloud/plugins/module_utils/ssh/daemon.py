@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import pwd
 import stat
 import tempfile
@@ -15,8 +16,10 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.connection im
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import sync
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import Operator, parse_keys, refusal
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.origin import CONFIG, deciding_line, read_lines
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import (
     ED25519_KEY,
+    LET_IN,
     RSA_KEY,
     Release,
     accepted_algorithms,
@@ -24,6 +27,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import 
     parse_effective,
     parse_version,
     render,
+    spellings,
     unknown_keywords,
 )
 
@@ -117,8 +121,35 @@ class Sshd:
             name = Path(DROPIN).name
             raise UserError(f"sshd rejects its configuration with {name}: {outcome.reason}; correct the file it names")
         effective = parse_effective(outcome.out)
-        check_in_effect(judged.policy, judged.desired, effective)
+        check_in_effect(judged.policy, judged.desired, effective, self._cause)
         return {name: effective[name] for name in map(str.lower, judged.policy) if name in effective}
+
+    def _cause(self, keyword: str) -> str:
+        """Return which line of sshd's files overrules a keyword of the drop-in, and what to do."""
+        names = spellings(keyword)
+        lines = list(read_lines(self._node.files.read, self._expand))
+        if not any(line.path == DROPIN for line in lines):
+            return f"{CONFIG} does not include {DROPIN}; add as its first line: Include {Path(DROPIN).parent}/*.conf"
+        # Keywords that collect values are changed by any other line.
+        collects = not names.isdisjoint(LET_IN)
+        own = [line for line in lines if line.keyword in names and not (collects and line.path == DROPIN)]
+        line = deciding_line(own, self._matches)
+        if line is None or line.path == DROPIN:
+            return f"no line of {CONFIG} or the files that it includes explains it; check `sshd -T`"
+        where = f" in the block Match {line.match[-1]}" if line.match else "" if collects else " first"
+        return f"{line} sets {keyword} {line.value}{where}; remove that line"
+
+    def _expand(self, pattern: str) -> list[str]:
+        """Return the files that a pattern of Include names, in sshd's order."""
+        root = self._node.path("/")
+        # Like sshd, and unlike Path.glob, without hidden files.
+        found = sorted(glob.glob(str(self._node.path(pattern))))  # noqa: PTH207
+        return [f"/{Path(name).relative_to(root)}" for name in found]
+
+    def _matches(self, criteria: str) -> bool:
+        """Return whether sshd applies a Match block to the user's logins."""
+        outcome = self._test_text(f"PermitTTY yes\nMatch {criteria}\nPermitTTY no\n")
+        return parse_effective(outcome.out).get("permittty") == ["no"]
 
     def create_host_keys(self, policy: Mapping[str, list[str]]) -> None:
         """Create the host keys that are missing; raise UserError if ssh-keygen failed."""
@@ -214,8 +245,12 @@ class Sshd:
     def _test_alone(self, policy: Mapping[str, list[str]]) -> Outcome:
         # A host key that is still to be created would be missed here, and only here.
         present = {**policy, "HostKey": [key for key in policy.get("HostKey", []) if self._has_key(key)]}
+        return self._test_text(render(present))
+
+    def _test_text(self, text: str) -> Outcome:
+        """Have sshd read a text as its whole configuration."""
         with tempfile.NamedTemporaryFile("w", suffix=".conf", encoding="utf-8") as candidate:
-            candidate.write(render(present))
+            candidate.write(text)
             candidate.flush()
             outcome = self._test("-f", candidate.name)
             return dataclasses.replace(outcome, err=outcome.err.replace(candidate.name, Path(DROPIN).name))

@@ -14,7 +14,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 HEADER = "# Written by picluster (role ssh). In sshd the first value wins: this file sorts before all others.\n"
 PROFILES = ("pq", "policy")
@@ -87,7 +87,7 @@ _RENAMED = {
 }
 _NEW_NAMES = {former.lower(): new for new, (former, _since) in _RENAMED.items()}
 # Keywords that collect the values of all files and admit whoever is in any of them.
-_LET_IN = ("allowgroups", "allowusers")
+LET_IN = ("allowgroups", "allowusers")
 
 ED25519_KEY = "/etc/ssh/ssh_host_ed25519_key"
 # A separate file: Debian's ssh_host_rsa_key has 3072 bits, and its fingerprint may be on record somewhere.
@@ -239,6 +239,12 @@ def desired_policy(
     return spelt_for(release, merged_policy(options["settings"], policy))
 
 
+def spellings(keyword: str) -> set[str]:
+    """Return, in lower case, the names under which sshd's releases know a keyword."""
+    new = _NEW_NAMES.get(keyword.lower(), keyword).lower()
+    return {new, *(former for former, name in _NEW_NAMES.items() if name.lower() == new)}
+
+
 def accepted_algorithms(effective: Mapping[str, list[str]]) -> str:
     """Return the user keys that `sshd -T` accepts, by the new name or the former; empty if it lists none."""
     return effective.get("pubkeyacceptedalgorithms", effective.get("pubkeyacceptedkeytypes", [""]))[0]
@@ -265,35 +271,29 @@ def parse_effective(output: str) -> dict[str, list[str]]:
 
 
 def check_in_effect(
-    policy: Iterable[str], desired: Mapping[str, list[str]], effective: Mapping[str, list[str]]
+    policy: Iterable[str],
+    desired: Mapping[str, list[str]],
+    effective: Mapping[str, list[str]],
+    cause: Callable[[str], str],
 ) -> None:
     """Raise UserError if other files overrule one of the policy's keywords.
 
     `desired` is how sshd reads the drop-in alone, so that both sides are spelt the same way; `effective` is how it
-    reads all its files for the user.
+    reads all its files for the user; `cause` returns for a keyword which line overrules it and what to do.
     """
     own = {keyword.lower() for keyword in policy}
     if "allowgroups" in own and "allowusers" in set(effective) - own:
-        raise UserError(
-            f"sshd would allow only AllowUsers {' '.join(effective['allowusers'])} instead of operators; remove that "
-            "line from /etc/ssh/sshd_config or the files in /etc/ssh/sshd_config.d"
-        )
+        users = " ".join(effective["allowusers"])
+        raise UserError(f"sshd would allow only AllowUsers {users} instead of operators: {cause('AllowUsers')}")
     for keyword in policy:
         name = keyword.lower()
         right, found = desired.get(name, []), effective.get(name, [])
         problem = f"{keyword} {' '.join(found) or '(nothing)'} instead of {' '.join(right) or '(nothing)'}"
-        if name in _LET_IN and found != right:
-            raise UserError(
-                f"sshd would allow {problem}: another {keyword} line in /etc/ssh/sshd_config or the files in "
-                "/etc/ssh/sshd_config.d adds to it or replaces it; remove that line"
-            )
+        if name in LET_IN and found != right:
+            raise UserError(f"sshd would allow {problem}: {cause(keyword)}")
         # Keywords that collect values (AcceptEnv, HostKey) show those of other files after ours.
         if name in desired and right != found[: len(right)]:
-            raise UserError(
-                f"sshd would use {problem}: it is overruled by a setting before the Include line of "
-                "/etc/ssh/sshd_config, a file in /etc/ssh/sshd_config.d that sorts before 00-picluster.conf, a Match "
-                "block or a missing Include line; remove the cause"
-            )
+            raise UserError(f"sshd would use {problem}: {cause(keyword)}")
 
 
 def strong_moduli(text: str, bits: int = 3071) -> str:

@@ -24,6 +24,12 @@ ATTEMPT = 10  # seconds for one login
 PAUSE = 1.0  # seconds between two logins
 REFUSALS = 3  # a key that is refused this often in a row is not accepted later either
 PATIENCE = 60  # seconds after the window for the node to be reachable again
+# What the node says of the change in the end (Rollback.fate), for the user.
+OUTCOMES = {
+    "rolled back": "the node has been rolled back",
+    "superseded": "nothing was rolled back: another run's state is in effect; wait for it, then run the playbook again",
+    "confirmed": "the change is permanent nevertheless, because a login succeeded before; run the playbook again",
+}
 
 
 class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-core
@@ -83,17 +89,20 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
     def _roll_back(self, problem: str, order: dict[str, Any], end: float, *, moved: bool) -> dict[str, Any]:
         """Roll the node back; return the failure."""
         undo = order | {"state": "undone"}
-        # Over the connection from before the change, if that still works: it is the fastest.
+        why = ""
+        # Over the connection from before the change, if that still works: it is the fastest. If it does not, the usual
+        # time to wait for an answer would be most of what is left.
+        if "timeout" in self._connection.option_definitions:
+            self._connection.set_option("timeout", ATTEMPT)
         back = None if moved else self._call(undo)[0]
         if not back or back.get("failed"):
-            back, _why = self._call_until(undo, None, end + PATIENCE, patient=True)
+            back, why = self._call_until(undo, None, end + PATIENCE, patient=True)
         self._connection.reset()
-        if back and back.get("overtaken"):
-            what = "another run has changed it since, and that change stands"
-        elif back and not back.get("failed"):
-            what = "the node has been rolled back"
-        else:
-            what = "the node rolls back by itself but does not answer yet"
+        answer = back or {}
+        what = OUTCOMES.get(answer.get("fate", "")) or (
+            f"the node does not report whether it has been rolled back ({answer.get('msg') or why}); it rolls back by "
+            "itself, unless another run has changed the same since"
+        )
         return {"failed": True, "changed": False, "msg": f"{problem}; {what}"}
 
     def _call(self, order: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
@@ -147,7 +156,8 @@ class ConfirmedAction(ActionBase):  # type: ignore[misc]  # no types in ansible-
         )
         options = {name: value for name, value in former.get_options().items() if value is not None}
         attempt = max(1, min(ATTEMPT, int(end - time.monotonic())))
-        changes: dict[str, Any] = {"ssh_args": f"{FRESH} {options.get('ssh_args', '')}".strip()}
+        arguments = f"{FRESH} -o ConnectTimeout={attempt} {options.get('ssh_args', '')}".strip()
+        changes: dict[str, Any] = {"ssh_args": arguments}
         changes |= {"timeout": attempt, "reconnection_retries": 0} | ({"host": host} if host else {})
         # Connections of other types share nothing between two instances, and have other options.
         options |= {name: value for name, value in changes.items() if name in former.option_definitions}
