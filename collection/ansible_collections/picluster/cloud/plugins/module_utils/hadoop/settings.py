@@ -24,6 +24,8 @@ DEFAULT_HEAPS = {
     "nodemanager": 256,
     "historyserver": 192,
 }
+# Bytes (dfs.bytes-per-checksum).
+_CHUNK = 512
 # After Hadoop's own hadoop.security.sensitive-config-keys (core-default.xml of 3.5.0), and wider.
 _SECRET = re.compile(
     r"secret|passw(or)?d|passphrase|\bpass\b|account\.key\.|(key|token|credentials?)$",
@@ -90,12 +92,30 @@ def check_settings(settings: HadoopSettings) -> None:
         raise UserError("master is empty; set it to the node with NameNode and ResourceManager")
     if not settings.workers:
         raise UserError("workers is empty, which would let any host join; list the nodes that store and compute")
+    if settings.replication > len(settings.workers):
+        raise UserError(
+            f"replication is larger than the number of workers: {settings.replication} copies on "
+            f"{len(settings.workers)}; decrease it, or set it to 0"
+        )
+    check_block_size(settings.block_size)
     check_memory(settings.memory)
     check_sites(settings.properties)
 
 
+def check_block_size(size: int) -> None:
+    """Raise UserError if HDFS cannot divide a block of this size into chunks with a checksum."""
+    if size % _CHUNK:
+        right = max(size - size % _CHUNK, _CHUNK)
+        raise UserError(f"block_size is not a multiple of {_CHUNK}: {size}; expected one, such as {right}")
+
+
 def check_memory(memory: Mapping[str, int]) -> None:
     """Raise UserError if the sizes contradict each other."""
+    if memory["minimum"] > memory["nodemanager"]:
+        raise UserError(
+            f"memory.minimum does not fit a NodeManager: {memory['minimum']} MB of {memory['nodemanager']} MB, so the "
+            "ResourceManager would not start; increase nodemanager or decrease minimum"
+        )
     for name in ("am", "map", "reduce"):
         if memory[name] > memory["nodemanager"]:
             raise UserError(

@@ -104,14 +104,7 @@ def check_settings(settings: K3sSettings) -> None:
                 f"{name} is not a plain secret: it must have at least 16 printable characters, no blanks, and must not "
                 "start with K10; choose another"
             )
-    check_limit_nofile(settings.limit_nofile)
     check_config(settings.config)
-
-
-def check_limit_nofile(limit: int) -> None:
-    """Raise UserError if `limit` is not a number of files."""
-    if limit < 1:
-        raise UserError(f"limit_nofile is out of range: {limit}; use 1 or more")
 
 
 def check_config(keys: Iterable[str]) -> None:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # /31 and /32 have neither a network nor a broadcast address.
 _LONGEST_PREFIX = 30
-_LONGEST_WAIT = 3600
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,6 @@ def read_settings(  # noqa: PLR0913 - one argument an option
         if not is_domain(domain):
             raise UserError(f"search contains {domain!r}; expected domains such as home.arpa")
     return AddressSettings(interface, own, router, tuple(dns), tuple(search))
-
-
-def check_wait(seconds: int) -> int:
-    """Return `seconds`; raise UserError if it is not a sensible time to wait for an address."""
-    if not 0 <= seconds <= _LONGEST_WAIT:
-        raise UserError(f"wait_for_address is out of range: {seconds}; expected 0 to {_LONGEST_WAIT} seconds")
-    return seconds
 
 
 def parse_parking(text: str) -> tuple[ipaddress.IPv4Address, ipaddress.IPv4Address]:

@@ -4,8 +4,9 @@
 
 A role declares the types of its variables in `roles/<role>/meta/argument_specs.yml`, and may declare:
 
-- in `module_utils/<role>/checks.py`, from the variable's name without the role's prefix to a function that raises
-  UserError: `CHECKS` for values of the right type, and `NAMES` for the names in a mapping whose values may be anything;
+- in `module_utils/<role>/checks.py`, by the variable's name without the role's prefix: `BOUNDS` of numbers (a dot leads
+  to a key of a mapping), and functions that raise UserError, `CHECKS` for values of the right type and `NAMES` for the
+  names in a mapping whose values may be anything;
 - in `plugin_utils/<role>/checks.py`, a function `cluster_problems(inventory)` for what concerns several nodes.
 """
 
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.common.yaml import yaml_load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import Spec
     from ansible_collections.picluster.cloud.plugins.plugin_utils.node.inventory import Inventory, Problem
@@ -38,10 +39,10 @@ def read_specs() -> dict[str, dict[str, dict[str, Spec]]]:
     }
 
 
-def declared(kind: str, roles: Iterable[str]) -> dict[str, Callable[[Any], object]]:
-    """Return by variable the checks of this kind, `CHECKS` or `NAMES`, that the roles declare."""
+def declared(kind: str, roles: Iterable[str]) -> dict[str, Any]:
+    """Return by variable what the roles declare of this kind: `BOUNDS`, `CHECKS` or `NAMES`."""
     found = ((role, _load("module_utils", role, kind) or {}) for role in roles)
-    return {f"{role}_{option}": check for role, checks in found for option, check in checks.items()}
+    return {f"{role}_{option}": entry for role, entries in found for option, entry in entries.items()}
 
 
 def cluster_problems(inventory: Inventory, roles: Iterable[str]) -> Iterator[Problem]:
