@@ -22,6 +22,10 @@ def test_settings_show_the_desired_state() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (
+            {"interface": "eth 0"},
+            "interface is invalid: 'eth 0'; expected the name of a network interface such as eth0",
+        ),
         ({"address": "192.168.63"}, "address or prefix is invalid: 192.168.63/24"),
         ({"prefix": 33}, "192.168.63.11/33"),
         ({"gateway": "router"}, "gateway is invalid: router"),

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_address, is_domain
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import (
+    INTERFACE_RULE,
+    is_address,
+    is_domain,
+    is_interface,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +63,8 @@ def read_settings(  # noqa: PLR0913 - one argument an option
             f"gateway is not usable: {router} is not another address in {network}, the network of address {address}; "
             "correct one of them"
         )
+    if not is_interface(interface):
+        raise UserError(f"interface is invalid: {interface!r}; expected {INTERFACE_RULE}")
     for server in dns:
         if not is_address(server):
             raise UserError(f"dns contains {server!r}; expected IP addresses of name servers")
