@@ -14,7 +14,9 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.files import InventoryFiles
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.names import misread_problems, stray_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules import (
+    LAYER_GROUPS,
     SECRETS_FILE,
     all_problems,
     mode_problem,
@@ -99,10 +101,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             for role, points in entries.items()
         }
         fetched = {role: points["fetch"] for role, points in entries.items() if "fetch" in points}
-        problems = [
+        # Ansible rejects a file with such a name, and without its hosts everything else looks wrong.
+        problems = list(misread_problems(inventory, files)) or [
             *all_problems(inventory, roles, self._decided(arguments["layers"])),
             *setting_problems(inventory, roles),
             *fetch_problems(inventory, fetched, {**hostvars.raw_get("localhost"), **extra}),
+            *stray_problems(inventory, files, LAYER_GROUPS),
             *mode_problem(files.file(SECRETS_FILE).path),
         ]
         found = sentences(problems, inventory, files)

@@ -92,14 +92,19 @@ def check_settings(settings: HadoopSettings) -> None:
         raise UserError("master is empty; set it to the node with NameNode and ResourceManager")
     if not settings.workers:
         raise UserError("workers is empty, which would let any host join; list the nodes that store and compute")
-    if settings.replication > len(settings.workers):
-        raise UserError(
-            f"replication is larger than the number of workers: {settings.replication} copies on "
-            f"{len(settings.workers)}; decrease it, or set it to 0"
-        )
+    check_replication(settings.replication, len(settings.workers))
     check_block_size(settings.block_size)
     check_memory(settings.memory)
     check_sites(settings.properties)
+
+
+def check_replication(copies: int, workers: int) -> None:
+    """Raise UserError if there are not as many workers as copies of a block."""
+    if copies > workers:
+        raise UserError(
+            f"replication is larger than the number of workers: {copies} copies on {workers}; decrease it, or set it "
+            "to 0, which fits any number"
+        )
 
 
 def check_block_size(size: int) -> None:

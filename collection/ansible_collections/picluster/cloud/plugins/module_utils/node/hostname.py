@@ -27,9 +27,14 @@ _INTERFACE = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}")
 INTERFACE_RULE = "the name of a network interface such as eth0: at most 15 characters, no blank, slash or colon"
 
 
+def is_label(name: str) -> bool:
+    """Return whether this is a label of a host name, which may be a number or a word that a node's name must not be."""
+    return _HOSTNAME.fullmatch(name) is not None
+
+
 def is_hostname(name: str) -> bool:
     """Return whether a node can have this name."""
-    return bool(_HOSTNAME.fullmatch(name)) and not _NO_TEXT.fullmatch(name) and name not in _TAKEN
+    return is_label(name) and not _NO_TEXT.fullmatch(name) and name not in _TAKEN
 
 
 def is_domain(name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds, bounded
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import Spec, value_problems
-from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.subjects import declared
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.subjects import declared, misfits
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.inventory import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.templated import is_templated
 
@@ -62,6 +62,7 @@ def setting_problems(inventory: Inventory, roles: Mapping[str, Mapping[str, Spec
                 )
             for text in verdicts[key]:
                 yield Problem(text, key=name, node=node)
+    yield from misfits(inventory, roles)
 
 
 def _out_of_bounds(variable: str, value: object, bounds: Mapping[str, Bounds]) -> Iterator[str]:
