@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds
+from functools import partial
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds
+from ansible_collections.picluster.cloud.plugins.module_utils.node.forms import check_users
+
+CHECKS = {"users": partial(check_users, "users")}
 BOUNDS = {"health_within": Bounds(0, 86400, "seconds")}

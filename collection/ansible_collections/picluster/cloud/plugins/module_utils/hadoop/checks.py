@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import (
@@ -11,10 +12,18 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings im
     DEFAULT_MEMORY,
     check_block_size,
     check_memory,
+    check_package,
     check_sites,
+    check_version,
     read_properties,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds
+from ansible_collections.picluster.cloud.plugins.module_utils.node.forms import (
+    check_checksums,
+    check_path,
+    check_url,
+    check_users,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,6 +50,17 @@ BOUNDS = {
 CHECKS: dict[str, Callable[[Any], object]] = {
     "memory": lambda sizes: check_memory({**DEFAULT_MEMORY, **sizes}),
     "block_size": check_block_size,
+    "users": partial(check_users, "users"),
+    "check_user": lambda user: check_users("check_user", [user]),
+    "java_home": partial(check_path, "java_home"),
+    "check_text": partial(check_path, "check_text"),
+    "version": check_version,
+    "java_package": check_package,
+    "url": partial(check_url, "url", schemes=("https", "http")),
+    "checksum_url": partial(check_url, "checksum_url"),
+    # Empty for none.
+    "archive_url": lambda url: url and check_url("archive_url", url),
+    "checksums": lambda checksums: check_checksums(checksums.values()),
     "properties": read_properties,
 }
 NAMES: dict[str, Callable[[Iterable[str]], object]] = {"properties": check_sites}

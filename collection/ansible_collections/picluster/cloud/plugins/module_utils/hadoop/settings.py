@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.forms import check_path, check_users
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -24,6 +25,9 @@ DEFAULT_HEAPS = {
     "nodemanager": 256,
     "historyserver": 192,
 }
+_VERSION = re.compile(r"\d+\.\d+\.\d+(-[A-Za-z0-9.]+)?")
+# Debian Policy, 5.6.1.
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 # Bytes (dfs.bytes-per-checksum).
 _CHUNK = 512
 # After Hadoop's own hadoop.security.sensitive-config-keys (core-default.xml of 3.5.0), and wider.
@@ -94,6 +98,8 @@ def check_settings(settings: HadoopSettings) -> None:
         raise UserError("workers is empty, which would let any host join; list the nodes that store and compute")
     check_replication(settings.replication, len(settings.workers))
     check_block_size(settings.block_size)
+    check_users("users", settings.users)
+    check_path("java_home", settings.java_home)
     check_memory(settings.memory)
     check_sites(settings.properties)
 
@@ -112,6 +118,20 @@ def check_block_size(size: int) -> None:
     if size % _CHUNK:
         right = max(size - size % _CHUNK, _CHUNK)
         raise UserError(f"block_size is not a multiple of {_CHUNK}: {size}; expected one, such as {right}")
+
+
+def check_version(version: str) -> None:
+    """Raise UserError if this cannot be a release of Hadoop."""
+    if not _VERSION.fullmatch(version):
+        raise UserError(f"version is not a release of Hadoop: {version!r}; expected one such as 3.5.0")
+
+
+def check_package(name: str) -> None:
+    """Raise UserError if this cannot be a package of Debian."""
+    if not _PACKAGE.fullmatch(name):
+        raise UserError(
+            f"java_package is not the name of a package: {name!r}; expected one such as default-jre-headless"
+        )
 
 
 def check_memory(memory: Mapping[str, int]) -> None:

@@ -22,6 +22,8 @@ OWN_KEYS = frozenset(
     {"token", "token-file", "agent-token", "agent-token-file", "server", "node-name", "node-ip", "data-dir"}
     | {"advertise-address", "with-node-id"}
 )
+# Of registries.yaml (k3s, pkg/agent/templates and rancher/wharfie, registries.Registry).
+_REGISTRY_KEYS = frozenset({"mirrors", "configs", "auths"})
 _VERSION = re.compile(r"^v(\d+)\.(\d+)\.\d+[A-Za-z0-9.+_-]*$")
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
 
@@ -105,6 +107,15 @@ def check_settings(settings: K3sSettings) -> None:
                 "start with K10; choose another"
             )
     check_config(settings.config)
+    check_registries(settings.registries)
+
+
+def check_registries(keys: Iterable[str]) -> None:
+    """Raise UserError if one of these is not a key of registries.yaml, which k3s would ignore."""
+    unknown = sorted(set(keys) - _REGISTRY_KEYS)
+    if unknown:
+        expected = ", ".join(sorted(_REGISTRY_KEYS))
+        raise UserError(f"registries contains {unknown[0]}, which k3s ignores; expected {expected}")
 
 
 def check_config(keys: Iterable[str]) -> None:

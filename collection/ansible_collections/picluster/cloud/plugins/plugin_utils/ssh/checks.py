@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import check_own_user
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.inventory import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.templated import is_templated
 
@@ -55,3 +57,14 @@ def cluster_problems(inventory: Inventory) -> Iterator[Problem]:
                         key=key,
                         node=node,
                     )
+
+
+def setting_problems(inventory: Inventory) -> Iterator[Problem]:
+    """Yield the nodes on which only others than Ansible's own user may log in."""
+    for node, variables in inventory.variables.items():
+        operators, user = variables.get("ssh_operators"), variables.get("ansible_user")
+        if isinstance(operators, dict) and isinstance(user, str) and not any(map(is_templated, (user, *operators))):
+            try:
+                check_own_user(user, operators)
+            except UserError as error:
+                yield Problem(f"ssh_{error}", key="ssh_operators", node=node)

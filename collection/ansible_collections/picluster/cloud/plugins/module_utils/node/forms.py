@@ -1,0 +1,69 @@
+# Copyright: the picluster authors
+# SPDX-License-Identifier: Apache-2.0
+"""What values that several subjects have may look like: users, paths, addresses and checksums of downloads. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Long enough to resist a forged file; md5 and sha1 are not.
+_ALGORITHM_BY_DIGITS = {64: "sha256", 96: "sha384", 128: "sha512"}
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """A checksum with the name of its algorithm."""
+
+    algorithm: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.value}"
+
+
+def parse_checksum(text: str) -> Checksum:
+    """Parse `sha256:<hex>`, `sha512:<hex>` or the bare digits; raise UserError for what does not resist forgery."""
+    algorithm, _, digits = text.strip().lower().rpartition(":")
+    found = _ALGORITHM_BY_DIGITS.get(len(digits)) if re.fullmatch(r"[0-9a-f]+", digits) else None
+    if found is None or algorithm not in ("", found):
+        raise UserError(
+            f"the checksum is invalid: '{text}'; expected sha256:<64 hex digits> or sha512:<128 hex digits>"
+        )
+    return Checksum(found, digits)
+
+
+def check_checksums(checksums: Iterable[str]) -> None:
+    """Raise UserError if one of these is no checksum; an empty one stands for none."""
+    for text in filter(None, checksums):
+        parse_checksum(text)
+
+
+def check_users(name: str, users: Iterable[str]) -> None:
+    """Raise UserError if one of the option's users cannot have that name."""
+    for user in users:
+        if not is_user(user):
+            raise UserError(f"{name} contains {user!r}; expected user names such as pi")
+
+
+def check_path(name: str, path: str) -> None:
+    """Raise UserError if a path on a node is not absolute."""
+    if not path.startswith("/"):
+        raise UserError(f"{name} is not an absolute path: {path!r}; expected one that begins with /")
+
+
+def check_url(name: str, url: str, schemes: Iterable[str] = ("https",)) -> str:
+    """Return `url`; raise UserError if it is not the address of a download."""
+    parts = urlsplit(url)
+    if parts.scheme not in schemes or not parts.netloc or re.search(r"\s", url):
+        expected = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise UserError(f"{name} is not an address of a download: {url!r}; expected one that begins with {expected}")
+    return url
