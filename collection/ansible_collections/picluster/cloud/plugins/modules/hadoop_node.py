@@ -206,14 +206,13 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
     settings = read_settings({**options, "properties": properties})
     options["properties"] = hide(settings.properties)
     node.hide(secrets_of(settings.properties))
-    hadoop = Hadoop(node)
     if not settings.daemons:
-        hadoop.remove()
+        Hadoop(node).remove()
         return {"hdfs": ""}
     check_bounds(BOUNDS, options)
     check_settings(settings)
     plan = make_plan(settings, secret, inspect.getsource(hdfs_dirs))
-    failed = {}
+    failed, hadoop = {}, Hadoop(node)
     try:
         hadoop.converge(plan, settings)
     except UserError as error:

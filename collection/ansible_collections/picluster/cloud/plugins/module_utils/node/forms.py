@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_user
@@ -62,8 +61,7 @@ def check_path(name: str, path: str) -> None:
 
 def check_url(name: str, url: str, schemes: Iterable[str] = ("https",)) -> str:
     """Return `url`; raise UserError if it is not the address of a download."""
-    parts = urlsplit(url)
-    if parts.scheme not in schemes or not parts.netloc or re.search(r"\s", url):
+    if not re.fullmatch(rf"({'|'.join(schemes)})://[^\s/]+(/\S*)?", url):
         expected = " or ".join(f"{scheme}://" for scheme in schemes)
         raise UserError(f"{name} is not an address of a download: {url!r}; expected one that begins with {expected}")
     return url
