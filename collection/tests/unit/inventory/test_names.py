@@ -17,7 +17,7 @@ HOSTS = "all:\n  children:\n    nodes:\n      hosts:\n        red1:\n        {}:
 OWNERS = {"hadoop_": {"hadoop_vcores"}, "k3s_": {"k3s_version"}, "ssh_": {"ssh_settings"}, "node_": {"node_dns"}}
 
 
-@pytest.mark.parametrize("name", ["yes", "no", "on", "5", "null", "0x1f"])
+@pytest.mark.parametrize("name", ["yes", "No", "on", "5", "null", "0x1f"])
 def test_a_host_name_that_yaml_misreads_is_named_although_ansible_rejects_its_file(name: str, tmp_path: Path) -> None:
     (tmp_path / "10-nodes.yml").write_text(HOSTS.format(name), encoding="utf-8")
     files = InventoryFiles([str(tmp_path)])
@@ -26,8 +26,9 @@ def test_a_host_name_that_yaml_misreads_is_named_although_ansible_rejects_its_fi
     assert str(files.member(problem.node, problem.group)).endswith("10-nodes.yml:6")
 
 
-def test_a_host_that_ansible_knows_is_the_other_rules_matter(tmp_path: Path) -> None:
-    (tmp_path / "10-nodes.yml").write_text(HOSTS.format('"5"'), encoding="utf-8")
+@pytest.mark.parametrize("name", ['"5"', "red[2:9]", "red2:2222"])
+def test_a_host_that_ansible_reads_is_the_other_rules_matter(name: str, tmp_path: Path) -> None:
+    (tmp_path / "10-nodes.yml").write_text(HOSTS.format(name), encoding="utf-8")
     files = InventoryFiles([str(tmp_path)])
     assert list(misread_problems(Inventory({"all": ["red1", "5"]}), files)) == []
 

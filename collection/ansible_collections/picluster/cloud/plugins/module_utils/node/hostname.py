@@ -32,9 +32,14 @@ def is_label(name: str) -> bool:
     return _HOSTNAME.fullmatch(name) is not None
 
 
+def is_text_to_yaml(name: str) -> bool:
+    """Return whether YAML reads a name without quotes as text."""
+    return _NO_TEXT.fullmatch(name.lower()) is None
+
+
 def is_hostname(name: str) -> bool:
     """Return whether a node can have this name."""
-    return is_label(name) and not _NO_TEXT.fullmatch(name) and name not in _TAKEN
+    return is_label(name) and is_text_to_yaml(name) and name not in _TAKEN
 
 
 def is_domain(name: str) -> bool:

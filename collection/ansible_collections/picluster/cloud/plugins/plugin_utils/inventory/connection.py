@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_address, is_domain, is_user
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_user
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import Spec, shown, value_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.inventory import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.templated import is_templated
@@ -33,7 +33,8 @@ _POSE = "any machine could pose as a node; remove it: a node's first host key is
 
 
 def _host(value: str) -> str:
-    return "" if is_address(value.partition("%")[0]) or is_domain(value) else "; expected an IP address or a host name"
+    # It may be an alias of ssh_config(5), too.
+    return "" if re.fullmatch(r"[^\s/]+", value) else "; expected an IP address or a host name"
 
 
 def _user(value: str) -> str:

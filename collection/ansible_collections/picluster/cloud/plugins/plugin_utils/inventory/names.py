@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import HOSTNAME_RULE, is_hostname
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import HOSTNAME_RULE, is_text_to_yaml
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import nearest
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.inventory import Inventory, Problem
 
@@ -24,7 +24,7 @@ def misread_problems(inventory: Inventory, files: InventoryFiles) -> Iterator[Pr
     """Yield the hosts that YAML reads as a number or a truth value, for which Ansible rejects the whole file."""
     known = set(inventory.members("all"))
     for host, group in files.members():
-        if host not in known and not is_hostname(host):
+        if host not in known and not is_text_to_yaml(host):
             yield Problem(f"{host!r} is not a host name; expected {HOSTNAME_RULE}", node=host, group=group)
 
 

@@ -9,6 +9,8 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import (
     HOSTNAME_RULE,
     INTERFACE_RULE,
@@ -38,7 +40,7 @@ LAYER_GROUPS = ("docker", "k3s_server", "k3s_agent", "hadoop_master", "hadoop_wo
 MAC = re.compile(r"(?!00:00:00:00:00:00)[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 SECRET = re.compile(r"[0-9a-fA-F]{64}")
 # Prefixes of networks that a cluster can live in; a /31 has no room for two nodes and a router.
-SHORTEST_PREFIX, LONGEST_PREFIX = 8, 30
+PREFIX = Bounds(8, 30, "bits, usually 24")
 SECRETS_FILE = "group_vars/all/secrets.yml"
 CLUSTER_FILE = "group_vars/all/cluster.yml"
 NODES_FILE = "10-nodes.yml"
@@ -95,11 +97,12 @@ def variable_problems(
         *(((f"{role}_",), f"the role {role}", options) for role, options in roles.items()),
         (("cluster_", "node_"), "the inventory", CLUSTER_SPEC),
     ]
-    known = {prefix: set(options) for starts, _owner, options in owners for prefix in starts}
-    prefixes = tuple(known)
     fixed = set(decided)
+    known = {prefix: set(options) - fixed for starts, _owner, options in owners for prefix in starts}
+    prefixes = tuple(known)
     # Most values are shared by all nodes: each is checked once.
     verdicts: dict[tuple[str, str], list[str]] = {}
+    slips: dict[str, str] = {}
     for node, variables in inventory.variables.items():
         for name, value in variables.items():
             for owner, options in (entry[1:] for entry in owners if name.startswith(entry[0])):
@@ -113,7 +116,9 @@ def variable_problems(
                         verdicts[key] = [wrong_name(name, set(options) - fixed, f"a variable of {owner}")]
                 for text in verdicts[key]:
                     yield Problem(text, key=name, node=node)
-            if not name.startswith(prefixes) and (meant := meant_variable(name, known)):
+            if not name.startswith(prefixes) and name not in slips:
+                slips[name] = meant_variable(name, known)
+            if meant := slips.get(name):
                 yield Problem(f"{name} is not a variable of any role; did you mean {meant}?", key=name, node=node)
 
 
@@ -144,14 +149,16 @@ def _address_texts(node: str, variables: Mapping[str, Any], taken: dict[object, 
     elif address and (address.is_multicast or address.is_loopback or address.is_unspecified or address.is_reserved):
         text = f"node_address {address} cannot be the address of a host: it is loopback, multicast or reserved"
         yield "node_address", f"{text}; expected one of the network's, such as 192.168.63.11"
-        return
+        address = None
     elif address and taken.setdefault(address, node) != node:
         yield "node_address", f"node_address {address} is already used by {taken[address]}; addresses must be unique"
     router, bits = _ipv4(gateway), prefix if isinstance(prefix, int) and not isinstance(prefix, bool) else None
-    if bits is not None and not SHORTEST_PREFIX <= bits <= LONGEST_PREFIX:
-        expected = f"expected {SHORTEST_PREFIX} to {LONGEST_PREFIX} bits, usually 24"
-        yield "node_prefix", f"node_prefix is out of range: {bits}; {expected}"
-    elif router is None and _is_text(gateway):
+    try:
+        PREFIX.check("node_prefix", bits)
+    except UserError as error:
+        yield "node_prefix", str(error)
+        return
+    if router is None and _is_text(gateway):
         text = f"node_gateway must be the router's IPv4 address such as 192.168.63.1, got {shown(gateway)}"
         yield "node_gateway", text
     elif address and router and bits is not None:
