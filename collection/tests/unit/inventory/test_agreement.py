@@ -250,7 +250,7 @@ def found(role: str, values: Mapping[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("role", sorted(MODULES))
-@settings(max_examples=35, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_inventory_check_and_module_refuse_the_same_settings(role: str, data: st.DataObject) -> None:
     values = data.draw(settings_of(role))

@@ -60,9 +60,17 @@ def cluster_problems(inventory: Inventory) -> Iterator[Problem]:
 
 
 def setting_problems(inventory: Inventory) -> Iterator[Problem]:
-    """Yield the nodes on which only others than Ansible's own user may log in."""
+    """Yield the nodes on which the user that Ansible logs in as could no longer do so."""
     for node, variables in inventory.variables.items():
         operators, user = variables.get("ssh_operators"), variables.get("ansible_user")
+        settings = variables.get("ssh_settings") or {}
+        if user == "root" and not any(str(keyword).lower() == "permitrootlogin" for keyword in settings):
+            yield Problem(
+                "ansible_user is root, who cannot log in under the policy: PermitRootLogin is no; log in as another "
+                "user, or set PermitRootLogin in ssh_settings",
+                key="ansible_user",
+                node=node,
+            )
         if isinstance(operators, dict) and isinstance(user, str) and not any(map(is_templated, (user, *operators))):
             try:
                 check_own_user(user, operators)
