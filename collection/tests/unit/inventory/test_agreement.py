@@ -164,7 +164,13 @@ VALUES: dict[str, list[Any]] = {
     "identity_locale": ["C.UTF-8", "de_DE.UTF-8", "de DE", "german", ""],
     "identity_ntp_servers": ["ntp.example.org", "ntp.example.org.", "192.168.63.1", "192.168.63", "a b", ""],
     "k3s_version": ["v1.36.4+k3s1", "1.36.4", "latest", ""],
-    "k3s_config": [{"disable": ["traefik"]}, {"token": "x"}, {"node-ip+": "x"}, {"server": None}],
+    "k3s_config": [
+        {"disable": ["traefik"]},
+        {"token": "x"},
+        {"node-ip+": "x"},
+        {"kubelet-args": ["x"]},
+        {"server": None},
+    ],
     "k3s_registries": [{"mirrors": {}}, {"mirors": {}}, {"configs": {}, "x": 1}],
     "ssh_settings": [
         {"MaxAuthTries": 3},

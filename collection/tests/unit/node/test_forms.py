@@ -45,3 +45,9 @@ def test_an_empty_checksum_stands_for_none() -> None:
     forms.check_checksums(["", "a" * 64])
     with pytest.raises(UserError, match="the checksum is invalid: 'md5:12'"):
         forms.check_checksums(["md5:12"])
+
+
+def test_a_key_that_nobody_knows_may_be_a_new_one_but_a_near_miss_is_a_slip() -> None:
+    forms.refuse_near_misses("x", ["log-opts", "quite-new"], {"log-opts"})
+    with pytest.raises(UserError, match=r"^x contains log-optss; did you mean log-opts\?$"):
+        forms.refuse_near_misses("x", ["log-optss"], {"log-opts"})

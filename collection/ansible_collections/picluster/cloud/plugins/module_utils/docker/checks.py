@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from functools import partial
 
+from ansible_collections.picluster.cloud.plugins.module_utils.docker.rules import check_keys
 from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds
 from ansible_collections.picluster.cloud.plugins.module_utils.node.forms import check_users
 
 CHECKS = {"users": partial(check_users, "users")}
+NAMES = {"daemon": check_keys}
 BOUNDS = {"health_within": Bounds(0, 86400, "seconds")}

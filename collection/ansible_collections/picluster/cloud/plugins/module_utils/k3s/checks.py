@@ -16,7 +16,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import
 from ansible_collections.picluster.cloud.plugins.module_utils.node.forms import check_checksums, check_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
 
 CHECKS: dict[str, Callable[[Any], object]] = {
     "version": kubernetes_version,
@@ -24,7 +24,7 @@ CHECKS: dict[str, Callable[[Any], object]] = {
     "base_url": partial(check_url, "base_url"),
     "checksums": lambda checksums: check_checksums(checksums.values()),
 }
-NAMES: dict[str, Callable[[Iterable[str]], object]] = {"config": check_config, "registries": check_registries}
+NAMES: dict[str, Callable[[Collection[str]], object]] = {"config": check_config, "registries": check_registries}
 BOUNDS = {
     # Below, k3s does not start; above, no kernel goes (fs/file.c, sysctl_nr_open_max).
     "limit_nofile": Bounds(1024, 0x7FFFFFC0, "files"),

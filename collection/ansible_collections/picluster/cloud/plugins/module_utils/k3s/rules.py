@@ -10,10 +10,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.flags import FLAGS
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.forms import refuse_near_misses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 T = TypeVar("T")
 
@@ -118,8 +120,10 @@ def check_registries(keys: Iterable[str]) -> None:
         raise UserError(f"registries contains {unknown[0]}, which k3s ignores; expected {expected}")
 
 
-def check_config(keys: Iterable[str]) -> None:
-    """Raise UserError if the role sets one of these keys of config.yaml itself."""
+def check_config(keys: Collection[str]) -> None:
+    """Raise UserError if the role sets one of these keys of config.yaml itself, or k3s would skip one."""
     taken = sorted(OWN_KEYS & {key.rstrip("+") for key in keys})
     if taken:
         raise UserError(f"config contains keys that the role k3s sets: {', '.join(taken)}; remove them")
+    # A plus appends to what other files have.
+    refuse_near_misses("config", [key.rstrip("+") for key in keys], FLAGS)

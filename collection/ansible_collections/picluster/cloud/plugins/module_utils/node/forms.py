@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,10 +13,13 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import
 from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_user
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 # Long enough to resist a forged file; md5 and sha1 are not.
 _ALGORITHM_BY_DIGITS = {64: "sha256", 96: "sha384", 128: "sha512"}
+
+# How similar two keys are of which one is a slip.
+_NEAR = 0.85
 
 
 @dataclass(frozen=True)
@@ -65,3 +69,11 @@ def check_url(name: str, url: str, schemes: Iterable[str] = ("https",)) -> str:
         expected = " or ".join(f"{scheme}://" for scheme in schemes)
         raise UserError(f"{name} is not an address of a download: {url!r}; expected one that begins with {expected}")
     return url
+
+
+def refuse_near_misses(name: str, keys: Iterable[str], known: Collection[str]) -> None:
+    """Raise UserError if one of the keys of the option `name` is not known, but almost one that is."""
+    for key in keys:
+        near = [] if key in known else difflib.get_close_matches(key, sorted(known), n=1, cutoff=_NEAR)
+        if near:
+            raise UserError(f"{name} contains {key}; did you mean {near[0]}?")
