@@ -244,7 +244,7 @@ def remove(folder: Path, names: Sequence[str]) -> Edit:
         if groups
     ]
     edit.notes += [
-        f"{path} was not removed"
+        f"{path} was not removed; remove it, because site.yml refuses variables of hosts that do not exist"
         for name in names
         for path in sorted((folder / "host_vars").glob(f"{name}*"))
         if path.name.removesuffix(path.suffix) == name

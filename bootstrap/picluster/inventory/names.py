@@ -9,7 +9,6 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network
 from typing import TYPE_CHECKING
 
 import hostlist
-import yaml
 
 from picluster.errors import PiclusterError
 
@@ -21,6 +20,8 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _LABEL_MAX = 63
 # U+2010..U+2015 and the minus sign: word processors and web pages put them in place of "-" and "--".
 _LONG_DASH = re.compile("[\u2010-\u2015\u2212]")
+# What YAML reads as a number, a date, a truth value or nothing; files of several programs have a node's name unquoted.
+_NO_TEXT = re.compile(r"\d+|\d+e\d+|0x[0-9a-f]+|0o[0-7]+|0b[01]+|\d{4}-\d\d?-\d\d?|null|true|false|yes|no|on|off")
 # Names that are reserved in Ansible: as a host each of them changes the meaning of a play.
 _TAKEN = frozenset({"all", "ungrouped", "localhost", "nodes"})
 # Larger than any known site; a typo such as red[1-50000] must not become 50000 cards.
@@ -103,10 +104,8 @@ def _check_name(name: str) -> None:
         raise PiclusterError(f"{name!r} has capital letters: write {name.lower()}")
     if not _LABEL.fullmatch(name):
         raise PiclusterError(f"{name!r} is not a host name: expected letters, digits and inner hyphens (RFC 1123)")
-    if name.isdigit():
-        raise PiclusterError(f"{name!r} is only a number, which programs read as an address: put a letter before it")
-    if yaml.safe_load(name) != name:
-        raise PiclusterError(f"{name!r} is read as {yaml.safe_load(name)!r} by YAML: choose another name")
+    if _NO_TEXT.fullmatch(name):
+        raise PiclusterError(f"{name!r} is a number, a date or a word to YAML: choose another name, such as n{name}")
     if name in _TAKEN:
         raise PiclusterError(f"{name!r} is reserved in an Ansible inventory: choose another name")
 

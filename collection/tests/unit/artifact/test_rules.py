@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.artifact.rules import (
-    parse_checksum,
     parse_checksum_file,
     parse_files,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.forms import parse_checksum
 
 A, B = "a" * 64, "b" * 64
 LONG = "c" * 128

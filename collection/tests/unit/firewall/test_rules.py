@@ -173,12 +173,6 @@ def test_the_node_s_own_interface_is_never_a_container_s(pattern: str, words: st
         firewall_rules.check_containers([pattern], "br-lan")
 
 
-@pytest.mark.parametrize("port", [0, 65536])
-def test_an_ssh_port_that_is_none_is_refused(port: int) -> None:
-    with pytest.raises(UserError, match=f"ssh_port is out of range: {port}; expected 1 to 65535"):
-        text(ssh_port=port)
-
-
 def test_the_distribution_s_flush_is_followed_by_our_rules_whatever_caused_it() -> None:
     unit = plan.UNIT_TEXT
     assert "After=nftables.service" in unit.splitlines()

@@ -51,7 +51,7 @@ def test_a_check_of_a_fresh_node_reports_all_and_changes_nothing(board: Board) -
         ({"heaps": {"namenode": 700}}, ["restart namenode"]),
         ({"properties": {"hdfs-site": {"a": "b"}}}, ["restart namenode", "restart datanode"]),
         ({"users": ["pi"]}, ["restart hdfs-dirs"]),
-        ({"replication": 2}, []),
+        ({"block_size": 1 << 20}, []),
         ({"daemons": ["namenode", "datanode", "resourcemanager"]}, ["start resourcemanager"]),
     ],
 )

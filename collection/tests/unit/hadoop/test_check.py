@@ -78,7 +78,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cluster:
     return one
 
 
-def options(timeout: float = 0.05, **given: Any) -> dict[str, Any]:
+def options(timeout: float = 1, **given: Any) -> dict[str, Any]:
     text = str(Path(__file__).parent)
     return {"master": "red1", "user": "pi", "expected_workers": ["red2"], "timeout": timeout, "text": text, **given}
 
@@ -304,7 +304,7 @@ def test_a_cluster_that_is_not_complete_names_the_nodes_and_what_stopped_here(
     cluster.node.answers["journalctl"] = "line 1\nline 2\n"
     answer = converge(cluster.node, options())
     assert answer["msg"] == (
-        "Hadoop is not complete after 0.05 s: red2 (hdfs): Decommissioned; red2 (yarn): LOST; "
+        "Hadoop is not complete after 1 s: red2 (hdfs): Decommissioned; red2 (yarn): LOST; "
         "hadoop-historyserver.service is failed, its last log lines: line 1 | line 2"
     )
     assert [row[:2] for row in failed_rows(answer)] == [("red2", "hdfs"), ("red2", "yarn")]

@@ -113,8 +113,11 @@ def test_jobs_cannot_be_handed_in_over_the_web() -> None:
     [
         ({"workers": ()}, "workers is empty, which would let any host join;"),
         ({"master": ""}, "master is empty; set it"),
-        ({"memory": {**DEFAULT_MEMORY, "am": 4096}}, r"memory.am does not fit a NodeManager: 4096 MB of 2048 MB"),
-        ({"memory": {**DEFAULT_MEMORY, "sort": 400}}, "memory.sort is too large: 400 MB for a map task of 512"),
+        ({"replication": 3}, "replication is larger than the number of workers: 3 copies on 2; decrease it, or set"),
+        ({"block_size": (1 << 20) + 1}, "block_size is not a multiple of 512: 1048577; expected one, such as 1048576"),
+        ({"memory": {**DEFAULT_MEMORY, "minimum": 4096}}, "memory.minimum does not fit a NodeManager: 4096 MiB of"),
+        ({"memory": {**DEFAULT_MEMORY, "am": 4096}}, r"memory.am does not fit a NodeManager: 4096 MiB of 2048 MiB"),
+        ({"memory": {**DEFAULT_MEMORY, "sort": 400}}, "memory.sort is too large: 400 MiB for a map task of 512"),
         ({"properties": {"hdfs-sight": {}}}, "properties.hdfs-sight is not a configuration file; expected one of core"),
     ],
 )

@@ -12,6 +12,7 @@ import yaml
 from ansible_collections.picluster.cloud.plugins.module_utils.artifact.rules import parse_files
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import config
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import DEFAULT_MEMORY
+from ansible_collections.picluster.cloud.plugins.plugin_utils.hadoop.checks import ARCHS
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory import specs
 
 ROLE = Path(config.__file__).parents[3] / "roles/hadoop"
@@ -35,6 +36,10 @@ def test_a_release_that_left_the_mirrors_is_looked_for_in_apaches_archive() -> N
     folder = "https://archive.apache.org/dist/hadoop/common/hadoop-3.4.0/hadoop-3.4.0-aarch64.tar.gz"
     assert (arm64.fallback_url, arm64.fallback_checksum_url) == (folder, f"{folder}.sha512")
     assert arm64.url.startswith("https://dlcdn.apache.org/hadoop/common/hadoop-3.4.0/")
+
+
+def test_the_inventory_check_knows_the_architectures_of_the_releases() -> None:
+    assert sorted(read("vars/main.yml")["__hadoop_suffix"]) == sorted(ARCHS)
 
 
 def test_a_site_may_have_no_archive() -> None:

@@ -21,6 +21,8 @@ from ansible_collections.picluster.cloud.plugins.action.inventory_check import A
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 DATA = Path(__file__).parents[1] / "data" / "inventory_check"
+# One appended line each, and the sentence about it.
+REFUSED = yaml.safe_load((DATA / "refused.yml").read_text(encoding="utf-8"))
 LAYERS = "docker_state: present\nidentity_hostname: x\n"
 
 
@@ -31,6 +33,7 @@ def inventory(folder: Path, case: dict[str, Any]) -> Path:
         if text is None:
             (folder / name).unlink()
         else:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
     for name, text in case.get("append", {}).items():
         (folder / name).write_text((folder / name).read_text(encoding="utf-8") + text, encoding="utf-8")
@@ -80,6 +83,14 @@ def test_every_kind_of_mistake_is_named_with_file_line_and_remedy(case: Path, tm
         head
         == f"The inventory has {'one problem' if len(found) == 1 else f'{len(found)} problems'}; no node was touched."
     )
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: str(row["set"])[:40])
+def test_a_value_that_cannot_work_is_refused_before_any_node_is_touched(row: dict[str, Any], tmp_path: Path) -> None:
+    folder = inventory(tmp_path / "red", {"append": {"group_vars/all/cluster.yml": f"{row['set']}\n"}})
+    result = run(folder, tmp_path)
+    assert result["failed"]
+    assert result["msg"].splitlines()[1:] == [f"{folder}/group_vars/all/cluster.yml:8: {row['says']}"]
 
 
 def test_a_good_inventory_gives_the_nodes_and_the_architectures_of_each_layer(tmp_path: Path) -> None:

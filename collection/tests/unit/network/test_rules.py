@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import (
-    check_wait,
     parse_parking,
     read_settings,
 )
@@ -23,6 +22,10 @@ def test_settings_show_the_desired_state() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (
+            {"interface": "eth 0"},
+            "interface is invalid: 'eth 0'; expected the name of a network interface such as eth0",
+        ),
         ({"address": "192.168.63"}, "address or prefix is invalid: 192.168.63/24"),
         ({"prefix": 33}, "192.168.63.11/33"),
         ({"gateway": "router"}, "gateway is invalid: router"),
@@ -42,12 +45,6 @@ def test_bad_input_is_one_sentence(change: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError) as caught:
         read_settings(**(RIGHT | change))
     assert words in str(caught.value)
-
-
-@pytest.mark.parametrize("seconds", [-1, 3601])
-def test_a_time_without_sense_to_wait_for_an_address_is_refused(seconds: int) -> None:
-    with pytest.raises(UserError, match=f"wait_for_address is out of range: {seconds}; expected 0 to 3600"):
-        check_wait(seconds)
 
 
 @pytest.mark.parametrize("text", ["", "top", "10.0.0.9-", "10.0.0.9-x", "10.0.0.9-10.0.0.8", "10.0.0.0/24"])

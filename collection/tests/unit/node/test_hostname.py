@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_address, is_domain, is_hostname
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import (
+    is_address,
+    is_domain,
+    is_hostname,
+    is_interface,
+    is_user,
+)
 
 
-@pytest.mark.parametrize("name", ["a", "7", "red1", "red-1", "a" * 63])
+@pytest.mark.parametrize("name", ["a", "red1", "red-1", "a" * 63])
 def test_a_label_is_a_host_name(name: str) -> None:
     assert is_hostname(name)
     assert is_domain(name)
@@ -17,6 +23,26 @@ def test_a_label_is_a_host_name(name: str) -> None:
 def test_other_text_is_neither_host_name_nor_domain(name: str) -> None:
     assert not is_hostname(name)
     assert not is_domain(name)
+
+
+@pytest.mark.parametrize("name", ["pi", "_apt", "ada.lovelace", "A-1", "a" * 32])
+def test_a_user_s_name_may_be_that_of_a_directory_service(name: str) -> None:
+    assert is_user(name)
+
+
+@pytest.mark.parametrize("name", ["", "1a", "-a", "a b", "a:b", "a/b", "a\n", "a" * 33])
+def test_other_text_is_no_user_s_name(name: str) -> None:
+    assert not is_user(name)
+
+
+@pytest.mark.parametrize("name", ["eth0", "enx001122334455", "eth0.12", "wlan0"])
+def test_an_interface_has_a_name_as_the_kernel_gives_it(name: str) -> None:
+    assert is_interface(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "eth 0", "eth0\n", "eth/0", "eth0:1", "a" * 16])
+def test_other_text_is_no_interface_s_name(name: str) -> None:
+    assert not is_interface(name)
 
 
 @pytest.mark.parametrize("name", ["home.arpa", "Red1", "0.debian.pool.ntp.org"])

@@ -166,29 +166,6 @@ def test_only_the_device_tree_makes_a_raspberry_pi(texts: list[str | None], mode
     assert rules.board_model(texts) == model
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("gpu_memory", 15),
-        ("gpu_memory", 945),
-        ("journal_size", 0),
-        ("watchdog", 4),
-        ("watchdog", -1),
-        ("watchdog", 3601),
-    ],
-)
-def test_numbers_out_of_bounds_are_named(name: str, value: int) -> None:
-    with pytest.raises(UserError, match=f"^{name} is out of range: {value}; expected"):
-        rules.check_bounds(name, value)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("gpu_memory", 16), ("watchdog", 0), ("watchdog", 15), ("journal_size", 8)]
-)
-def test_numbers_within_bounds_pass(name: str, value: int) -> None:
-    rules.check_bounds(name, value)
-
-
 def test_drop_ins_say_what_their_programs_read() -> None:
     assert rules.journal_text(64).splitlines()[1:] == ["[Journal]", "SystemMaxUse=64M", "RuntimeMaxUse=16M"]
     assert rules.watchdog_text(15).splitlines()[1:] == ["[Manager]", "RuntimeWatchdogSec=15"]

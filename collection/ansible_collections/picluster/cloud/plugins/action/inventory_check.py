@@ -17,6 +17,7 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.files import InventoryFiles
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.layers import read_layers
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.names import misread_problems, stray_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.removals import removal_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.rules import (
     SECRETS_FILE,
@@ -113,10 +114,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
             if warning:
                 Display().warning(warning)
         fetched = {role: points["fetch"] for role, points in entries.items() if "fetch" in points}
-        problems = [
+        # Ansible rejects a file with such a name, and without its hosts everything else looks wrong.
+        problems = list(misread_problems(inventory, files)) or [
             *all_problems(inventory, roles, layers, self._decided(arguments["layers"])),
             *setting_problems(inventory, roles),
             *fetch_problems(inventory, fetched, {**hostvars.raw_get("localhost"), **extra}),
+            *stray_problems(inventory, files, [group for layer in layers for group in layer.groups]),
             *mode_problem(files.file(SECRETS_FILE).path),
         ]
         if arguments["removals"]:

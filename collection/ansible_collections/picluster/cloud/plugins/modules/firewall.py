@@ -97,10 +97,11 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS, Rollback
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall.apply import Firewall
+from ansible_collections.picluster.cloud.plugins.module_utils.firewall.checks import BOUNDS
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall.plan import rules_text
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall.rules import CONTAINERS, SSH_PORT, read_policy
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import check_bounds
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import current_connection
-from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import LOCK_TIMEOUT
 
@@ -132,10 +133,10 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
         with rollback.alone():
             firewall.absent()
         return {"loaded": False, "controller": client}
-    within = check_window(options["confirm_within"])
+    check_bounds(BOUNDS, options)
     rules = rules_text(read_policy(options, client))
     with rollback.alone():
-        return {"controller": client, **firewall.present(rules, within, options["confirm_token"])}
+        return {"controller": client, **firewall.present(rules, options["confirm_within"], options["confirm_token"])}
 
 
 def main() -> None:

@@ -75,6 +75,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.check import HadoopCheck
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.checks import BOUNDS
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 
@@ -94,6 +95,7 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
     """Verify the cluster."""
     if node.check_mode:
         return {"skipped": True, "msg": "hadoop_check is skipped in check mode, as it runs a job"}
+    BOUNDS["check_timeout"].check("timeout", options["timeout"])
     if not options["expected_workers"]:
         raise UserError("expected_workers is empty; list the workers that must take part")
     return HadoopCheck(node, options).run(Path(options["text"]))

@@ -149,6 +149,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop import hdfs_dirs
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.apply import Hadoop
+from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.checks import BOUNDS
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.plan import DAEMONS, make_plan
 from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings import (
     DEFAULT_HEAPS,
@@ -158,6 +159,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.hadoop.settings im
     read_settings,
     secrets_of,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import check_bounds
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 
@@ -204,13 +206,13 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
     settings = read_settings({**options, "properties": properties})
     options["properties"] = hide(settings.properties)
     node.hide(secrets_of(settings.properties))
-    hadoop = Hadoop(node)
     if not settings.daemons:
-        hadoop.remove()
+        Hadoop(node).remove()
         return {"hdfs": ""}
+    check_bounds(BOUNDS, options)
     check_settings(settings)
     plan = make_plan(settings, secret, inspect.getsource(hdfs_dirs))
-    failed = {}
+    failed, hadoop = {}, Hadoop(node)
     try:
         hadoop.converge(plan, settings)
     except UserError as error:

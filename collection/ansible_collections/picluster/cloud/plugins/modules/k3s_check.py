@@ -78,6 +78,7 @@ strays:
 
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.checks import BOUNDS
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.verify import verify
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 
@@ -98,6 +99,7 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
     """Verify the cluster; changes nothing on the node."""
     if node.check_mode:
         return {"skipped": True, "msg": "skipped in check mode: verification needs the running cluster"}
+    BOUNDS["verify_timeout"].check("timeout", options["timeout"])
     return verify(node, options)
 
 

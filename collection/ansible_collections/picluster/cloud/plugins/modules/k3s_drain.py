@@ -65,6 +65,7 @@ answered:
 
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.checks import BOUNDS
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.drain import Drain
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.existing import our_unit
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
@@ -87,6 +88,7 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
     if options["state"] == "query":
         return _query(node, drain)
     if options["state"] == "drained":
+        BOUNDS["drain_timeout"].check("timeout", options["timeout"])
         drain.drain(options["node"], options["timeout"], force=options["force"])
     else:
         drain.uncordon(options["node"])

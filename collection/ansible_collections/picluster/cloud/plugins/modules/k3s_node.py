@@ -126,9 +126,11 @@ picluster_status:
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.apply import K3s
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.checks import BOUNDS
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.existing import has_server_data
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.rules import read_settings
 from ansible_collections.picluster.cloud.plugins.module_utils.k3s.verdict import same_status
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import check_bounds
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 
@@ -162,6 +164,8 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
         if not options["optional"]:
             raise UserError("artifact is empty: k3s was not fetched; run the whole site.yml, or set k3s_optional")
         return {"restarted": False, "picluster_status": same_status([options["node_name"]], "skipped", "no artifact")}
+    if role != "none":
+        check_bounds(BOUNDS, options)
     k3s = K3s(node)
     k3s.converge(read_settings(options), recorded_server=options["recorded_server"], give_up=options["give_up_cluster"])
     return {"restarted": k3s.restarted, "server_data": role == "server" and has_server_data(node)}

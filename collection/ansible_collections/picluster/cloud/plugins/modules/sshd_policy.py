@@ -91,10 +91,11 @@ left_out:
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS, Rollback
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import check_bounds
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import current_connection
-from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.apply import Access
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.checks import BOUNDS
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import PROFILES
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
     """Bring access to the node to the policy."""
-    check_window(options["confirm_within"])
+    check_bounds(BOUNDS, options)
     rollback = Rollback(node, "sshd")
     access = Access(node, rollback, options, current_connection())
     with rollback.alone():

@@ -92,9 +92,10 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.confirm.rollback import ARGUMENTS, Rollback
 from ansible_collections.picluster.cloud.plugins.module_utils.network.apply import StaticAddress
-from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import check_wait, read_settings
+from ansible_collections.picluster.cloud.plugins.module_utils.network.checks import BOUNDS
+from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import read_settings
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import check_bounds
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import current_connection
-from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import check_window
 from ansible_collections.picluster.cloud.plugins.module_utils.node.module import run_module
 
 if TYPE_CHECKING:
@@ -118,8 +119,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
     """Bring the node to its address, until the action plugin confirms it."""
-    check_window(options["confirm_within"])
-    check_wait(options["wait_for_address"])
+    check_bounds(BOUNDS, options)
     settings = read_settings(**{name: options[name] for name in SETTINGS})
     connection = current_connection()
     # The connection may hang up while the address changes; what has begun is finished all the same.

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.artifact.rules import parse_checksum
 from ansible_collections.picluster.cloud.plugins.module_utils.artifact.unpack import unpack
 from ansible_collections.picluster.cloud.plugins.module_utils.node.digest import Memo, digest
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import user_errors, write_atomically
+from ansible_collections.picluster.cloud.plugins.module_utils.node.forms import parse_checksum
 
 if TYPE_CHECKING:
     from ansible_collections.picluster.cloud.plugins.module_utils.node.node import Node

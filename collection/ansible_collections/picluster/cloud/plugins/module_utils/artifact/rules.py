@@ -10,26 +10,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.forms import Checksum, parse_checksum
 
-# Long enough to resist a forged file; md5 and sha1 are not.
-_ALGORITHM_BY_DIGITS = {64: "sha256", 96: "sha384", 128: "sha512"}
 _GNU_LINE = re.compile(r"^\\?([0-9a-fA-F]{64,128})[ \t]+\*?(\S.*)$")
 _BSD_LINE = re.compile(r"^(SHA-?\d+)\s*\((.+)\)\s*=\s*([0-9a-fA-F]{64,128})$", re.IGNORECASE)
 _BARE_LINE = re.compile(r"^[0-9a-fA-F]{64,128}$")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_~-]*")
 _KEYS = {"file", "url", "checksum", "checksum_url", "fallback_url", "fallback_checksum_url"}
-
-
-@dataclass(frozen=True)
-class Checksum:
-    """A checksum with the name of its algorithm."""
-
-    algorithm: str
-    value: str
-
-    def __str__(self) -> str:
-        return f"{self.algorithm}:{self.value}"
 
 
 @dataclass(frozen=True)
@@ -58,17 +46,6 @@ class Artifact:
 
     def __str__(self) -> str:
         return f"{self.name} {self.version} for {self.arch}"
-
-
-def parse_checksum(text: str) -> Checksum:
-    """Parse `sha256:<hex>`, `sha512:<hex>` or the bare digits; raise UserError for what does not resist forgery."""
-    algorithm, _, digits = text.strip().lower().rpartition(":")
-    found = _ALGORITHM_BY_DIGITS.get(len(digits)) if re.fullmatch(r"[0-9a-f]+", digits) else None
-    if found is None or algorithm not in ("", found):
-        raise UserError(
-            f"the checksum is invalid: '{text}'; expected sha256:<64 hex digits> or sha512:<128 hex digits>"
-        )
-    return Checksum(found, digits)
 
 
 def parse_checksum_file(text: str, file: str) -> Checksum:

@@ -21,7 +21,6 @@ from ansible.module_utils.urls import SSLValidationError, open_url
 
 from ansible_collections.picluster.cloud.plugins.module_utils.artifact.rules import (
     Artifact,
-    Checksum,
     parse_checksum_file,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.node.digest import CHUNK, Memo
@@ -31,6 +30,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.files import 
     read_text,
     write_atomically,
 )
+from ansible_collections.picluster.cloud.plugins.module_utils.node.forms import Checksum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

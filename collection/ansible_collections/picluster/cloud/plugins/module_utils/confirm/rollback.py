@@ -28,7 +28,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.files import 
     sync,
     write_atomically,
 )
-from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import check_window
+from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import CONFIRM_WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -184,7 +184,7 @@ class Rollback:
             UserError: it cannot be armed; nothing new is armed then.
             OSError: the same, because of the card.
         """
-        check_window(seconds)
+        CONFIRM_WITHIN.check("confirm_within", seconds)
         try:
             commands = [
                 f"{word} {shlex.join(command)}"

@@ -51,6 +51,7 @@ class Engine:
 
     def install(self, daemon: dict[str, Any], users: list[str]) -> None:
         """Install, configure and start the engine with the whole desired daemon.json, for `users` to talk to."""
+        rules.check_keys(daemon)
         known = {entry.pw_name for entry in pwd.getpwall()}
         new_members = rules.missing_users(users, known, _members())
         before = self._node.files.read(CONFIG)

@@ -9,10 +9,12 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.docker.keys import KEYS
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.forms import refuse_near_misses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 MARK = "/var/lib/picluster/docker"
 _SECRET_KEY = re.compile(r"token|secret|password|passwd|credential|access-?key|api-?key", re.IGNORECASE)
@@ -23,6 +25,11 @@ _URL_PASSWORD = re.compile(r"//[^/@\s:]*:([^/@\s]+)@")
 def render(daemon: dict[str, Any]) -> str:
     """Return the text of daemon.json."""
     return json.dumps(daemon, indent=2, sort_keys=True) + "\n"
+
+
+def check_keys(daemon: Iterable[str]) -> None:
+    """Raise UserError if one of the keys of daemon.json is a slip."""
+    refuse_near_misses("daemon", daemon, KEYS)
 
 
 def missing_users(users: list[str], known: set[str], members: set[str]) -> list[str]:

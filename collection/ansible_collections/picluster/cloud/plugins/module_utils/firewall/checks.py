@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.firewall import rules
-from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import check_window
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds
+from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import CONFIRM_WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
 CHECKS: dict[str, Callable[[Any], object]] = {
     "node_ports": rules.parse_node_ports,
     "public_ports": lambda ports: rules.parse_ports(ports, "public_ports"),
-    "ssh_port": rules.check_ssh_port,
     "management": lambda networks: rules.parse_networks(networks, "management"),
     # The node's own interface, which no pattern may match, is another variable.
     "container_interfaces": lambda patterns: rules.check_containers(patterns, ""),
-    "confirm_within": check_window,
 }
+BOUNDS = {"ssh_port": Bounds(1, rules.LAST_PORT), "confirm_within": CONFIRM_WITHIN}

@@ -14,7 +14,7 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.connection im
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     # Not at run time: Bullseye's Python 3.9 cannot join types like this.
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -73,7 +73,7 @@ def read_policy(options: Mapping[str, Any], client: str) -> FirewallPolicy:
         node_ports=parse_node_ports(options["node_ports"]),
         controller=(network_of(client),) if known else (),
         management=management,
-        ssh_port=check_ssh_port(options["ssh_port"]),
+        ssh_port=options["ssh_port"],
         strangers_ssh=options["strangers_ssh"],
         public=parse_ports(options["public_ports"], "public_ports"),
         containers=check_containers(options["container_interfaces"], options["interface"]),
@@ -129,14 +129,7 @@ def parse_networks(values: Iterable[object], option: str) -> tuple[Network, ...]
     return (*ipaddress.collapse_addresses(four), *ipaddress.collapse_addresses(six))
 
 
-def check_ssh_port(port: int) -> int:
-    """Return the port; raise UserError if it is out of range."""
-    if not 1 <= port <= LAST_PORT:
-        raise UserError(f"ssh_port is out of range: {port}; expected 1 to {LAST_PORT}")
-    return port
-
-
-def check_containers(patterns: Iterable[str], interface: str) -> tuple[str, ...]:
+def check_containers(patterns: Collection[str], interface: str) -> tuple[str, ...]:
     """Return the patterns in order, each once; raise UserError if one is invalid or matches the node's interface."""
     for pattern in patterns:
         if not _INTERFACE.fullmatch(pattern) or "*" in pattern[:-1]:
@@ -144,12 +137,18 @@ def check_containers(patterns: Iterable[str], interface: str) -> tuple[str, ...]
                 f"container_interfaces contains {pattern!r}; expected interface names such as docker0, with a * at the "
                 "end at most (br-*)"
             )
+    check_own_interface(patterns, interface)
+    return tuple(sorted(set(patterns)))
+
+
+def check_own_interface(patterns: Iterable[str], interface: str) -> None:
+    """Raise UserError if one of the patterns matches the node's own interface."""
+    for pattern in patterns:
         if interface and fnmatchcase(interface, pattern):
             raise UserError(
                 f"container_interfaces contains {pattern}, which matches the node's own interface {interface}: every "
                 "host could reach everything; use a narrower pattern"
             )
-    return tuple(sorted(set(patterns)))
 
 
 def _plain(value: object) -> str:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.forms import check_path, check_users
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 SITES = ("core-site", "hdfs-site", "yarn-site", "mapred-site", "capacity-scheduler")
-# MB. They fit a board of 4 GB that also runs k3s (memory plan: docs of the role).
+# MiB. They fit a board of 4 GB that also runs k3s (memory plan: docs of the role).
 DEFAULT_MEMORY = {"nodemanager": 2048, "minimum": 256, "am": 512, "map": 512, "reduce": 768, "sort": 100}
 DEFAULT_HEAPS = {
     "namenode": 512,
@@ -24,6 +25,11 @@ DEFAULT_HEAPS = {
     "nodemanager": 256,
     "historyserver": 192,
 }
+_VERSION = re.compile(r"\d+\.\d+\.\d+(-[A-Za-z0-9.]+)?")
+# Debian Policy, 5.6.1.
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+# Bytes (dfs.bytes-per-checksum).
+_CHUNK = 512
 # After Hadoop's own hadoop.security.sensitive-config-keys (core-default.xml of 3.5.0), and wider.
 _SECRET = re.compile(
     r"secret|passw(or)?d|passphrase|\bpass\b|account\.key\.|(key|token|credentials?)$",
@@ -90,21 +96,61 @@ def check_settings(settings: HadoopSettings) -> None:
         raise UserError("master is empty; set it to the node with NameNode and ResourceManager")
     if not settings.workers:
         raise UserError("workers is empty, which would let any host join; list the nodes that store and compute")
+    check_replication(settings.replication, len(settings.workers))
+    check_block_size(settings.block_size)
+    check_users("users", settings.users)
+    check_path("java_home", settings.java_home)
     check_memory(settings.memory)
     check_sites(settings.properties)
 
 
+def check_replication(copies: int, workers: int) -> None:
+    """Raise UserError if there are not as many workers as copies of a block."""
+    if copies > workers:
+        raise UserError(
+            f"replication is larger than the number of workers: {copies} copies on {workers}; decrease it, or set it "
+            "to 0, which fits any number"
+        )
+
+
+def check_block_size(size: int) -> None:
+    """Raise UserError if HDFS cannot divide a block of this size into chunks with a checksum."""
+    if size % _CHUNK:
+        right = max(size - size % _CHUNK, _CHUNK)
+        raise UserError(f"block_size is not a multiple of {_CHUNK}: {size}; expected one, such as {right}")
+
+
+def check_version(version: str) -> None:
+    """Raise UserError if this cannot be a release of Hadoop."""
+    if not _VERSION.fullmatch(version):
+        raise UserError(f"version is not a release of Hadoop: {version!r}; expected one such as 3.5.0")
+
+
+def check_package(name: str) -> None:
+    """Raise UserError if this cannot be a package of Debian."""
+    if not _PACKAGE.fullmatch(name):
+        raise UserError(
+            f"java_package is not the name of a package: {name!r}; expected one such as default-jre-headless"
+        )
+
+
 def check_memory(memory: Mapping[str, int]) -> None:
     """Raise UserError if the sizes contradict each other."""
+    if memory["minimum"] > memory["nodemanager"]:
+        raise UserError(
+            f"memory.minimum does not fit a NodeManager: {memory['minimum']} MiB of {memory['nodemanager']} MiB, so "
+            "the ResourceManager would not start; increase nodemanager or decrease minimum"
+        )
     for name in ("am", "map", "reduce"):
         if memory[name] > memory["nodemanager"]:
             raise UserError(
-                f"memory.{name} does not fit a NodeManager: {memory[name]} MB of {memory['nodemanager']} MB, so jobs "
+                f"memory.{name} does not fit a NodeManager: {memory[name]} MiB of {memory['nodemanager']} MiB, so jobs "
                 f"would wait forever for a container; increase nodemanager or decrease {name}"
             )
     if memory["sort"] * 2 > memory["map"]:
         raise UserError(
-            f"memory.sort is too large: {memory['sort']} MB for a map task of {memory['map']} MB; set it to half of map"
+            f"memory.sort is too large: {memory['sort']} MiB for a map task of {memory['map']} MiB; set it to "
+            "half of map"
         )
 
 

@@ -10,10 +10,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ansible_collections.picluster.cloud.plugins.module_utils.k3s.flags import FLAGS
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.forms import refuse_near_misses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 T = TypeVar("T")
 
@@ -22,6 +24,8 @@ OWN_KEYS = frozenset(
     {"token", "token-file", "agent-token", "agent-token-file", "server", "node-name", "node-ip", "data-dir"}
     | {"advertise-address", "with-node-id"}
 )
+# Of registries.yaml (k3s, pkg/agent/templates and rancher/wharfie, registries.Registry).
+_REGISTRY_KEYS = frozenset({"mirrors", "configs", "auths"})
 _VERSION = re.compile(r"^v(\d+)\.(\d+)\.\d+[A-Za-z0-9.+_-]*$")
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
 
@@ -104,18 +108,22 @@ def check_settings(settings: K3sSettings) -> None:
                 f"{name} is not a plain secret: it must have at least 16 printable characters, no blanks, and must not "
                 "start with K10; choose another"
             )
-    check_limit_nofile(settings.limit_nofile)
     check_config(settings.config)
+    check_registries(settings.registries)
 
 
-def check_limit_nofile(limit: int) -> None:
-    """Raise UserError if `limit` is not a number of files."""
-    if limit < 1:
-        raise UserError(f"limit_nofile is out of range: {limit}; use 1 or more")
+def check_registries(keys: Iterable[str]) -> None:
+    """Raise UserError if one of these is not a key of registries.yaml, which k3s would ignore."""
+    unknown = sorted(set(keys) - _REGISTRY_KEYS)
+    if unknown:
+        expected = ", ".join(sorted(_REGISTRY_KEYS))
+        raise UserError(f"registries contains {unknown[0]}, which k3s ignores; expected {expected}")
 
 
-def check_config(keys: Iterable[str]) -> None:
-    """Raise UserError if the role sets one of these keys of config.yaml itself."""
+def check_config(keys: Collection[str]) -> None:
+    """Raise UserError if the role sets one of these keys of config.yaml itself, or k3s would skip one."""
     taken = sorted(OWN_KEYS & {key.rstrip("+") for key in keys})
     if taken:
         raise UserError(f"config contains keys that the role k3s sets: {', '.join(taken)}; remove them")
+    # A plus appends to what other files have.
+    refuse_near_misses("config", [key.rstrip("+") for key in keys], FLAGS)

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import check_wait, parse_parking
-from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import check_window
+from ansible_collections.picluster.cloud.plugins.module_utils.network.rules import parse_parking
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds
+from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import CONFIRM_WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHECKS: dict[str, Callable[[Any], object]] = {
-    "wait_for_address": check_wait,
     # Empty for any free address.
     "parking": lambda addresses: addresses and parse_parking(addresses),
-    "confirm_within": check_window,
 }
+BOUNDS = {"wait_for_address": Bounds(0, 3600, "seconds"), "confirm_within": CONFIRM_WITHIN}

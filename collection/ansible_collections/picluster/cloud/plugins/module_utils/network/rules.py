@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import is_address, is_domain
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import (
+    INTERFACE_RULE,
+    is_address,
+    is_domain,
+    is_interface,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # /31 and /32 have neither a network nor a broadcast address.
 _LONGEST_PREFIX = 30
-_LONGEST_WAIT = 3600
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ def read_settings(  # noqa: PLR0913 - one argument an option
             f"gateway is not usable: {router} is not another address in {network}, the network of address {address}; "
             "correct one of them"
         )
+    if not is_interface(interface):
+        raise UserError(f"interface is invalid: {interface!r}; expected {INTERFACE_RULE}")
     for server in dns:
         if not is_address(server):
             raise UserError(f"dns contains {server!r}; expected IP addresses of name servers")
@@ -66,13 +72,6 @@ def read_settings(  # noqa: PLR0913 - one argument an option
         if not is_domain(domain):
             raise UserError(f"search contains {domain!r}; expected domains such as home.arpa")
     return AddressSettings(interface, own, router, tuple(dns), tuple(search))
-
-
-def check_wait(seconds: int) -> int:
-    """Return `seconds`; raise UserError if it is not a sensible time to wait for an address."""
-    if not 0 <= seconds <= _LONGEST_WAIT:
-        raise UserError(f"wait_for_address is out of range: {seconds}; expected 0 to {_LONGEST_WAIT} seconds")
-    return seconds
 
 
 def parse_parking(text: str) -> tuple[ipaddress.IPv4Address, ipaddress.IPv4Address]:

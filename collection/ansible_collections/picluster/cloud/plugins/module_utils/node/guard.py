@@ -6,20 +6,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
-_SHORTEST, _LONGEST = 10, 3600
-
-
-def check_window(seconds: int) -> int:
-    """Return `seconds`."""
-    if not _SHORTEST <= seconds <= _LONGEST:
-        raise UserError(f"confirm_within is out of range: {seconds}; expected {_SHORTEST} to {_LONGEST} seconds")
-    return seconds
+# The time for a new login. A slow board needs some seconds, and until then nobody else can use the node.
+CONFIRM_WITHIN = Bounds(10, 3600, "seconds")
 
 
 class Guard(Protocol):

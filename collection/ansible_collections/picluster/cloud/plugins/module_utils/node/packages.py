@@ -8,6 +8,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 # The option of every module that may wait for apt, beside the documentation fragment picluster.cloud.lock_timeout.
 LOCK_TIMEOUT: dict[str, Any] = {"type": "int", "default": 600}
+# A lock held for longer than a day will not be given back.
+LOCK_BOUNDS = Bounds(0, 86400, "seconds")
 
 _QUERY = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n"]
 # DPkg::Lock::Timeout covers dpkg's own locks, not those on the lists and on the archives.
@@ -25,8 +28,6 @@ _LOCKED = re.compile(
 _HOLDER = re.compile(r"held by process (\d+)(?: \(([^)]+)\))?")
 _POLL_SECONDS = 2.0
 _INTERRUPTED = "dpkg was interrupted"
-# Seconds; a lock held for longer than a day will not be given back.
-_LONGEST_WAIT = 86400
 _CLOUD_RUN = "/run/cloud-init"
 _CLOUD_INIT = "/usr/bin/cloud-init"
 
@@ -52,13 +53,6 @@ class LockedError(UserError):
     """Another program holds a lock of apt's; the message says which program and which lock."""
 
 
-def check_lock_timeout(seconds: int) -> int:
-    """Return `seconds`."""
-    if not 0 <= seconds <= _LONGEST_WAIT:
-        raise UserError(f"lock_timeout is out of range: {seconds}; expected 0 to {_LONGEST_WAIT} seconds")
-    return seconds
-
-
 def lock_holder(said: str) -> str:
     """Return which program holds which lock, from what apt-get said; empty if a lock is not why it failed."""
     failed = _LOCKED.search("\n".join(line for line in said.splitlines() if line.startswith("E:")))
@@ -75,7 +69,8 @@ class Packages:
     def __init__(self, node: Node, lock_timeout: int) -> None:
         """Wait up to `lock_timeout` seconds for another program's lock."""
         self._node = node
-        self._timeout = check_lock_timeout(lock_timeout)
+        LOCK_BOUNDS.check("lock_timeout", lock_timeout)
+        self._timeout = lock_timeout
 
     def installed(self, names: list[str]) -> list[str]:
         """Return those of `names` that are installed, in order."""

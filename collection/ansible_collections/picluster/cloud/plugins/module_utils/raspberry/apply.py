@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import check_bounds
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.machine import CMDLINES, read_capabilities
 from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import Packages
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry import rules
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.boot import BootFiles
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.checks import BOUNDS
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.record import BoardRecord
 from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.swap import Swap
 
@@ -44,8 +46,7 @@ class Board:
 
     def converge(self, options: dict[str, Any]) -> None:
         """Apply the module's options."""
-        for name in rules.BOUNDS:
-            rules.check_bounds(name, options[name])
+        check_bounds(BOUNDS, options)
         packages = Packages(self._node, options["lock_timeout"])
         restart = self._add_flags() if options["cgroup_memory"] else self._remove_flags()
         self._set_gpu_memory(options["gpu_memory"])

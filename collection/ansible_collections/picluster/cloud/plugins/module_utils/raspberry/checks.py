@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
-from functools import partial
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds
+from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import GPU_SMALLEST
 
-from ansible_collections.picluster.cloud.plugins.module_utils.raspberry.rules import BOUNDS, check_bounds
-
-CHECKS = {name: partial(check_bounds, name) for name in BOUNDS}
+BOUNDS = {
+    "gpu_memory": Bounds(GPU_SMALLEST, 944, "MiB"),
+    "journal_size": Bounds(8, 4096, "MiB"),
+    "watchdog": Bounds(5, 3600, "seconds", off="none"),
+    "restart_timeout": Bounds(10, 86400, "seconds"),
+}

@@ -25,18 +25,8 @@ ZRAM_TEXT = f"{_HEAD}[zram0]\nzram-size = min(ram, 2048)\n"
 # From 32 MiB on the ordinary firmware runs; with 16 the board loads these instead, and without them it does not boot.
 GPU_SMALLEST = 16
 CUT_DOWN = {"start.elf": ("start_cd.elf", "fixup_cd.dat"), "start4.elf": ("start4cd.elf", "fixup4cd.dat")}
-BOUNDS = {"gpu_memory": (GPU_SMALLEST, 944, "MiB"), "journal_size": (8, 4096, "MiB"), "watchdog": (5, 3600, "seconds")}
 # A journal in memory competes with the layers.
 _IN_MEMORY = 4
-
-
-def check_bounds(name: str, value: int | None) -> None:
-    """Raise UserError if one of the settings that are numbers is out of bounds; None leaves it to the image."""
-    low, high, unit = BOUNDS[name]
-    if value is None or low <= value <= high or (name == "watchdog" and value == 0):
-        return
-    off = ", or 0 for none" if name == "watchdog" else ""
-    raise UserError(f"{name} is out of range: {value}; expected {low} to {high} {unit}{off}")
 
 
 def board_model(texts: list[str | None]) -> str:

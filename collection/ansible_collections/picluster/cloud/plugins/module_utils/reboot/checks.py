@@ -4,24 +4,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-
-# Seconds. No board is back sooner, and a board that is not back by then does not come back.
-_SHORTEST_WAIT, _LONGEST_WAIT = 10, 86400
-
-
-def check_batch(batch: int) -> None:
-    """Raise UserError if `batch` is not a number of nodes."""
-    if batch < 1:
-        raise UserError(f"batch is out of range: {batch}; expected 1 or more nodes that may restart at the same time")
-
-
-def check_timeout(seconds: int, name: str = "timeout") -> None:
-    """Raise UserError if `seconds` is not a sensible time to wait for a node."""
-    if not _SHORTEST_WAIT <= seconds <= _LONGEST_WAIT:
-        raise UserError(f"{name} is out of range: {seconds}; expected {_SHORTEST_WAIT} to {_LONGEST_WAIT} seconds")
-
-
-CHECKS = {"batch": check_batch, "timeout": check_timeout, "health_within": partial(check_timeout, name="health_within")}
+# No board is back sooner, and a board that is not back by then does not come back.
+_BACK = Bounds(10, 86400, "seconds")
+BOUNDS = {"batch": Bounds(1), "timeout": _BACK, "health_within": _BACK}

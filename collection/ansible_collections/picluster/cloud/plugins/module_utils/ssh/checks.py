@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import check_window
+from ansible_collections.picluster.cloud.plugins.module_utils.node.guard import CONFIRM_WITHIN
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import parse_operators
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import (
     check_keywords,
@@ -21,6 +21,6 @@ CHECKS: dict[str, Callable[[Any], object]] = {
     "settings": merged_policy,
     "exempt": lambda networks: exempt_sources(None, networks),
     "operators": parse_operators,
-    "confirm_within": check_window,
 }
 NAMES: dict[str, Callable[[Iterable[str]], object]] = {"settings": check_keywords}
+BOUNDS = {"confirm_within": CONFIRM_WITHIN}

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import Connection
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import sync
-from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import Operator, parse_keys, refusal
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import (
+    Operator,
+    check_own_user,
+    parse_keys,
+    refusal,
+)
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.origin import CONFIG, deciding_line, read_lines
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.policy import (
     ED25519_KEY,
@@ -185,10 +190,7 @@ class Sshd:
                 f"user {user} cannot log in under the policy: PermitRootLogin is no; log in as another user, or set "
                 "PermitRootLogin in settings"
             )
-        if operators and user not in operators:
-            raise UserError(
-                f"operators does not contain {user}, the user that Ansible logs in as; add it with its keys"
-            )
+        check_own_user(user, operators)
         for operator in operators.values():
             if kinds := _refusal(operator.text, desired):
                 raise UserError(

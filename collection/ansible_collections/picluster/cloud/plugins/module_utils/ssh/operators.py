@@ -117,6 +117,12 @@ def _shown(value: object) -> str:
     return said if len(said) <= _LONGEST_SHOWN else f"{said[:_LONGEST_SHOWN]}..."
 
 
+def check_own_user(user: str, operators: Iterable[str]) -> None:
+    """Raise UserError if only others than the user that Ansible logs in as may log in."""
+    if operators and user not in operators:
+        raise UserError(f"operators does not contain {user}, the user that Ansible logs in as; add it with its keys")
+
+
 def parse_operators(value: Mapping[str, Any]) -> dict[str, Operator]:
     """Return the operators by name; raise UserError if an entry is invalid."""
     operators = {}

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.connection import network_of
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.keywords import CHOICES, KEYWORDS
 from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import GROUP
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ OPTIONAL = {
     "requiredrsasize",
 }
 
-_KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9]*")
+_KNOWN = {keyword.lower(): keyword for keyword in sorted(KEYWORDS)}
 _UNKNOWN = re.compile(r"Bad configuration option: (\w+)", re.IGNORECASE)
 
 
@@ -181,12 +183,14 @@ def exempt_sources(controller: str | None, networks: Sequence[str]) -> list[str]
 
 def check_keywords(keywords: Iterable[str]) -> None:
     """Raise UserError if one of these cannot be a keyword of a drop-in of sshd_config."""
-    for keyword in keywords:
-        if not _KEYWORD.fullmatch(str(keyword)) or str(keyword).lower() in {"match", "include"}:
-            raise UserError(
-                f"settings contains the keyword {keyword!r}; expected keywords of sshd_config(5) other than Match and "
-                "Include"
+    for keyword in map(str, keywords):
+        if keyword.lower() not in _KNOWN:
+            # Match and Include are keywords, but not of a drop-in that shall hold for everybody.
+            near = [] if keyword.lower() in {"match", "include"} else difflib.get_close_matches(keyword.lower(), _KNOWN)
+            meant = (
+                f"did you mean {_KNOWN[near[0]]}?" if near else "expected one of sshd_config(5), not Match or Include"
             )
+            raise UserError(f"settings contains the keyword {keyword!r}; {meant}")
 
 
 def merged_policy(settings: Mapping[str, Any], policy: Mapping[str, list[str]] | None = None) -> dict[str, list[str]]:
@@ -213,6 +217,9 @@ def _word(keyword: str, value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, (dict, list)) or not str(value).strip() or "\n" in str(value):
         raise UserError(f"settings.{keyword} is {value!r}; expected one line of text, as in sshd_config(5)")
+    choices = CHOICES.get(_KNOWN.get(keyword.lower(), ""), ())
+    if choices and str(value).strip().lower() not in {choice.lower() for choice in choices}:
+        raise UserError(f"settings.{keyword} is {str(value)!r}; expected one of {', '.join(choices)}")
     return str(value).strip()
 
 

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import check_lock_timeout
+from ansible_collections.picluster.cloud.plugins.module_utils.node.packages import LOCK_BOUNDS
 from ansible_collections.picluster.cloud.plugins.module_utils.updates.policy import parse_blacklist, parse_origins
 
-CHECKS = {"origins": parse_origins, "blacklist": parse_blacklist, "lock_timeout": check_lock_timeout}
+CHECKS = {"origins": parse_origins, "blacklist": parse_blacklist}
+BOUNDS = {"lock_timeout": LOCK_BOUNDS}

@@ -145,6 +145,18 @@ class InventoryFiles:
         own = [entry.place for entry in entries if entry.member == host]
         return next(reversed(own or [entry.place for entry in entries]), None)
 
+    def members(self) -> list[tuple[str, str]]:
+        """Return the hosts as they are written in YAML, each with a group that it is added to."""
+        entries = [entry for entry in self._read() if entry.member]
+        return list({entry.member: entry.scope.removeprefix("group ") for entry in entries}.items())
+
+    def vars_names(self, kind: str) -> Iterator[tuple[str, str]]:
+        """Yield whose variables are in host_vars or group_vars (`kind`: host or group), with the file or folder."""
+        for base in (folder / f"{kind}_vars" for folder in self.folders()):
+            for path in sorted(base.iterdir()) if base.is_dir() else ():
+                if not path.name.startswith(".") and (path.is_dir() or path.suffix in _YAML_NAMES):
+                    yield path.name if path.is_dir() else path.stem, f"{base.name}/{path.name}"
+
     def group(self, group: str) -> Place | None:
         """Return where a group is defined."""
         return next((e.place for e in self._read() if e.scope == f"group {group}" and not e.key and not e.member), None)

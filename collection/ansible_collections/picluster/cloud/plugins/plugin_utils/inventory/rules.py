@@ -9,8 +9,19 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import HOSTNAME_RULE, is_domain, is_hostname
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.node.hostname import (
+    HOSTNAME_RULE,
+    INTERFACE_RULE,
+    is_domain,
+    is_hostname,
+    is_interface,
+    is_label,
+)
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.connection import connection_problems
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.groups import NODES_FILE, layer_group_problems
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.names import meant_variable
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.removals import CONFIRM
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import (
     Spec,
@@ -32,7 +43,7 @@ if TYPE_CHECKING:
 MAC = re.compile(r"(?!00:00:00:00:00:00)[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 SECRET = re.compile(r"[0-9a-fA-F]{64}")
 # Prefixes of networks that a cluster can live in; a /31 has no room for two nodes and a router.
-SHORTEST_PREFIX, LONGEST_PREFIX = 8, 30
+PREFIX = Bounds(8, 30, "bits, usually 24")
 SECRETS_FILE = "group_vars/all/secrets.yml"
 CLUSTER_FILE = "group_vars/all/cluster.yml"
 
@@ -68,7 +79,9 @@ def group_problems(inventory: Inventory) -> Iterator[Problem]:
             file=NODES_FILE,
         )
     for name in nodes:
-        if not is_hostname(name):
+        if name in inventory.groups:
+            yield Problem(f"{name!r} is the name of a group, too; rename the node", node=name, group="nodes")
+        elif not is_hostname(name):
             yield Problem(f"{name!r} is not a host name; expected {HOSTNAME_RULE}", node=name, group="nodes")
 
 
@@ -84,8 +97,11 @@ def variable_problems(
         (("cluster_", "node_", "confirm_"), "the inventory", CLUSTER_SPEC),
     ]
     fixed = set(decided)
+    known = {prefix: set(options) - fixed for starts, _owner, options in owners for prefix in starts}
+    prefixes = tuple(known)
     # Most values are shared by all nodes: each is checked once.
     verdicts: dict[tuple[str, str], list[str]] = {}
+    slips: dict[str, str] = {}
     for node, variables in inventory.variables.items():
         for name, value in variables.items():
             for owner, options in (entry[1:] for entry in owners if name.startswith(entry[0])):
@@ -99,6 +115,10 @@ def variable_problems(
                         verdicts[key] = [wrong_name(name, set(options) - fixed, f"a variable of {owner}")]
                 for text in verdicts[key]:
                     yield Problem(text, key=name, node=node)
+            if not name.startswith(prefixes) and name not in slips:
+                slips[name] = meant_variable(name, known)
+            if meant := slips.get(name):
+                yield Problem(f"{name} is not a variable of any role; did you mean {meant}?", key=name, node=node)
 
 
 def missing_problems(inventory: Inventory) -> Iterator[Problem]:
@@ -125,13 +145,19 @@ def _address_texts(node: str, variables: Mapping[str, Any], taken: dict[object, 
     address = _ipv4(text)
     if address is None and _is_text(text):
         yield "node_address", f"node_address must be an IPv4 address such as 192.168.63.11, got {shown(text)}"
+    elif address and (address.is_multicast or address.is_loopback or address.is_unspecified or address.is_reserved):
+        text = f"node_address {address} cannot be the address of a host: it is loopback, multicast or reserved"
+        yield "node_address", f"{text}; expected one of the network's, such as 192.168.63.11"
+        address = None
     elif address and taken.setdefault(address, node) != node:
         yield "node_address", f"node_address {address} is already used by {taken[address]}; addresses must be unique"
     router, bits = _ipv4(gateway), prefix if isinstance(prefix, int) and not isinstance(prefix, bool) else None
-    if bits is not None and not SHORTEST_PREFIX <= bits <= LONGEST_PREFIX:
-        expected = f"expected {SHORTEST_PREFIX} to {LONGEST_PREFIX} bits, usually 24"
-        yield "node_prefix", f"node_prefix is out of range: {bits}; {expected}"
-    elif router is None and _is_text(gateway):
+    try:
+        PREFIX.check("node_prefix", bits)
+    except UserError as error:
+        yield "node_prefix", str(error)
+        return
+    if router is None and _is_text(gateway):
         text = f"node_gateway must be the router's IPv4 address such as 192.168.63.1, got {shown(gateway)}"
         yield "node_gateway", text
     elif address and router and bits is not None:
@@ -142,6 +168,9 @@ def _net_texts(address: ipaddress.IPv4Address, router: ipaddress.IPv4Address, bi
     # ipaddress caches the prefix that it is given: a plain number, not Ansible's with its tags.
     net = ipaddress.IPv4Network((int(router), int(bits)), strict=False)
     first, last = net.network_address + 1, net.broadcast_address - 1
+    if router in {net.network_address, net.broadcast_address}:
+        text = f"node_gateway {router} is the network or broadcast address of {net}; expected the router's own address"
+        yield "node_gateway", text
     if address not in net:
         what = f"is outside {net}, the network of node_gateway {router} and node_prefix {bits}"
     elif address == net.network_address:
@@ -156,7 +185,16 @@ def _net_texts(address: ipaddress.IPv4Address, router: ipaddress.IPv4Address, bi
 
 
 def _name_texts(variables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with the name servers and search domains of a node."""
+    """Yield what is wrong with the names of a node's cluster, interface, name servers and search domains."""
+    for key, is_name, expected in (
+        ("cluster_name", is_label, "one label of a host name such as red: a-z, 0-9 and inner hyphens"),
+        ("node_interface", is_interface, INTERFACE_RULE),
+    ):
+        name = variables.get(key)
+        if isinstance(name, str) and not is_templated(name) and not is_name(name):
+            yield key, f"{key} is {shown(name)}; expected {expected}"
+    if variables.get("node_dns") == []:
+        yield "node_dns", "node_dns is empty; add the IP address of a name server, often that of the router"
     rules: tuple[tuple[str, Callable[[str], object], str], ...] = (
         ("node_dns", _ip, "IP addresses of name servers"),
         ("node_search", is_domain, "domains such as home.arpa"),
@@ -266,4 +304,5 @@ def all_problems(
         *address_problems(inventory),
         *board_problems(inventory),
         *secret_problems(inventory),
+        *connection_problems(inventory),
     ]

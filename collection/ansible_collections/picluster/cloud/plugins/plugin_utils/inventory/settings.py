@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.bounds import Bounds, bounded
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import Spec, value_problems
-from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.subjects import declared
+from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.subjects import declared, misfits
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.inventory import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.templated import is_templated
 
@@ -45,25 +46,40 @@ def _with_prefix(variable: str, text: str) -> str:
 
 def setting_problems(inventory: Inventory, roles: Mapping[str, Mapping[str, Spec]]) -> Iterator[Problem]:
     """Yield the values, right in type, that a module would refuse in the middle of the run."""
-    names, values = declared("NAMES", roles), declared("CHECKS", roles)
-    specs = {name: spec for options in roles.values() for name, spec in options.items() if name in {*names, *values}}
+    names, values, bounds = (declared(kind, roles) for kind in ("NAMES", "CHECKS", "BOUNDS"))
+    checked = {*names, *values, *(name.partition(".")[0] for name in bounds)}
+    specs = {name: spec for options in roles.values() for name, spec in options.items() if name in checked}
     # Most values are shared by all nodes: each is checked once.
-    verdicts: dict[tuple[str, str], str] = {}
+    verdicts: dict[tuple[str, str], list[str]] = {}
     for node, variables in inventory.variables.items():
         for name, spec in specs.items():
             if name not in variables:
                 continue
             key = (name, repr(variables[name]))
             if key not in verdicts:
-                verdicts[key] = _verdict(name, spec, variables[name], names.get(name), values.get(name))
-            if verdicts[key]:
-                yield Problem(verdicts[key], key=name, node=node)
+                verdicts[key] = list(_out_of_bounds(name, variables[name], bounds)) or list(
+                    _refused(name, spec, variables[name], names.get(name), values.get(name))
+                )
+            for text in verdicts[key]:
+                yield Problem(text, key=name, node=node)
+    yield from misfits(inventory, roles)
 
 
-def _verdict(variable: str, spec: Spec, value: Any, check_names: Check | None, check: Check | None) -> str:  # noqa: ANN401 - what the inventory has
-    """Return one sentence about a value, empty if it can work; specs.py reports a wrong type."""
+def _out_of_bounds(variable: str, value: object, bounds: Mapping[str, Bounds]) -> Iterator[str]:
+    """Yield one sentence for each number in a value that is out of its bounds; specs.py reports a wrong type."""
+    own = {name: one for name, one in bounds.items() if name.partition(".")[0] == variable}
+    for name, one, number in bounded(own, {variable: value}):
+        if isinstance(number, int) and not isinstance(number, bool):
+            try:
+                one.check(name, number)
+            except UserError as error:
+                yield str(error)
+
+
+def _refused(variable: str, spec: Spec, value: Any, check_names: Check | None, check: Check | None) -> Iterator[str]:  # noqa: ANN401 - what the inventory has
+    """Yield one sentence about a value that the subject's checks refuse; specs.py reports a wrong type."""
     if is_templated(value) or next(value_problems(variable, spec, value), ""):
-        return ""
+        return
     try:
         if check_names:
             # YAML allows other types of names, too.
@@ -72,8 +88,7 @@ def _verdict(variable: str, spec: Spec, value: Any, check_names: Check | None, c
         if check and (_is_known(value) or not spec.get("options")):
             check(_known(value))
     except UserError as error:
-        return _with_prefix(variable, str(error))
-    return ""
+        yield _with_prefix(variable, str(error))
 
 
 def fetch_problems(

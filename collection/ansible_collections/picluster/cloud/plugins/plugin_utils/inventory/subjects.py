@@ -4,9 +4,11 @@
 
 A role declares the types of its variables in `roles/<role>/meta/argument_specs.yml`, and may declare:
 
-- in `module_utils/<role>/checks.py`, from the variable's name without the role's prefix to a function that raises
-  UserError: `CHECKS` for values of the right type, and `NAMES` for the names in a mapping whose values may be anything;
-- in `plugin_utils/<role>/checks.py`, a function `cluster_problems(inventory)` for what concerns several nodes.
+- in `module_utils/<role>/checks.py`, by the variable's name without the role's prefix: `BOUNDS` of numbers (a dot leads
+  to a key of a mapping), and functions that raise UserError, `CHECKS` for values of the right type and `NAMES` for the
+  names in a mapping whose values may be anything;
+- in `plugin_utils/<role>/checks.py`, functions of the inventory: `cluster_problems` for what concerns several nodes,
+  and `setting_problems` for values that do not fit their node or cluster.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.common.yaml import yaml_load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.specs import Spec
     from ansible_collections.picluster.cloud.plugins.plugin_utils.node.inventory import Inventory, Problem
@@ -33,21 +35,30 @@ def read_specs() -> dict[str, dict[str, dict[str, Spec]]]:
     # Ansible's own loader uses libyaml: all roles take 14 ms; PyYAML's pure Python takes 110 ms of each run.
     files = sorted(_ROLES.glob("*/meta/argument_specs.yml"))
     found = {path.parts[-3]: yaml_load(path.read_text(encoding="utf-8"))["argument_specs"] for path in files}
-    return {
-        role: {name: entry.get("options") or {} for name, entry in entries.items()} for role, entries in found.items()
-    }
+    # A role that declares no variables has none: its prefix is taken all the same.
+    folders = sorted(path.name for path in _ROLES.iterdir() if path.is_dir())
+    return {role: {name: entry.get("options") or {} for name, entry in found.get(role, {}).items()} for role in folders}
 
 
-def declared(kind: str, roles: Iterable[str]) -> dict[str, Callable[[Any], object]]:
-    """Return by variable the checks of this kind, `CHECKS` or `NAMES`, that the roles declare."""
+def declared(kind: str, roles: Iterable[str]) -> dict[str, Any]:
+    """Return by variable what the roles declare of this kind: `BOUNDS`, `CHECKS` or `NAMES`."""
     found = ((role, _load("module_utils", role, kind) or {}) for role in roles)
-    return {f"{role}_{option}": check for role, checks in found for option, check in checks.items()}
+    return {f"{role}_{option}": entry for role, entries in found for option, entry in entries.items()}
 
 
 def cluster_problems(inventory: Inventory, roles: Iterable[str]) -> Iterator[Problem]:
     """Yield what the roles find wrong with the cluster as a whole."""
+    yield from _problems("cluster_problems", inventory, roles)
+
+
+def misfits(inventory: Inventory, roles: Iterable[str]) -> Iterator[Problem]:
+    """Yield the settings that do not fit their node or cluster."""
+    yield from _problems("setting_problems", inventory, roles)
+
+
+def _problems(kind: str, inventory: Inventory, roles: Iterable[str]) -> Iterator[Problem]:
     for role in roles:
-        check = _load("plugin_utils", role, "cluster_problems")
+        check = _load("plugin_utils", role, kind)
         if check:
             yield from check(inventory)
 

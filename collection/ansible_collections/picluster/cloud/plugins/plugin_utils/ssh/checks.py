@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
+from ansible_collections.picluster.cloud.plugins.module_utils.ssh.operators import check_own_user
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.inventory import Inventory, Problem
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.templated import is_templated
 
@@ -55,3 +57,22 @@ def cluster_problems(inventory: Inventory) -> Iterator[Problem]:
                         key=key,
                         node=node,
                     )
+
+
+def setting_problems(inventory: Inventory) -> Iterator[Problem]:
+    """Yield the nodes on which the user that Ansible logs in as could no longer do so."""
+    for node, variables in inventory.variables.items():
+        operators, user = variables.get("ssh_operators"), variables.get("ansible_user")
+        settings = variables.get("ssh_settings") or {}
+        if user == "root" and not any(str(keyword).lower() == "permitrootlogin" for keyword in settings):
+            yield Problem(
+                "ansible_user is root, who cannot log in under the policy: PermitRootLogin is no; log in as another "
+                "user, or set PermitRootLogin in ssh_settings",
+                key="ansible_user",
+                node=node,
+            )
+        if isinstance(operators, dict) and isinstance(user, str) and not any(map(is_templated, (user, *operators))):
+            try:
+                check_own_user(user, operators)
+            except UserError as error:
+                yield Problem(f"ssh_{error}", key="ssh_operators", node=node)
