@@ -48,7 +48,7 @@ lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck, tables of setting
 	ruff check .
 	ruff format --check .
 	$(SETTINGS) --check
-	mypy docs/settings.py bootstrap/picluster molecule/lab molecule/boots/*.py collection/ansible_collections/picluster/cloud/plugins
+	mypy docs/settings.py .ci/dist_check.py bootstrap/picluster molecule/lab molecule/boots/*.py collection/ansible_collections/picluster/cloud/plugins
 	for platform in darwin win32; do mypy --platform $$platform --cache-dir .mypy_cache/$$platform bootstrap/picluster; done
 	yamllint --strict .
 	ansible-lint --strict
@@ -72,8 +72,13 @@ scenarios: setup ## Molecule: base under external tools and faults; three nodes 
 test: setup ## All checks for contributors
 	@PYTHONPATH=molecule $(BIN)/python -m lab.parts unit,boots then lint base cluster
 
+.PHONY: dist-check
+dist-check: setup ## Wheel and sdist: built, installed and run outside the checkout
+	PYTHONPATH=bootstrap/tests python .ci/dist_check.py
+
 .PHONY: test-full
-test-full: test ## All checks, and the demo twice: from scratch and again
+test-full: test ## All checks, the packages, and the demo twice: from scratch and again
+	$(MAKE) dist-check
 	$(MAKE) demo demo demo-down
 
 .PHONY: bench
