@@ -73,7 +73,7 @@ test: setup ## All checks for contributors
 	@PYTHONPATH=molecule $(BIN)/python -m lab.parts unit,boots then lint base cluster
 
 .PHONY: dist-check
-dist-check: setup ## Wheel and sdist: built, installed and run outside the checkout
+dist-check: setup ## Wheel, sdist and collection tarball: built, installed and run outside the checkout
 	PYTHONPATH=bootstrap/tests python .ci/dist_check.py
 
 .PHONY: test-full

@@ -19,6 +19,7 @@ from zipfile import ZipFile
 from cardkit import BOOT_START, PARTITION, STOCK, make_partition, mbr
 
 ROOT = Path(__file__).resolve().parents[1]
+CLOUD = Path("collection/ansible_collections/picluster/cloud")
 BURN = ("--name", "red[1-2]", "--key", "key.pub", "--ips", "192.168.63.[11-12]", "--image", "card.img", "--dry-run")
 # Variables that would lead an installed program back to the checkout.
 CHECKOUT = ("PYTHON", "ANSIBLE_", "VIRTUAL_ENV", "MYPY")
@@ -80,6 +81,21 @@ def check_files(wheel: Path) -> None:
     _require(packed == expected, f"{wheel.name} and git differ in {', '.join(sorted(packed ^ expected))}")
 
 
+def check_tarball(installed: Environment, folder: Path) -> None:
+    """Build the tarball of the collection; check its files, and that it works without the package."""
+    installed.run("ansible-galaxy", "collection", "build", "--output-path", folder, ROOT / CLOUD)
+    tarball = next(folder.glob("*.tar.gz"))
+    # Without the collection of the package, which Ansible would find instead.
+    alone = {"ANSIBLE_COLLECTIONS_PATH": str(folder), "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "false"}
+    installed.run("ansible-galaxy", "collection", "install", "--offline", tarball, **alone)
+    cloud = folder / "ansible_collections/picluster/cloud"
+    expected = {path.relative_to(CLOUD) for path in _tracked() if path.is_relative_to(CLOUD)} - {Path("galaxy.yml")}
+    packed = {path.relative_to(cloud) for path in cloud.rglob("*") if path.is_file()}
+    packed -= {Path("FILES.json"), Path("MANIFEST.json")}
+    _require(packed == expected, f"{tarball.name} and git differ in {', '.join(sorted(map(str, packed ^ expected)))}")
+    installed.check_modules(**alone)
+
+
 def _tracked() -> list[Path]:
     """Return the files of git that are shipped."""
     folders = ("bootstrap/picluster", "collection/ansible_collections")
@@ -106,6 +122,7 @@ def main() -> int:
             installed = Environment(scratch / package.suffix, package)
             installed.check_commands()
             installed.check_modules()
+        check_tarball(installed, scratch / "tarball")
     return 0
 
 
