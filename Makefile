@@ -52,7 +52,7 @@ lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck, tables of setting
 	for platform in darwin win32; do mypy --platform $$platform --cache-dir .mypy_cache/$$platform bootstrap/picluster; done
 	yamllint --strict .
 	ansible-lint --strict
-	shellcheck .ci/run molecule/lab/host-setup molecule/run-scenarios bootstrap/picluster/firstboot/shell/*.sh
+	shellcheck .ci/run .ci/sanity molecule/lab/host-setup molecule/run-scenarios bootstrap/picluster/firstboot/shell/*.sh
 	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' molecule/boots/systems)
 
 .PHONY: unit
@@ -72,13 +72,17 @@ scenarios: setup ## Molecule: base under external tools and faults; three nodes 
 test: setup ## All checks for contributors
 	@PYTHONPATH=molecule $(BIN)/python -m lab.parts unit,boots then lint base cluster
 
+.PHONY: sanity
+sanity: setup ## ansible-test sanity of the collection
+	.ci/sanity
+
 .PHONY: dist-check
 dist-check: setup ## Wheel, sdist and collection tarball: built, installed and run outside the checkout
 	PYTHONPATH=bootstrap/tests python .ci/dist_check.py
 
 .PHONY: test-full
-test-full: test ## All checks, the packages, and the demo twice: from scratch and again
-	$(MAKE) dist-check
+test-full: test ## All checks, sanity, the packages, and the demo twice: from scratch and again
+	$(MAKE) sanity dist-check
 	$(MAKE) demo demo demo-down
 
 .PHONY: bench
