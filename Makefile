@@ -48,11 +48,11 @@ lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck, tables of setting
 	ruff check .
 	ruff format --check .
 	$(SETTINGS) --check
-	mypy docs/settings.py bootstrap/picluster molecule/lab molecule/boots/*.py collection/ansible_collections/picluster/cloud/plugins
+	mypy docs/settings.py .ci/dist_check.py bootstrap/picluster molecule/lab molecule/boots/*.py collection/ansible_collections/picluster/cloud/plugins
 	for platform in darwin win32; do mypy --platform $$platform --cache-dir .mypy_cache/$$platform bootstrap/picluster; done
 	yamllint --strict .
 	ansible-lint --strict
-	shellcheck .ci/run molecule/lab/host-setup molecule/run-scenarios bootstrap/picluster/firstboot/shell/*.sh
+	shellcheck .ci/run .ci/sanity molecule/lab/host-setup molecule/run-scenarios bootstrap/picluster/firstboot/shell/*.sh
 	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' molecule/boots/systems)
 
 .PHONY: unit
@@ -72,8 +72,17 @@ scenarios: setup ## Molecule: base under external tools and faults; three nodes 
 test: setup ## All checks for contributors
 	@PYTHONPATH=molecule $(BIN)/python -m lab.parts unit,boots then lint base cluster
 
+.PHONY: sanity
+sanity: setup ## ansible-test sanity of the collection
+	.ci/sanity
+
+.PHONY: dist-check
+dist-check: setup ## Wheel, sdist and collection tarball: built, installed and run outside the checkout
+	PYTHONPATH=bootstrap/tests python .ci/dist_check.py
+
 .PHONY: test-full
-test-full: test ## All checks, and the demo twice: from scratch and again
+test-full: test ## All checks, sanity, the packages, and the demo twice: from scratch and again
+	$(MAKE) sanity dist-check
 	$(MAKE) demo demo demo-down
 
 .PHONY: bench

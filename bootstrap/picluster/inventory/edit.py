@@ -68,8 +68,9 @@ class Edit:
             write_atomically(path, contents)
 
     def put(self, path: Path, before: str, after: str) -> None:
-        """Add a file, if it changes."""
+        """Add a file, if it changes, to a folder whose secrets git does not see."""
         if after != before:
+            self.writes |= plan.missing_ignore(self.folder)
             self.writes[path] = after.encode(errors="surrogateescape")
 
 

@@ -27,10 +27,17 @@ SECRETS = "group_vars/all/secrets.yml"
 CONNECTION = "group_vars/nodes/connection.yml"
 RESERVATIONS = "reservations.dnsmasq"
 KNOWN_HOSTS = "known_hosts"
+IGNORE = ".gitignore"
 ARCHS = ("arm64", "armhf", "amd64")
 DEFAULT_PREFIX = 24
 DEFAULT_USER = "pi"
 HOSTS = ("all", "children", "nodes", "hosts")
+_IGNORED = f"""\
+# What git must not commit: the secret of the cluster, and what runs recorded about its nodes. To commit the secret,
+# encrypt it with ansible-vault, then remove its line. picluster writes this file once.
+/{SECRETS}
+/seen.json
+"""
 _NODES_HEADER = "The nodes of the cluster. picluster adds to it; edit it as you like."
 # The alias stores the host key under the name of the node, so a new address asks nothing. Inner quotes: ssh splits
 # the value at blanks once more. curve25519 first: a new connection costs the controller 11 ms instead of 70 ms with the
@@ -104,7 +111,7 @@ def plan(request: InventoryRequest) -> Plan:
     _fill_cluster(request, cluster, net)
     user = _fill_connection(request, connection)
 
-    made = Plan(folder, net, addresses, user)
+    made = Plan(folder, net, addresses, user, missing_ignore(folder))
     for file in (nodes, cluster, connection):
         contents = file.changed()
         if contents is not None:
@@ -122,6 +129,12 @@ def plan(request: InventoryRequest) -> Plan:
         made.writes[path] = merged.encode(errors="surrogateescape")
     made.make_secret = not (folder / SECRETS).exists()
     return made
+
+
+def missing_ignore(folder: Path) -> dict[Path, bytes]:
+    """Return the file that hides secrets from git, unless the folder has one: the user may edit it."""
+    path = folder / IGNORE
+    return {} if path.exists() else {path: _IGNORED.encode()}
 
 
 def require_known(folder: Path, burnt: Iterable[str]) -> None:

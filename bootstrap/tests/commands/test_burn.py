@@ -214,7 +214,7 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(
     assert _everything(here) == before
     said = capsys.readouterr().out
     assert "would burn red3 to out/red3.img" in said
-    assert "would write inventories/red/10-nodes.yml" in said
+    assert "would write inventories/red/.gitignore, inventories/red/10-nodes.yml" in said
 
 
 COMMANDS: dict[str, tuple[list[str], set[str]]] = {

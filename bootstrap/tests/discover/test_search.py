@@ -61,7 +61,7 @@ def test_a_dry_run_finds_and_writes_nothing(fleet: Fleet, capsys: pytest.Capture
     before = snapshot()
     code, said = search(capsys, "--dry-run")
     assert (code, said["done"]["found"]) == (0, list(RED))
-    assert said["inventory"]["files"] == [str(KNOWN_HOSTS), str(NODES)]
+    assert said["inventory"]["files"] == [str(INVENTORY / ".gitignore"), str(KNOWN_HOSTS), str(NODES)]
     assert snapshot() == before
 
 

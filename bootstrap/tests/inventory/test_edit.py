@@ -41,6 +41,15 @@ def _snapshot() -> dict[str, tuple[bytes, int]]:
     return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in RED.rglob("*") if path.is_file()}
 
 
+@pytest.mark.usefixtures("red")
+def test_a_removal_hides_the_secrets_of_an_older_folder_from_git() -> None:
+    (RED / ".gitignore").unlink()
+    edited = edit.remove(RED, ["red3"])
+    assert next(iter(edited.writes)) == RED / ".gitignore"
+    edited.apply()
+    assert "/group_vars/all/secrets.yml\n" in (RED / ".gitignore").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["why"])
 def test_what_is_not_the_leaving_nodes_stays_to_the_byte(tmp_path: Path, case: dict[str, Any]) -> None:
     path = tmp_path / "20-roles.yml"

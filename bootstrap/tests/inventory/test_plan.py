@@ -59,6 +59,7 @@ def test_the_region_that_cards_were_told_is_the_nodes_later_on_too(folder: Path)
 def test_the_inventory_is_as_agreed(folder: Path) -> None:
     _make(folder, arch="amd64")
     assert sorted(_snapshot(folder)) == [
+        ".gitignore",
         "10-nodes.yml",
         "20-roles.yml",
         "group_vars/all/cluster.yml",
@@ -178,6 +179,28 @@ def test_the_secret_is_made_once_for_the_owner_alone(folder: Path) -> None:
     other = folder.parent / "blue"
     _make(other)
     assert _load(other / "group_vars/all/secrets.yml")["cluster_secret"] != secret
+
+
+def test_git_sees_no_secret(folder: Path) -> None:
+    planned = _make(folder)
+    assert next(iter(planned.writes)) == folder / ".gitignore", "git must not see the secret for a moment"
+    (folder / "seen.json").touch()
+    for arguments in (["init", "--quiet"], ["add", "--all"]):
+        subprocess.run(["git", *arguments], cwd=folder.parent, check=True)
+    listed = subprocess.run(["git", "ls-files"], cwd=folder.parent, check=True, capture_output=True, text=True).stdout
+    hidden = {"group_vars/all/secrets.yml", "seen.json"}
+    assert set(listed.split()) == {f"red/{name}" for name in set(_snapshot(folder)) - hidden}
+
+
+def test_a_folder_without_gitignore_gets_one_and_an_edited_one_stays(folder: Path) -> None:
+    _make(folder)
+    ignore = folder / ".gitignore"
+    written = ignore.read_bytes()
+    ignore.unlink()
+    assert _make(folder).writes == {ignore: written}
+    ignore.write_bytes(b"")
+    _make(folder, 1, 5)
+    assert ignore.read_bytes() == b""
 
 
 def test_edits_and_comments_survive_and_new_nodes_are_added(folder: Path) -> None:

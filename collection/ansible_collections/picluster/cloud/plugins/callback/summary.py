@@ -25,7 +25,7 @@ options:
       - name: PICLUSTER_SUMMARY
 requirements:
   - enable in configuration
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 import contextlib

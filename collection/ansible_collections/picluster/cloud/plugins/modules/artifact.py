@@ -43,7 +43,7 @@ extends_documentation_fragment: [picluster.cloud.attributes]
 attributes:
   check_mode:
     description: Reports what would change; the file need not be on the controller.
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -36,7 +36,7 @@ options:
       - The site's folder of artifacts, for a site without internet. Files are C(<folder>/<name>-<version>/<file>) or
         C(<folder>/<file>).
       - Empty means none.
-    type: str
+    type: path
     default: ''
   cache:
     description: Where downloads are kept.
@@ -58,7 +58,7 @@ extends_documentation_fragment: [picluster.cloud.attributes]
 attributes:
   check_mode:
     description: Downloads and writes nothing; only queries the publisher whether the file exists.
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""
@@ -105,7 +105,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "version": {"type": "str", "required": True},
     "files": {"type": "dict", "required": True},
-    "folder": {"type": "str", "default": ""},
+    "folder": {"type": "path", "default": ""},
     "cache": {"type": "path", "default": "~/.cache/picluster"},
     "lock": {"type": "path", "required": True},
     "optional": {"type": "bool", "default": False},
@@ -126,7 +126,7 @@ def _fetch(node: Node, options: dict[str, Any]) -> dict[str, Any]:
     lock = Path(options["lock"])
     artifacts = parse_files(options["name"], options["version"], options["files"])
     store = Store(
-        folder=Path(options["folder"]).expanduser() if options["folder"] else None,
+        folder=Path(options["folder"]) if options["folder"] else None,
         cache=Path(options["cache"]),
         lock=parse_lock(read_text(str(lock)) or "", lock),
         lock_path=lock,

@@ -37,7 +37,7 @@ attributes:
   idempotent:
     support: full
     description: A second call with the same token changes nothing.
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

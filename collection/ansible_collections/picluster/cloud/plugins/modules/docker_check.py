@@ -35,7 +35,7 @@ extends_documentation_fragment: [picluster.cloud.attributes.query]
 attributes:
   check_mode:
     description: Runs the same container in any mode and removes it.
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

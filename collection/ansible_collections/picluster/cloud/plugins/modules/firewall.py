@@ -70,7 +70,7 @@ options:
     type: list
     elements: str
     default: [br-*, cali*, cni*, docker*, flannel*, veth*]
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -17,7 +17,7 @@ description:
   - The archive is the same bytes whenever jars, launchers and zlib are the same. An archive that is in the cache is not
     built again.
 version_added: 0.1.0
-author: [picluster contributors]
+author: [The picluster authors (!UNKNOWN)]
 extends_documentation_fragment: [picluster.cloud.attributes]
 attributes:
   check_mode:

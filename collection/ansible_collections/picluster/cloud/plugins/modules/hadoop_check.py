@@ -16,12 +16,12 @@ description:
     name is in Apache's archive, but not on Maven Central.
   - A later check kills the jobs of a check that was killed.
   - Never reports a change.
-author: [picluster contributors]
+author: [The picluster authors (!UNKNOWN)]
 extends_documentation_fragment: [picluster.cloud.attributes.query]
 attributes:
   check_mode:
-    support: none
-    description: Skipped, as it writes to HDFS for a while.
+    support: partial
+    details: Skipped, because it writes to HDFS for a while.
 options:
   master:
     description: Name of the node with NameNode and ResourceManager.

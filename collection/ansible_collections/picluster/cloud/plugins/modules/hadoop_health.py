@@ -32,7 +32,7 @@ options:
     description: A user with a home folder in HDFS.
     type: str
     required: true
-author: [picluster contributors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -88,9 +88,8 @@ options:
     type: int
     default: 4
   memory:
-    description: Sizes in megabytes.
+    description: Sizes in megabytes; a size that is not set keeps its default.
     type: dict
-    default: {}
     suboptions:
       nodemanager: {description: What YARN may allocate on this node., type: int, default: 2048}
       minimum: {description: The smallest container., type: int, default: 256}
@@ -99,9 +98,8 @@ options:
       reduce: {description: A reduce task., type: int, default: 768}
       sort: {description: The sort buffer of a map task., type: int, default: 100}
   heaps:
-    description: Megabytes of each daemon's heap.
+    description: Megabytes of each daemon's heap; a heap that is not set keeps its default.
     type: dict
-    default: {}
     suboptions:
       namenode: {description: NameNode., type: int, default: 512}
       secondarynamenode: {description: SecondaryNameNode., type: int, default: 512}
@@ -122,7 +120,7 @@ options:
         Hadoop's commands, all of which read the file.
     type: dict
     default: {}
-author: [picluster contributors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

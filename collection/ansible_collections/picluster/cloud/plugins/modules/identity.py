@@ -67,7 +67,7 @@ options:
     type: str
     default: ""
 extends_documentation_fragment: [picluster.cloud.attributes, picluster.cloud.lock_timeout]
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

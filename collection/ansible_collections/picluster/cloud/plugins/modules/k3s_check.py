@@ -44,9 +44,9 @@ options:
 extends_documentation_fragment: [picluster.cloud.attributes.query]
 attributes:
   check_mode:
-    support: none
-    description: Skipped, because it needs the running cluster.
-author: [The picluster authors]
+    support: partial
+    details: Skipped, because it needs the running cluster.
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

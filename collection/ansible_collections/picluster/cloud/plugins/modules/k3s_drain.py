@@ -39,7 +39,7 @@ attributes:
   idempotent:
     support: partial
     description: A drain evicts what has come to the node since the last one.
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -19,7 +19,7 @@ options:
     type: str
     required: true
 extends_documentation_fragment: [picluster.cloud.attributes.query]
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -92,7 +92,7 @@ options:
     type: str
     default: ''
 extends_documentation_fragment: [picluster.cloud.attributes]
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -29,7 +29,7 @@ options:
     type: int
     default: 5
 extends_documentation_fragment: [picluster.cloud.attributes.query]
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -21,7 +21,7 @@ options:
     elements: str
     required: true
 extends_documentation_fragment: [picluster.cloud.lock_timeout, picluster.cloud.attributes]
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

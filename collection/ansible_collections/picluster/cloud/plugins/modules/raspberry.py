@@ -53,7 +53,7 @@ options:
     elements: str
     default: []
 extends_documentation_fragment: [picluster.cloud.lock_timeout, picluster.cloud.attributes]
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -13,7 +13,7 @@ description:
     the running kernel's flavour is installed.
 version_added: 0.1.0
 extends_documentation_fragment: [picluster.cloud.attributes.query]
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

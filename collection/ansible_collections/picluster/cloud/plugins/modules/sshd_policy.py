@@ -54,7 +54,7 @@ options:
       - If empty, accounts and keys are left alone.
     type: dict
     default: {}
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

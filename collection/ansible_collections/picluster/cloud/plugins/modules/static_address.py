@@ -57,7 +57,7 @@ options:
     type: int
     default: 30
 extends_documentation_fragment: [picluster.cloud.attributes, picluster.cloud.confirmed]
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""
