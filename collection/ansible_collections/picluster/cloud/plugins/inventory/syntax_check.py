@@ -14,7 +14,7 @@ description:
     with exit code 4, before any node is contacted.
   - Reads nothing into the inventory. Enable it before all other inventory plugins, which read what is valid.
 options: {}
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -23,7 +23,7 @@ options:
     type: list
     elements: str
     choices: [verify, health, restart_last, drain, busy_units]
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -27,7 +27,7 @@ attributes:
   action:
     support: full
     description: Runs on the controller.
-author: [The picluster authors]
+author: [The picluster authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""
