@@ -166,10 +166,6 @@ class FatVolume:
                 return entry.name
         return ""
 
-    def names(self) -> list[str]:
-        """Return the names of the files and directories at the top."""
-        return [entry.name for entry in self._listed(0)]
-
     def read(self, path: str) -> bytes:
         """Return a file's contents."""
         directory, name = self._parent(path)
@@ -178,12 +174,9 @@ class FatVolume:
             raise PiclusterError(f"there is no file {path} on the boot partition")
         return b"".join(self._contents(entry))
 
-    def read_small(self, name: str, limit: int) -> bytes | None:
-        """Return a file at the top if it has at most limit bytes, else None."""
-        entry = self._find(0, name)
-        if entry is None or entry.is_directory or entry.size > limit:
-            return None
-        return b"".join(self._contents(entry))
+    def sizes(self) -> dict[str, int]:
+        """Return the size in bytes of every file, by path with / between directories."""
+        return {path: entry.size for path, entry in self._walk()}
 
     def tree(self) -> dict[str, bytes]:
         """Return all files, by path with / between directories."""

@@ -107,7 +107,7 @@ class _CloudInit(ABC):
             "user-data": user_data(node, self._early(node), self._late(node)),
             "meta-data": meta_data(node),
             "network-config": self._network_config(node),
-            cmdline.NAME: cmdline.extend(boot, instance, node.settings),
+            **cmdline.extend(boot, instance, node.settings),
         }
 
     def _early(self, node: NodeIdentity) -> list[Command]:  # noqa: ARG002 - the other kind needs it
