@@ -48,11 +48,12 @@ class Clues:
 class Generation:
     """A family of images whose first boot is prepared in the same way.
 
-    A generation is recognised by its file first, then by its mark, then by its date.
+    A generation is recognised by its file first, then by its mark, then by its date. For an image newer than all that
+    is known only the file counts: marks and dates are those of old images, which newer ones may keep.
 
     Attributes:
         name: One word, which catalogues use too.
-        adapter: How its first boot is prepared, None if it cannot be.
+        adapter: How its first boot is prepared, None if it cannot be, or if nobody has tried.
         file: The file that all its images have and no others, empty if there is none.
         marked: Whether label, command line or other files identify it.
         first: Date of its first release (pi-gen's tags and release notes), empty if unknown.
@@ -132,6 +133,14 @@ GENERATIONS = (
         first="2025-11-24",
         last="2026-06-18",
         refusals={"init-script": _NOT_AT_BOOT},
+    ),
+    Generation(
+        # The format after cloud-init (raspberrypi/rpi-preseed 0.1.0, a prototype), in no image of this day.
+        "preseed",
+        "Raspberry Pi OS with rpi-preseed.toml",
+        None,
+        file="rpi-preseed.toml",
+        marked=lambda _: True,
     ),
     Generation(
         "trixie",
@@ -230,8 +239,10 @@ def recognise(boot: BootFiles, image: str, forced: str | None = None) -> Recogni
 def _identify(clues: Clues) -> Generation:
     file = next((known.file for known in GENERATIONS if known.file and clues.boot.has(known.file)), "")
     possible = [known for known in GENERATIONS if known.file == file]
+    if not file and clues.released > NEWEST:
+        return UNKNOWN
     marked = next((known for known in possible if known.marked(clues)), None)
-    if marked or file or clues.released > NEWEST:
+    if marked or file:
         return marked or UNKNOWN
     return next((known for known in possible if known.first and clues.released >= known.first), UNKNOWN)
 
@@ -247,10 +258,10 @@ def _own(generation: Generation, clues: Clues, image: str) -> FirstBoot:
     if generation.adapter:
         return generation.adapter
     title = _title(generation, clues.released)
-    if generation is not UNKNOWN:
+    if generation.refusals:
         reason = next(iter(generation.refusals.values()))
         raise PiclusterError(f"{image} is not supported: it is {title}, and {reason}; use Raspberry Pi OS or Ubuntu")
-    update = "update picluster, or " if clues.released > NEWEST else ""
+    update = "update picluster, or " if generation.file or clues.released > NEWEST else ""
     raise PiclusterError(
         f"{image} is not recognised: it is {title}; {update}if it was made from Raspberry Pi OS, pass --firstboot"
         " firstrun (Buster or later) or --firstboot init-script (Stretch)"
