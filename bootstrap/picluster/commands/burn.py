@@ -173,10 +173,11 @@ def _block_map(request: BurnRequest, resolved: ResolvedImage, image: Image) -> b
     if path is None or not request.use_bmap:
         return None
     found = bmap.read(path)
-    if found.image_size < image.end:
+    if found.image_size < image.end or image.length not in (None, found.image_size):
+        size = f"{image.end} or more" if image.length is None else image.length
         raise PiclusterError(
             f"{path} belongs to another image: it maps {found.image_size} bytes, but {image.path.name} has "
-            f"{image.end} or more; name the right block map with --bmap, or give --no-bmap"
+            f"{size}; name the right block map with --bmap, or give --no-bmap"
         )
     return found
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import json
+import lzma
 import os
 import subprocess
 import sys
+import zipfile
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+import zstandard
 from cardkit import BOOT_START, PARTITION, STOCK, Judge, mbr
 
 from picluster import cli
@@ -183,6 +189,78 @@ def test_bad_input_ends_in_one_sentence_and_nothing_is_written(
     assert said.err.count("\n") == 1
     assert said.out == ""
     assert _everything(here) == before
+
+
+def _zip_directory(data: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("card.img", data)
+    torn = bytearray(stream.getvalue())
+    torn[torn.rindex(b"PK\x01\x02") + 16] ^= 1
+    return bytes(torn)
+
+
+# Images that show without being unpacked that they are not whole.
+TORN: dict[str, Callable[[bytes], bytes]] = {
+    "xz": lambda data: lzma.compress(data, preset=0)[:-12],
+    "zst": lambda data: zstandard.ZstdCompressor(1).compress(data)[:-20],
+    "bz2": lambda data: bz2.compress(data, 1)[:-1],
+    "zip": _zip_directory,
+    "short.xz": lambda data: lzma.compress(data[:-4096], preset=0),
+}
+
+
+@pytest.mark.parametrize("kind", TORN)
+def test_an_image_that_is_not_whole_is_refused_before_anything_is_written(
+    make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    (here / "torn.img").write_bytes(TORN[kind](make_card().read_bytes()))
+    before = _everything(here)
+    assert cli.main(_with("--image", "torn.img")) == 2
+    said = capsys.readouterr()
+    assert "torn.img" in said.err
+    assert "fetch it again" in said.err
+    assert said.out == ""
+    assert _everything(here) == before
+
+
+def test_a_block_map_of_a_longer_image_is_refused_before_anything_is_written(
+    make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = make_card().stat().st_size
+    blocks = -(-size // 4096) + 1
+    (here / "card.img.bmap").write_text(
+        f'<bmap version="1.2"><ImageSize>{size + 4096}</ImageSize><BlockSize>4096</BlockSize>'
+        f"<BlocksCount>{blocks}</BlocksCount><MappedBlocksCount>1</MappedBlocksCount>"
+        "<BlockMap><Range>0</Range></BlockMap></bmap>"
+    )
+    before = _everything(here)
+    assert cli.main(BURN) == 2
+    assert f"it maps {size + 4096} bytes, but card.img has {size};" in capsys.readouterr().err
+    assert _everything(here) == before
+
+
+def test_an_image_that_turns_out_damaged_leaves_no_inventory(
+    make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A .gz does not tell before it is unpacked."""
+    (here / "torn.img.gz").write_bytes(gzip.compress(make_card().read_bytes(), 1)[:-4])
+    assert cli.main([*_with("--image", "torn.img.gz"), "--json"]) == 13
+    said = capsys.readouterr()
+    assert "again" not in json.loads(said.out.splitlines()[-1])
+    assert "the inventory is as it was before" in said.out
+    assert "is damaged" in said.err
+    assert not (here / "inventories").exists()
+    assert list((here / "out").iterdir()) == []
+
+
+def test_a_damaged_image_leaves_an_older_inventory_as_it_was(make_card: Callable[..., Path], here: Path) -> None:
+    card = make_card()
+    assert cli.main(["inventory", "--name", "red[1-2]", "--ips", "192.168.63.[11-12]"]) == 0
+    before = {path: path.read_bytes() for path in (here / "inventories").rglob("*") if path.is_file()}
+    (here / "torn.img.gz").write_bytes(gzip.compress(card.read_bytes(), 1)[:-4])
+    assert cli.main(_with("--image", "torn.img.gz")) == 13
+    assert {path: path.read_bytes() for path in (here / "inventories").rglob("*") if path.is_file()} == before
 
 
 def test_failed_cards_are_named_and_the_exit_code_says_how_many(
