@@ -230,6 +230,91 @@ SYSTEMS: dict[str, tuple[Facts, set[str]]] = {
 }
 
 
+# What lsblk does not show as lying on a disk: the kernel's own files do.
+LAYERED = told(
+    disk("sda", "8:0", part("sda1", "8:1")),
+    disk("sdb", "8:16", part("sdb1", "8:17", fstype="ext4")),
+    disk("sdc", "8:32"),
+    disk("loop0", "7:0", type="loop"),
+    disk("loop1", "7:1", type="loop", ro=True),
+    disk("dm-0", "253:0", type="dm"),
+    disk("md0", "9:0", type="raid1"),
+)
+ON_SDB = {"loop0": "/dev/sdb"}
+
+
+def _stacked(**lower: str) -> dict[str, frozenset[str]]:
+    return {kname: frozenset(upper.split()) for kname, upper in lower.items()}
+
+
+STACKED: dict[str, tuple[Facts, dict[str, bool]]] = {
+    "a loop on a disk": (
+        Facts(LAYERED, mount("7:0", "/mnt/x"), loops=ON_SDB, stacked=_stacked(sdb="loop0")),
+        {"/dev/sdb": False},
+    ),
+    "a read-only loop on a partition": (
+        Facts(LAYERED, mount("7:1", "/mnt/x"), loops={"loop1": "/dev/sdb1"}, stacked=_stacked(sdb1="loop1")),
+        {"/dev/sdb": False},
+    ),
+    "a loop on a loop on a disk": (
+        Facts(
+            LAYERED,
+            mount("7:1", "/mnt/x"),
+            loops={**ON_SDB, "loop1": "/dev/loop0"},
+            stacked=_stacked(sdb="loop0", loop0="loop1"),
+        ),
+        {"/dev/sdb": False},
+    ),
+    "the system in a loop on a disk": (
+        Facts(LAYERED, mount("7:0", "/"), loops=ON_SDB, stacked=_stacked(sdb="loop0")),
+        {"/dev/sdb": True},
+    ),
+    "swap in a loop on a disk": (
+        Facts(LAYERED, "", swaps("/dev/loop0"), loops=ON_SDB, stacked=_stacked(sdb="loop0")),
+        {"/dev/sdb": True},
+    ),
+    "a swap file in a loop on a disk": (
+        Facts(LAYERED, mount("7:0", "/mnt/x"), swaps("/mnt/x/swap"), loops=ON_SDB, stacked=_stacked(sdb="loop0")),
+        {"/dev/sdb": True},
+    ),
+    "btrfs on a loop on a disk, and on another disk": (
+        Facts(
+            LAYERED,
+            mount("0:40", "/mnt/x", "btrfs", "/dev/sdc"),
+            loops=ON_SDB,
+            stacked=_stacked(sdb="loop0"),
+            pools=[frozenset({"loop0", "sdc"})],
+        ),
+        {"/dev/sdb": False, "/dev/sdc": False},
+    ),
+    "a mapping that only its slaves show": (
+        Facts(LAYERED, mount("253:0", "/mnt/x"), stacked=_stacked(sdb1="dm-0")),
+        {"/dev/sdb": False},
+    ),
+    "a RAID that only its holders show": (
+        Facts(LAYERED, mount("9:0", "/mnt/x"), stacked=_stacked(sdb="md0", sdc="md0")),
+        {"/dev/sdb": False, "/dev/sdc": False},
+    ),
+    "what lsblk does not know at all": (
+        Facts(LAYERED, mount("8:17", "/mnt/x"), stacked=_stacked(sdb="zz9")),
+        {"/dev/sdb": False},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", STACKED)
+def test_a_mount_counts_for_all_that_lies_below_it(what: str) -> None:
+    facts, wanted = STACKED[what]
+    if "the system" not in what:
+        facts = replace(facts, mountinfo=mount("8:1", "/") + facts.mountinfo)
+    found = {path: one for path, one in by_path(facts).items() if path != "/dev/sda"}
+    assert {path: one.system for path, one in found.items() if one.mounts or one.system} == wanted
+
+
+def test_a_loop_on_a_disk_is_no_disk_of_its_own() -> None:
+    assert "/dev/loop0" not in by_path(Facts(LAYERED, loops=ON_SDB, stacked=_stacked(sdb="loop0")))
+
+
 @pytest.mark.parametrize(("facts", "wanted"), SYSTEMS.values(), ids=SYSTEMS)
 def test_the_disks_of_the_running_system_are_known_through_all_layers(facts: Facts, wanted: set[str]) -> None:
     assert system_disks(facts) == wanted
