@@ -5,10 +5,12 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import tempfile
 import zipfile
 import zlib
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from picluster.cards import mbr, packed
@@ -119,14 +121,16 @@ def open_image(path: Path) -> Iterator[Image]:
         if unpacker is None:
             yield Image(path, stream, None, path.stat().st_size)
             return
-        head = stack.enter_context(tempfile.TemporaryFile())
+        with _temporary(path):
+            head = stack.enter_context(tempfile.TemporaryFile())
         try:
             first = unpacker.read(mbr.SECTOR)
             boot = mbr.parse(first, path.name).boot
-            head.write(first)
-            _copy(unpacker, head, boot.end - len(first))
             # Changes to a card are made of whole blocks, and the partition may end within one.
-            head.write(unpacker.read(-boot.end % ALIGNMENT))
+            pieces = _pieces(unpacker, boot.end - len(first), -boot.end % ALIGNMENT)
+            for piece in chain([first], pieces):
+                with _temporary(path):
+                    _append(head, piece)
         except _BROKEN as error:
             raise PiclusterError(f"{path.name} cannot be unpacked, it is damaged: {error}") from error
         yield Image(path, cast("BinaryIO", head), unpacker, length)
@@ -163,19 +167,38 @@ def _find_image(path: Path) -> Path:
     raise PiclusterError(f"there is no file {path}; picluster images list shows the images that --image can name")
 
 
-def _copy(source: _ByteStream, target: IO[bytes], length: int) -> None:
-    """Copy bytes; runs of zeros become holes, since a boot partition is mostly empty."""
-    zeros = bytes(1 << 20)
+@contextmanager
+def _temporary(path: Path) -> Iterator[None]:
+    """Blame what goes wrong with the temporary file on it, not on the image."""
+    try:
+        yield
+    except OSError as error:
+        raise PiclusterError(
+            f"the boot partition of {path.name} cannot be unpacked to a temporary file: {error.strerror or error};"
+            " set TMPDIR to a directory with room for it"
+        ) from error
+
+
+def _pieces(source: _ByteStream, length: int, more: int) -> Iterator[bytes]:
+    """Yield the next bytes of a source, and some more if there are any."""
     while length > 0:
         data = source.read(min(1 << 20, length))
         if not data:
             raise EOFError("it ends within the boot partition")
-        if data == zeros[: len(data)]:
-            target.seek(len(data), 1)
-        else:
-            target.write(data)
+        yield data
         length -= len(data)
-    target.truncate()
+    yield source.read(more)
+
+
+def _append(target: IO[bytes], data: bytes) -> None:
+    """Append to a file; runs of zeros become holes, since a boot partition is mostly empty."""
+    # One memcmp; any() goes byte by byte.
+    if data == bytes(len(data)):
+        target.seek(len(data), os.SEEK_CUR)
+        target.truncate()
+    else:
+        target.write(data)
+    target.flush()
 
 
 def _unpacker(stream: IO[bytes], magic: bytes, stack: ExitStack) -> _ByteStream | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -201,33 +200,30 @@ class _Files:
             )
 
     def confirm(self, report: Report) -> None:  # noqa: ARG002 - nothing is asked
-        """Check that files can be written; an image file of the same name is replaced without a question."""
-        try:
-            self._lock()
-            self._folder.mkdir(parents=True, exist_ok=True)
-            # Permission bits do not say whether a file can be created.
-            with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".picluster-"):
-                pass
-        except OSError as error:
-            raise PiclusterError(
-                f"image files cannot be written to {self._folder}: {error.strerror or error}; "
-                "choose another directory with -o"
-            ) from error
+        """Check that files can be written; the burn creates the directory, when nothing refuses it any more."""
+        self._lock()
+        check_folder(self._folder, "-o")
 
     def _lock(self) -> None:
         """Lock the directory against a second burn until this process ends."""
         name = hashlib.sha256(os.fsencode(self._folder.absolute())).hexdigest()[:16]
         path = cache.root() / "locks" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._locked = FileLock(path)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._locked.acquire(timeout=0)
         except Timeout as error:
             raise PiclusterError(
                 f"another burn writes to {self._folder}: wait until it ends, or choose another directory with -o"
             ) from error
+        except OSError as error:
+            raise PiclusterError(
+                f"the cache {cache.root()} cannot be written to: {error.strerror or error}; "
+                "set PICLUSTER_CACHE to a directory that can be"
+            ) from error
 
     def rounds(self, report: Report) -> Iterator[Sequence[Place]]:  # noqa: ARG002 - nothing is to be swapped
+        self._folder.mkdir(parents=True, exist_ok=True)
         yield [Place(name, str(path), partial(FileTarget, path)) for name, path in self._paths.items()]
 
     def burnt(self, path: str, patches: Sequence[Patch]) -> None:

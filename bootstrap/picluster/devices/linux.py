@@ -174,7 +174,23 @@ def parse(facts: Facts) -> list[Device]:
                 sequence=facts.sequences.get(disk.kname, ""),
             )
         )
-    return devices
+    return devices + [_aside(tree.nodes[kname], why) for kname, why in tree.asides.items()]
+
+
+def _aside(node: BlockNode, why: str) -> Device:
+    return Device(
+        path=node.path,
+        size=node.size,
+        model="",
+        serial="",
+        removable=False,
+        system=False,
+        read_only=node.flag("ro"),
+        mounts=(),
+        contents="",
+        sequence="",
+        aside=why,
+    )
 
 
 def _removable(disk: BlockNode, facts: Facts) -> bool:

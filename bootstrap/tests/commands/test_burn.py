@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import json
@@ -167,6 +168,62 @@ BAD = {
     "no address": (["inventory", "--name", "red1"], "give --ips"),
     "full": (_with("--image", "full.img"), "full"),
 }
+
+
+def test_a_cache_that_cannot_be_written_is_named_not_the_directory_of_the_cards(
+    make_card: Callable[..., Path], here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_card()
+    monkeypatch.setenv("PICLUSTER_CACHE", "/proc/cache")
+    before = _everything(here)
+    assert cli.main(BURN) == 2
+    said = capsys.readouterr().err
+    assert "the cache /proc/cache cannot be written to: " in said
+    assert said.endswith("; set PICLUSTER_CACHE to a directory that can be\n")
+    assert _everything(here) == before
+
+
+def test_an_inventory_that_cannot_be_written_leaves_no_directory_behind(
+    make_card: Callable[..., Path], here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_card()
+    monkeypatch.setenv("PICLUSTER_CACHE", str(here / "cache"))
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("picluster.files.os.fsync", full)
+    before = _everything(here)
+    assert cli.main(BURN) == 2
+    said = capsys.readouterr().err
+    assert "the inventory inventories/red cannot be written: inventories/red/10-nodes.yml: No space left" in said
+    changed = {path for path in _everything(here) if path not in before}
+    assert all(path.split("/")[0] == "cache" for path in changed)
+
+
+@pytest.mark.parametrize("full", [0, 1])
+def test_a_full_temporary_directory_is_not_blamed_on_the_image(
+    make_card: Callable[..., Path],
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    full: int,
+) -> None:
+    (here / "packed.img").write_bytes(gzip.compress(make_card().read_bytes(), 1))
+
+    def no_room() -> io.FileIO:
+        if full:
+            # What is written to it finds no room.
+            return open("/dev/full", "w+b", buffering=0)  # noqa: PTH123
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("picluster.cards.image.tempfile.TemporaryFile", no_room)
+    before = _everything(here)
+    assert cli.main(_with("--image", "packed.img")) == 2
+    said = capsys.readouterr().err
+    assert "of packed.img cannot be unpacked to a temporary file: No space left on device; set TMPDIR" in said
+    assert "damaged" not in said
+    assert _everything(here) == before
 
 
 @pytest.mark.parametrize("what", BAD)

@@ -100,9 +100,12 @@ def test_the_file_that_finds_no_room_is_named(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
-    assert cli.main(["inventory", "--name", "red1", "--ips", "10.0.0.5"]) == 1
-    assert capsys.readouterr().err == "picluster: inventories/red/10-nodes.yml: No space left on device\n"
-    assert not list((here / "inventories/red").glob(".*"))
+    assert cli.main(["inventory", "--name", "red1", "--ips", "10.0.0.5"]) == 2
+    assert capsys.readouterr().err == (
+        "picluster: the inventory inventories/red cannot be written: inventories/red/10-nodes.yml: No space left on device;"
+        " nothing was changed\n"
+    )
+    assert not (here / "inventories").exists()
 
 
 FOLDERS: dict[str, tuple[Sequence[str], str]] = {

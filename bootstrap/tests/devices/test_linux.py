@@ -10,7 +10,7 @@ import pytest
 from diskkit import recorded
 from linuxkit import disk, mount, part, swaps, told
 
-from picluster.devices import mounts
+from picluster.devices import mounts, safety
 from picluster.devices.linux import Facts, parse, parse_blkid
 from picluster.errors import PiclusterError
 
@@ -312,7 +312,18 @@ def test_a_mount_counts_for_all_that_lies_below_it(what: str) -> None:
 
 
 def test_a_loop_on_a_disk_is_no_disk_of_its_own() -> None:
-    assert "/dev/loop0" not in by_path(Facts(LAYERED, loops=ON_SDB, stacked=_stacked(sdb="loop0")))
+    listed = parse(Facts(LAYERED, loops=ON_SDB, stacked=_stacked(sdb="loop0")))
+    for name, why in {
+        "/dev/loop0": "it lies on /dev/sdb: name the disk itself",
+        "/dev/loop1": "it is read-only",
+    }.items():
+        with pytest.raises(PiclusterError, match=f"^{name} is not overwritten: {why}$"):
+            safety.choose([name], listed, forced=[name])
+    with pytest.raises(PiclusterError, match="auto found no empty card") as caught:
+        safety.choose(["auto"], listed)
+    assert "loop" not in str(caught.value)
+    with pytest.raises(PiclusterError, match=r"no such disk; picluster found /dev/sda, /dev/sdb, /dev/sdc$"):
+        safety.choose(["/dev/sdq"], listed)
 
 
 @pytest.mark.parametrize(("facts", "wanted"), SYSTEMS.values(), ids=SYSTEMS)
@@ -369,7 +380,7 @@ def test_what_is_no_disk_is_not_listed() -> None:
         disk("loop8", "7:8", type="loop", ro=True),
         disk("nbd0", "43:0", size=0),
     ]
-    assert parse(Facts(told(*others))) == []
+    assert [(each.path, each.aside) for each in parse(Facts(told(*others)))] == [("/dev/loop8", "it is read-only")]
 
 
 def test_a_soldered_chip_is_no_card() -> None:

@@ -136,7 +136,7 @@ def test_a_mounted_device_is_busy_and_is_unmounted_only_when_told(card: str, tmp
 @needs_root
 def test_a_loop_on_a_part_of_a_disk_counts_for_the_disk(card: str, tmp_path: Path) -> None:
     with loop(Path(card), "--offset", str(16 * MIB)) as upper:
-        assert upper not in {each.path for each in Linux().devices()}
+        assert find(upper).aside == f"it lies on {card}: name the disk itself"
         subprocess.run(["mkfs.ext4", "-q", upper], check=True)
         free = find(card)
         with mounted(upper, tmp_path / "point") as point:
@@ -297,6 +297,7 @@ def test_a_medium_that_fails_in_the_middle_says_so(tmp_path: Path) -> None:
 def test_a_write_protected_device_says_so(backing: Path) -> None:
     # Opening it is allowed to root; the first write is not.
     with loop(backing, "--read-only") as path, open_disk(path) as target:
+        assert find(path).aside == "it is read-only"
         with pytest.raises(OSError, match="write-protected") as caught:
             target.write(0, aligned(bytes(4096)))
         assert caught.value.filename == path
