@@ -163,7 +163,7 @@ def _report_job(job: Job, report: Report) -> None:
     if not request.dry_run:
         return
     for name, place in zip(job.nodes, job.places.planned(), strict=True):
-        written = ", ".join(job.files(name, job.identity))
+        written = ", ".join(job.written[name])
         report.say("card", f"would burn {name} to {place} ({written})", name=name, path=place, state="planned")
     changes.report_files(report, job.planned, dry_run=True)
 

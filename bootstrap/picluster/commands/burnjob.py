@@ -54,7 +54,8 @@ class BurnRequest:
 class Job:
     """A burn of which everything was checked.
 
-    The request is completed from the record; the patches are how the card of each node differs from the image.
+    The request is completed from the record; the patches are how the card of each node differs from the image, and
+    ``written`` are the paths of its files.
     """
 
     request: BurnRequest
@@ -65,21 +66,20 @@ class Job:
     places: Places
     planned: plan.Plan
     patches: Mapping[str, Sequence[Patch]] = field(default_factory=dict)
+    written: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def nodes(self) -> Sequence[str]:
         """Return the nodes whose cards are burnt, in their order."""
         return self.request.nodes.names
 
-    def files(self, name: str, identity: Identity) -> Mapping[str, bytes]:
-        """Return what is written to the boot partition of a node."""
-        return identity.files(self.recognised, name, self.planned.user)
-
     def with_identity(self, identity: Identity) -> Job:
         """Return the job with cards that receive this, if the boot partition of the image has room for it."""
-        head, boot = self.image.head, self.image.boot
-        patches = {name: overlay.patches(head, boot, self.files(name, identity)) for name in self.nodes}
-        return dataclasses.replace(self, identity=identity, patches=patches)
+        volume = self.image.volume()
+        files = {name: identity.files(self.recognised, name, self.planned.user) for name in self.nodes}
+        patches = {name: overlay.patches(volume, files[name]) for name in self.nodes}
+        written = {name: list(files[name]) for name in self.nodes}
+        return dataclasses.replace(self, identity=identity, patches=patches, written=written)
 
 
 class BurnDisplay(writer.Watcher):

@@ -117,7 +117,7 @@ def _files(name: str) -> Mapping[str, bytes]:
 
 def _card(image: Image, name: str, target: Target) -> Card:
     opener = target.open if isinstance(target, Disk) else lambda: target
-    return Card(name, target.name, opener, patches(image.head, image.boot, _files(name)), target.capacity)
+    return Card(name, target.name, opener, patches(image.volume(), _files(name)), target.capacity)
 
 
 def _burn(

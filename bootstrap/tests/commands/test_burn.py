@@ -381,6 +381,19 @@ def test_the_options_are_read_once(
     assert counts == dict.fromkeys(read, 1)
 
 
+def test_the_boot_partition_is_read_once_for_all_nodes(
+    make_card: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting its free clusters for each of 200 nodes took seconds."""
+    make_card()
+    counts: Counter[str] = Counter()
+    for name in ("_count_free", "_load_fat", "over"):
+        monkeypatch.setattr(FatVolume, name, _counted(getattr(FatVolume, name), counts, name))
+    assert cli.main([*_with("--name", "red[1-20]", "--ips", "192.168.63.[11-30]"), "--dry-run"]) == 0
+    # Once to recognise the image, and once for all cards.
+    assert counts == {"_load_fat": 2, "_count_free": 1, "over": 20}
+
+
 def _counted(function: Callable[..., Any], counts: Counter[str], name: str) -> Callable[..., Any]:
     def counted(*args: Any, **options: Any) -> Any:
         counts[name] += 1

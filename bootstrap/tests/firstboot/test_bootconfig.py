@@ -122,7 +122,7 @@ def test_a_card_with_ab_boot_gets_our_words_where_its_kernel_reads_them(
         found = recognise(opened.boot_files(), path.name)
         made = render(opened.boot_files())
         boot = opened.boot
-        patches = overlay.patches(opened.head, boot, made)
+        patches = overlay.patches(opened.volume(), made)
     assert (found.generation.name, found.arch) == ("ubuntu", "arm64")
     with path.open("r+b") as stream:
         for patch in patches:
