@@ -108,6 +108,33 @@ def test_the_file_that_finds_no_room_is_named(
     assert not (here / "inventories").exists()
 
 
+SLOW = """
+import builtins, os, signal, sys
+real = builtins.__import__
+def stop(name, *rest):
+    # As Ctrl-C in the first second: in the middle of what is imported.
+    if name == "picluster.cards.image":
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(name, *rest)
+builtins.__import__ = stop
+from picluster import __main__ as programs
+sys.argv[0] = "picluster"
+sys.exit(getattr(programs, sys.argv.pop(1))())
+"""
+
+
+@pytest.mark.parametrize("program", ["main", "cm_burn"])
+def test_ctrl_c_while_the_program_starts_is_no_traceback(program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW, program, "--help"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 FOLDERS: dict[str, tuple[Sequence[str], str]] = {
     "no folder can be made": (["-o", "/proc/none"], "-o /proc/none cannot be created: "),
     "no file can be made": (["-o", "/proc"], "-o /proc cannot be written to: "),
