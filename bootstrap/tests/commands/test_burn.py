@@ -106,6 +106,41 @@ def test_cm_burn_is_the_same_command_without_its_name(make_card: Callable[..., P
     assert sorted(path.name for path in (here / "out").iterdir()) == ["red1.img", "red2.img", "red3.img"]
 
 
+@pytest.mark.parametrize(("more", "code"), [([], 2), (["--json"], 2), (["--yes"], 0), (["--replace"], 0)])
+def test_an_image_file_that_exists_is_not_overwritten_unasked(
+    make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str], more: list[str], code: int
+) -> None:
+    make_card()
+    (here / "out").mkdir()
+    assert cli.main(["inventory", "--name", "red[1-3]", "--ips", "192.168.63.[11-13]"]) == 0
+    (here / "out/red2.img").write_bytes(b"the only copy")
+    before = _everything(here)
+    capsys.readouterr()
+    burning = ["burn", "--name", "red[1-2]", "--key", "key.pub", "--image", "card.img", "-o", "out"]
+    assert cli.main([*burning, *more]) == code
+    said = capsys.readouterr()
+    assert "out/red2.img will be overwritten" in said.out
+    if code:
+        assert "out/red2.img exists, and" in said.err
+        assert "pass --yes to proceed" in said.err
+        assert _everything(here) == before
+    else:
+        assert (here / "out/red2.img").read_bytes() != b"the only copy"
+
+
+@pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("no", 2)])
+def test_a_person_is_asked_before_an_image_file_is_overwritten(
+    make_card: Callable[..., Path], here: Path, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
+) -> None:
+    make_card()
+    (here / "out").mkdir()
+    (here / "out/red3.img").write_bytes(b"old")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdin.readline", lambda: f"{answer}\n", raising=False)
+    assert cli.main(BURN) == code
+    assert ((here / "out/red3.img").read_bytes() == b"old") == bool(code)
+
+
 def test_one_card_burnt_again_changes_no_other(
     make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,7 +150,7 @@ def test_one_card_burnt_again_changes_no_other(
     known.write_text("red1 ssh-ed25519 AA\nred2 ssh-ed25519 AA\n", encoding="utf-8")
     before = _everything(here)
     capsys.readouterr()
-    assert cli.main(["burn", "--name", "red2", "--key", "key.pub", "--image", "card.img", "-o", "out"]) == 0
+    assert cli.main(["burn", "--name", "red2", "--key", "key.pub", "--image", "card.img", "-o", "out", "-y"]) == 0
     changed = {path for path, time in _everything(here).items() if before.get(path) != time}
     assert changed == {"out", "out/red2.img", "inventories/red", "inventories/red/known_hosts"}
     assert known.read_text(encoding="utf-8") == "red1 ssh-ed25519 AA\n"
