@@ -59,6 +59,17 @@ def test_what_was_written_together_is_taken_back_together(tmp_path: Path) -> Non
     assert (tmp_path / "old").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_directory_of_another_owner_that_can_be_written_to_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_the_owner(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "utime", not_the_owner)
+    files.check_folder(tmp_path / "red", "--inventories")
+    assert _everything(tmp_path) == {}
+
+
 @pytest.mark.parametrize("room", range(6))
 def test_an_inventory_on_a_full_disk_is_not_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: dict[str, int], capsys: pytest.CaptureFixture[str], room: int
