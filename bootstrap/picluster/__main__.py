@@ -1,9 +1,32 @@
-"""python -m picluster."""
+"""The programs picluster (also python -m picluster) and cm-burn: they start with little, so that Ctrl-C finds them."""
 
 from __future__ import annotations
 
 import sys
 
-from picluster.cli import main
+_INTERRUPTED = 130
 
-sys.exit(main())
+
+def main() -> int:
+    """Run picluster."""
+    return _run("main")
+
+
+def cm_burn() -> int:
+    """Run cm-burn."""
+    return _run("cm_burn")
+
+
+def _run(program: str) -> int:
+    try:
+        # What the commands need takes half a second and more to import.
+        from picluster import cli  # noqa: PLC0415
+
+        return int(getattr(cli, program)())
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return _INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Run the commands of docs/cards.md and docs/inventory.md in order, and that of the README."""
+"""Run the commands of docs/cards.md and docs/inventory.md in order, and that of the README; all suit zsh."""
 
 from __future__ import annotations
 
@@ -47,6 +47,44 @@ def _commands(page: str) -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
     lines = (line.strip() for block in blocks for line in block.splitlines())
     return [line for line in lines if line.startswith(("cm-burn", "picluster"))]
+
+
+PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))]
+_PROGRAMS = r"(?:cm-burn|picluster|ansible(?:-\w+)?|make|molecule|python3?|pytest|ssh|sudo|dnsmasq|dhcp_release) "
+
+
+def _shown(text: str) -> list[str]:
+    """Return all that a reader may paste into a shell: lines of blocks, and commands within sentences."""
+    blocks = re.findall(r"^ *```(?:sh|shell|bash|console)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    lines = [line.strip() for block in blocks for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines()]
+    plain = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
+    inline = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", plain)]
+    return lines + [code for code in inline if re.match(_PROGRAMS, code)]
+
+
+def _bare(command: str) -> str:
+    """Return what of a command no quotes protect, its comment left out."""
+    return re.sub(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.|(?:^|\s)#.*""", "", command)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_a_page_quotes_its_brackets(page: str) -> None:
+    """To zsh they are a pattern for file names: `no matches found: red[5-7]`."""
+    shown = _shown((ROOT / page).read_text(encoding="utf-8"))
+    assert [command for command in shown if re.search(r"[][*?]", _bare(command))] == []
+
+
+def test_a_command_with_bare_brackets_is_found() -> None:
+    page = (
+        "Run `picluster burn --name red[5-7]`.\n```sh\ncm-burn --name 'red[5-7]' \\\n  --ips 10.0.0.[5-7] # [x]\n```\n"
+    )
+    assert [command for command in _shown(page) if "[" in _bare(command)] == [
+        "cm-burn --name 'red[5-7]' --ips 10.0.0.[5-7] # [x]",
+        "picluster burn --name red[5-7]",
+    ]
+    assert "[" not in _bare("cm-burn --name \"red[5-7]\" --ips '10.0.0.[5-7]' # [x]")
+    commands = [command for name in PAGES for command in _shown((ROOT / name).read_text(encoding="utf-8"))]
+    assert sum("[" in command for command in commands) >= 7
 
 
 def _run(command: str, home: Path) -> int:

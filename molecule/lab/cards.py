@@ -67,10 +67,12 @@ def write_inventory(nodes: Sequence[Node], common: Burning) -> None:
 def burn(nodes: Sequence[Node], image: Path, common: Burning) -> None:
     """Burn the cards of nodes that share an image, by the real command."""
     options = {"--image": str(image), "--output": str(common.cards)}
-    _picluster("burn", nodes, common, options, "The cards could not be burnt")
+    _picluster("burn", nodes, common, options, "The cards could not be burnt", "--yes")
 
 
-def _picluster(command: str, nodes: Sequence[Node], common: Burning, more: dict[str, str], failed: str) -> None:
+def _picluster(
+    command: str, nodes: Sequence[Node], common: Burning, more: dict[str, str], failed: str, *flags: str
+) -> None:
     options = {
         "--cluster": common.cluster,
         "--name": ",".join(node.name for node in nodes),
@@ -81,7 +83,7 @@ def _picluster(command: str, nodes: Sequence[Node], common: Burning, more: dict[
         "--inventories": str(common.inventories),
         **more,
     }
-    words = [word for pair in options.items() for word in pair]
+    words = [*(word for pair in options.items() for word in pair), *flags]
     path = os.pathsep.join([str(ROOT / "bootstrap"), *filter(None, [os.environ.get("PYTHONPATH")])])
     _run([sys.executable, "-m", "picluster", command, *words], failed, env={**os.environ, "PYTHONPATH": path})
 

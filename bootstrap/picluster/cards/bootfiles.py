@@ -1,4 +1,4 @@
-"""The files at the top of a boot partition: what tells one image from another."""
+"""The files of a boot partition: what tells one image from another."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
     from picluster.cards.fat import FatVolume
 
-# Bytes. Text files at the top are smaller than this, kernels are larger.
+# Bytes. Text files are smaller than this, kernels are larger.
 _TEXT_MAX = 1 << 20
+# What firmware and kernel alone read, hundreds of files.
+_BINARY = (".dtb", ".dtbo", ".dat", ".elf", ".bin")
 
 
 @dataclass(frozen=True)
 class BootFiles:
-    """The top directory of a boot partition: its label, all names, and the contents of the small files by name."""
+    """A boot partition: its label, the paths of all files (/ between directories), and the small ones' contents."""
 
     label: str
     names: frozenset[str]
@@ -28,26 +30,26 @@ class BootFiles:
     @classmethod
     def of_volume(cls, volume: FatVolume) -> Self:
         """Read a FAT file system."""
-        names = volume.names()
-        texts = {name: data for name in names if (data := volume.read_small(name, _TEXT_MAX)) is not None}
-        return cls(volume.label, frozenset(names), texts)
+        sizes = volume.sizes()
+        texts = {path: volume.read(path) for path, size in sizes.items() if _is_text(path, size)}
+        return cls(volume.label, frozenset(sizes), texts)
 
     @classmethod
     def of_folder(cls, folder: Path) -> Self:
         """Read a mounted boot partition."""
         try:
-            entries = sorted(folder.iterdir())
-            small = [entry for entry in entries if entry.is_file() and entry.stat().st_size <= _TEXT_MAX]
-            texts = {entry.name: entry.read_bytes() for entry in small}
+            # Before anything below is looked at: the folder may be a whole home.
+            if not {entry.name for entry in folder.iterdir()} & {"cmdline.txt", "config.txt"}:
+                raise PiclusterError(
+                    f"{folder} is not a boot partition of a Raspberry Pi system: it has no cmdline.txt and no "
+                    "config.txt; name the directory where the card's first partition is mounted"
+                )
+            files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+            texts = {name: path.read_bytes() for name, path in files.items() if _is_text(name, path.stat().st_size)}
         except OSError as error:
             raise PiclusterError(f"the boot folder {folder} cannot be read: {error.strerror}") from error
-        if "cmdline.txt" not in texts:
-            raise PiclusterError(
-                f"{folder} is not a boot partition of a Raspberry Pi system: it has no cmdline.txt; "
-                "name the directory where the card's first partition is mounted"
-            )
         # Desktops mount a partition under its label.
-        return cls(folder.name, frozenset(entry.name for entry in entries), texts)
+        return cls(folder.name, frozenset(files), texts)
 
     def text(self, name: str) -> str:
         """Return a small file's text, empty if there is none."""
@@ -56,3 +58,7 @@ class BootFiles:
     def has(self, name: str) -> bool:
         """Return whether this file exists."""
         return name in self.names
+
+
+def _is_text(path: str, size: int) -> bool:
+    return size <= _TEXT_MAX and not path.endswith(_BINARY)

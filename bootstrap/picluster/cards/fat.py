@@ -15,8 +15,9 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from copy import copy
 from datetime import datetime
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from picluster.cards import fatdir
 from picluster.errors import PiclusterError
@@ -38,7 +39,7 @@ class FatVolume:
     """
 
     def __init__(self, stream: BinaryIO, offset: int, size: int) -> None:
-        self._stream = stream
+        self.stream = stream
         self._offset = offset
         boot = self._pread(0, 512)
         if boot[510:512] != b"\x55\xaa":
@@ -71,17 +72,30 @@ class FatVolume:
         self._fat = self._load_fat()
         self._next = _FIRST_CLUSTER
         self._free_count: int | None = None
+        # Clusters whose entry in the FAT was changed by the write that is going on.
+        self._touched: set[int] = set()
+
+    def over(self, stream: BinaryIO) -> Self:
+        """Return this volume over another stream with the same bytes; what was read of it is not read again."""
+        if self._free_count is None:
+            self._free_count = self._count_free()
+            free = (at for at in range(self._next, len(self._fat)) if not self._fat[at] & _MASK32)
+            self._next = next(free, self._next)
+        twin = copy(self)
+        twin.stream = stream
+        twin._fat, twin._touched = self._fat[:], set()  # noqa: SLF001 - its own class
+        return twin
 
     def _pread(self, position: int, length: int) -> bytes:
-        self._stream.seek(self._offset + position)
-        data = self._stream.read(length)
+        self.stream.seek(self._offset + position)
+        data = self.stream.read(length)
         if len(data) < length:
             raise PiclusterError("the boot partition is cut short: the image is damaged")
         return data
 
     def _pwrite(self, position: int, data: bytes) -> None:
-        self._stream.seek(self._offset + position)
-        self._stream.write(data)
+        self.stream.seek(self._offset + position)
+        self.stream.write(data)
 
     def _load_fat(self) -> array[int]:
         fat: array[int] = array("I" if self._is32 else "H")
@@ -166,10 +180,6 @@ class FatVolume:
                 return entry.name
         return ""
 
-    def names(self) -> list[str]:
-        """Return the names of the files and directories at the top."""
-        return [entry.name for entry in self._listed(0)]
-
     def read(self, path: str) -> bytes:
         """Return a file's contents."""
         directory, name = self._parent(path)
@@ -178,12 +188,9 @@ class FatVolume:
             raise PiclusterError(f"there is no file {path} on the boot partition")
         return b"".join(self._contents(entry))
 
-    def read_small(self, name: str, limit: int) -> bytes | None:
-        """Return a file at the top if it has at most limit bytes, else None."""
-        entry = self._find(0, name)
-        if entry is None or entry.is_directory or entry.size > limit:
-            return None
-        return b"".join(self._contents(entry))
+    def sizes(self) -> dict[str, int]:
+        """Return the size in bytes of every file, by path with / between directories."""
+        return {path: entry.size for path, entry in self._walk()}
 
     def tree(self) -> dict[str, bytes]:
         """Return all files, by path with / between directories."""
@@ -217,6 +224,7 @@ class FatVolume:
         if entry is not None and entry.is_directory:
             raise PiclusterError(f"{path} is a directory on the boot partition")
         fat_before = self._fat[:]
+        self._touched.clear()
         try:
             chain = self._allocate(-(-len(data) // self._cluster_size), path)
             first = chain[0] if chain else 0
@@ -238,11 +246,11 @@ class FatVolume:
         self._flush_fat(fat_before)
         for position, slot in put:
             self._pwrite(position, slot)
-        self._stream.flush()
+        self.stream.flush()
 
     def _count_free(self) -> int:
         # Counted, not taken from FSInfo, which is only a hint and may be wrong.
-        return sum(1 for value in self._fat[_FIRST_CLUSTER:] if value & _MASK32 == 0)
+        return sum(1 for value in self._fat[_FIRST_CLUSTER:] if not value & _MASK32)
 
     def _allocate(self, count: int, path: str) -> list[int]:
         if self._free_count is None:
@@ -268,6 +276,7 @@ class FatVolume:
 
     def _set(self, cluster: int, value: int) -> None:
         # The upper four bits of a FAT32 entry are reserved and must be kept.
+        self._touched.add(cluster)
         self._fat[cluster] = (self._fat[cluster] & ~_MASK32 & 0xFFFFFFFF | value) if self._is32 else value
 
     def _free(self, cluster: int) -> None:
@@ -325,14 +334,14 @@ class FatVolume:
     def _flush_fat(self, before: array[int]) -> None:
         """Write the sectors of the FAT that changed, to every copy, and the free count."""
         step = self._sector // self._fat.itemsize
-        for begin in range(0, len(self._fat), step):
+        for begin in sorted({cluster // step * step for cluster in self._touched}):
             now = self._fat[begin : begin + step]
             if now == before[begin : begin + step]:
                 continue
             if sys.byteorder == "big":
                 now.byteswap()
-            for copy in self._active:
-                self._pwrite(self._fat_start + copy * self._fat_size + begin * self._fat.itemsize, now.tobytes())
+            for number in self._active:
+                self._pwrite(self._fat_start + number * self._fat_size + begin * self._fat.itemsize, now.tobytes())
         if not self._is32 or self._info in (0, 0xFFFF):
             return
         position = self._info * self._sector

@@ -5,13 +5,15 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import tempfile
 import zipfile
 import zlib
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
 
-from picluster.cards import mbr
+from picluster.cards import mbr, packed
 from picluster.cards.bootfiles import BootFiles
 from picluster.cards.fat import FatVolume
 from picluster.cards.target import ALIGNMENT
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # How packed images begin: xz, gzip, bzip2, zstd, zip.
-PACKED = (b"\xfd7zXZ\0", b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
+PACKED = (packed.XZ, packed.GZIP, packed.BZIP2, packed.ZSTD, packed.ZIP)
 _SUFFIXES = (".img", ".img.xz", ".img.gz", ".img.zst", ".zip", ".img.zip")
 # What the unpackers raise for damaged data.
 _BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
@@ -38,10 +40,11 @@ class Image:
     """A card image, open for being read once from its first byte to its last.
 
     ``head`` is its beginning, at least to the end of the boot partition, for looking around before start(); ``end`` is
-    the byte after its last partition.
+    the byte after its last partition, and ``length`` all its bytes, None if only reading to its end tells. One that is
+    known to end before its last partition is refused.
     """
 
-    def __init__(self, path: Path, head: BinaryIO, rest: _ByteStream | None) -> None:
+    def __init__(self, path: Path, head: BinaryIO, rest: _ByteStream | None, length: int | None) -> None:
         self.path = path
         self.head = head
         self._rest = rest
@@ -51,6 +54,14 @@ class Image:
         table = mbr.parse(head.read(mbr.SECTOR), path.name)
         self.boot = table.boot
         self.end = table.end
+        self.length = length
+        if length is not None and length < self.end:
+            raise self._cut_short(length)
+
+    def _cut_short(self, length: int) -> PiclusterError:
+        return PiclusterError(
+            f"{self.path.name} is cut short: it has {length} bytes, its partitions need {self.end}; fetch it again"
+        )
 
     def volume(self) -> FatVolume:
         """Return the file system of the boot partition, for reading."""
@@ -82,10 +93,7 @@ class Image:
             raise PiclusterError(f"{self.path.name} cannot be read to its end, it is damaged: {error}") from error
         self._read += filled
         if filled < len(view) and self._read < self.end:
-            raise PiclusterError(
-                f"{self.path.name} is cut short: it has {self._read} bytes, its partitions need {self.end}; "
-                "fetch it again"
-            )
+            raise self._cut_short(self._read)
         return filled
 
 
@@ -101,30 +109,31 @@ def open_image(path: Path) -> Iterator[Image]:
         try:
             stream = stack.enter_context(path.open("rb"))
             magic = stream.read(6)
+            length = packed.unpacked_size(stream, magic, path.name)
             stream.seek(0)
-            unpacker = _unpacker(path, stream, magic, stack)
+            unpacker: _ByteStream | None
+            if magic.startswith(packed.ZIP):
+                unpacker, length = _open_zip(path, stream, stack)
+            else:
+                unpacker = _unpacker(stream, magic, stack)
         except OSError as error:
             raise PiclusterError(f"the image {path} cannot be read: {error.strerror or error}") from error
         if unpacker is None:
-            image = Image(path, stream, None)
-            size = path.stat().st_size
-            if size < image.end:
-                raise PiclusterError(
-                    f"{path.name} is cut short: it has {size} bytes, its partitions need {image.end}; fetch it again"
-                )
-            yield image
+            yield Image(path, stream, None, path.stat().st_size)
             return
-        head = stack.enter_context(tempfile.TemporaryFile())
+        with _temporary(path):
+            head = stack.enter_context(tempfile.TemporaryFile())
         try:
             first = unpacker.read(mbr.SECTOR)
             boot = mbr.parse(first, path.name).boot
-            head.write(first)
-            _copy(unpacker, head, boot.end - len(first))
             # Changes to a card are made of whole blocks, and the partition may end within one.
-            head.write(unpacker.read(-boot.end % ALIGNMENT))
+            pieces = _pieces(unpacker, boot.end - len(first), -boot.end % ALIGNMENT)
+            for piece in chain([first], pieces):
+                with _temporary(path):
+                    _append(head, piece)
         except _BROKEN as error:
             raise PiclusterError(f"{path.name} cannot be unpacked, it is damaged: {error}") from error
-        yield Image(path, cast("BinaryIO", head), unpacker)
+        yield Image(path, cast("BinaryIO", head), unpacker, length)
 
 
 def read_tree(path: Path) -> dict[str, bytes]:
@@ -158,33 +167,52 @@ def _find_image(path: Path) -> Path:
     raise PiclusterError(f"there is no file {path}; picluster images list shows the images that --image can name")
 
 
-def _copy(source: _ByteStream, target: IO[bytes], length: int) -> None:
-    """Copy bytes; runs of zeros become holes, since a boot partition is mostly empty."""
-    zeros = bytes(1 << 20)
+@contextmanager
+def _temporary(path: Path) -> Iterator[None]:
+    """Blame what goes wrong with the temporary file on it, not on the image."""
+    try:
+        yield
+    except OSError as error:
+        raise PiclusterError(
+            f"the boot partition of {path.name} cannot be unpacked to a temporary file: {error.strerror or error};"
+            " set TMPDIR to a directory with room for it"
+        ) from error
+
+
+def _pieces(source: _ByteStream, length: int, more: int) -> Iterator[bytes]:
+    """Yield the next bytes of a source, and some more if there are any."""
     while length > 0:
         data = source.read(min(1 << 20, length))
         if not data:
             raise EOFError("it ends within the boot partition")
-        if data == zeros[: len(data)]:
-            target.seek(len(data), 1)
-        else:
-            target.write(data)
+        yield data
         length -= len(data)
-    target.truncate()
+    yield source.read(more)
 
 
-def _unpacker(path: Path, stream: IO[bytes], magic: bytes, stack: ExitStack) -> _ByteStream | None:
-    openers: tuple[Callable[[], _ByteStream], ...] = (
-        lambda: stack.enter_context(lzma.LZMAFile(stream)),  # noqa: SIM115 - the stack closes it
-        lambda: stack.enter_context(gzip.GzipFile(fileobj=stream)),
-        lambda: stack.enter_context(bz2.BZ2File(stream)),
-        lambda: _Zstd(stream),
-        lambda: cast("_ByteStream", stack.enter_context(_open_zip(path, stream, stack))),
-    )
-    return next((opener() for start, opener in zip(PACKED, openers, strict=True) if magic.startswith(start)), None)
+def _append(target: IO[bytes], data: bytes) -> None:
+    """Append to a file; runs of zeros become holes, since a boot partition is mostly empty."""
+    # One memcmp; any() goes byte by byte.
+    if data == bytes(len(data)):
+        target.seek(len(data), os.SEEK_CUR)
+        target.truncate()
+    else:
+        target.write(data)
+    target.flush()
 
 
-def _open_zip(path: Path, stream: IO[bytes], stack: ExitStack) -> IO[bytes]:
+def _unpacker(stream: IO[bytes], magic: bytes, stack: ExitStack) -> _ByteStream | None:
+    openers: dict[bytes, Callable[[], _ByteStream]] = {
+        packed.XZ: lambda: stack.enter_context(lzma.LZMAFile(stream)),  # noqa: SIM115 - the stack closes it
+        packed.GZIP: lambda: stack.enter_context(gzip.GzipFile(fileobj=stream)),
+        packed.BZIP2: lambda: stack.enter_context(bz2.BZ2File(stream)),
+        packed.ZSTD: lambda: _Zstd(stream),
+    }
+    return next((opener() for start, opener in openers.items() if magic.startswith(start)), None)
+
+
+def _open_zip(path: Path, stream: IO[bytes], stack: ExitStack) -> tuple[_ByteStream, int]:
+    """Return the image in a .zip and its size."""
     try:
         archive = stack.enter_context(zipfile.ZipFile(stream))
         # macOS adds a shadow of each file.
@@ -192,7 +220,8 @@ def _open_zip(path: Path, stream: IO[bytes], stack: ExitStack) -> IO[bytes]:
         images = [member for member in members if member.filename.lower().endswith(".img")]
         if len(images) != 1:
             raise PiclusterError(f"{path.name} contains {len(images)} .img files; unpack it and name one of them")
-        return archive.open(images[0])
+        packed.check_member(stream, archive, images[0])
+        return cast("_ByteStream", stack.enter_context(archive.open(images[0]))), images[0].file_size
     except (zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise PiclusterError(f"{path.name} cannot be unpacked, it is damaged: {error}; fetch it again") from error
     except (NotImplementedError, RuntimeError) as error:  # an unknown method, a password

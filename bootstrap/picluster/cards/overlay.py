@@ -6,13 +6,12 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from picluster.cards.fat import FatVolume
 from picluster.cards.target import ALIGNMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from picluster.cards.mbr import Partition
+    from picluster.cards.fat import FatVolume
 
 
 @dataclass(frozen=True)
@@ -87,14 +86,14 @@ class _Overlay(io.RawIOBase):
         return len(data)
 
 
-def patches(below: BinaryIO, boot: Partition, files: Mapping[str, bytes]) -> tuple[Patch, ...]:
-    """Return what changes on a card when these files are written to its boot partition, without writing.
+def patches(boot: FatVolume, files: Mapping[str, bytes]) -> tuple[Patch, ...]:
+    """Return what changes on a card when these files are written to its stock boot partition, without writing.
 
     All blocks that were written are returned, in order, neighbours joined; also those that come out as they were,
     because a block map may leave them out.
     """
-    overlay = _Overlay(below)
-    volume = FatVolume(cast("BinaryIO", overlay), boot.offset, boot.size)
+    overlay = _Overlay(boot.stream)
+    volume = boot.over(cast("BinaryIO", overlay))
     for path, data in files.items():
         volume.write(path, data)
     made: list[Patch] = []

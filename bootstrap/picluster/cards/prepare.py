@@ -71,12 +71,12 @@ class ExistingCard:
             raise PiclusterError(f"{medium.name} is packed: unpack it first, or burn it with picluster burn")
         table = mbr.parse(first, medium.name)
         _check_whole(medium, self._stream, table.end)
-        self._boot = table.boot
-        self.boot_files = BootFiles.of_volume(FatVolume(self._stream, self._boot.offset, self._boot.size))
+        self._volume = FatVolume(self._stream, table.boot.offset, table.boot.size)
+        self.boot_files = BootFiles.of_volume(self._volume)
 
     def patches(self, files: Mapping[str, bytes]) -> tuple[overlay.Patch, ...]:
         """Return what would change, without writing."""
-        return overlay.patches(self._stream, self._boot, files)
+        return overlay.patches(self._volume, files)
 
     def write(self, patches: tuple[overlay.Patch, ...]) -> None:
         """Write what patches() worked out, and read it back; raise PiclusterError if it reads back differently."""

@@ -52,11 +52,12 @@ class Card:
 
 @dataclass(frozen=True)
 class Result:
-    """How a card ended; error is empty if it is good."""
+    """How a card ended; error is empty if it is good, and ``broken_image`` says that the image caused it."""
 
     name: str
     place: str
     error: str
+    broken_image: bool = False
 
 
 @dataclass(frozen=True)
@@ -292,7 +293,7 @@ def burn(
             writer.end(_INTERRUPTED)
         _wait(writers)
         raise
-    return [Result(writer.card.name, writer.card.place, writer.error) for writer in writers]
+    return [Result(writer.card.name, writer.card.place, writer.error, writer.error == how) for writer in writers]
 
 
 def _feed(source: Source, writers: Sequence[_Writer]) -> str | bool:

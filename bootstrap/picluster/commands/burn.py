@@ -163,7 +163,7 @@ def _report_job(job: Job, report: Report) -> None:
     if not request.dry_run:
         return
     for name, place in zip(job.nodes, job.places.planned(), strict=True):
-        written = ", ".join(job.files(name, job.identity))
+        written = ", ".join(job.written[name])
         report.say("card", f"would burn {name} to {place} ({written})", name=name, path=place, state="planned")
     changes.report_files(report, job.planned, dry_run=True)
 
@@ -173,10 +173,11 @@ def _block_map(request: BurnRequest, resolved: ResolvedImage, image: Image) -> b
     if path is None or not request.use_bmap:
         return None
     found = bmap.read(path)
-    if found.image_size < image.end:
+    if found.image_size < image.end or image.length not in (None, found.image_size):
+        size = f"{image.end} or more" if image.length is None else image.length
         raise PiclusterError(
             f"{path} belongs to another image: it maps {found.image_size} bytes, but {image.path.name} has "
-            f"{image.end} or more; name the right block map with --bmap, or give --no-bmap"
+            f"{size}; name the right block map with --bmap, or give --no-bmap"
         )
     return found
 

@@ -54,7 +54,8 @@ class BurnRequest:
 class Job:
     """A burn of which everything was checked.
 
-    The request is completed from the record; the patches are how the card of each node differs from the image.
+    The request is completed from the record; the patches are how the card of each node differs from the image, and
+    ``written`` are the paths of its files.
     """
 
     request: BurnRequest
@@ -65,21 +66,20 @@ class Job:
     places: Places
     planned: plan.Plan
     patches: Mapping[str, Sequence[Patch]] = field(default_factory=dict)
+    written: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def nodes(self) -> Sequence[str]:
         """Return the nodes whose cards are burnt, in their order."""
         return self.request.nodes.names
 
-    def files(self, name: str, identity: Identity) -> Mapping[str, bytes]:
-        """Return what is written to the boot partition of a node."""
-        return identity.files(self.recognised, name, self.planned.user)
-
     def with_identity(self, identity: Identity) -> Job:
         """Return the job with cards that receive this, if the boot partition of the image has room for it."""
-        head, boot = self.image.head, self.image.boot
-        patches = {name: overlay.patches(head, boot, self.files(name, identity)) for name in self.nodes}
-        return dataclasses.replace(self, identity=identity, patches=patches)
+        volume = self.image.volume()
+        files = {name: identity.files(self.recognised, name, self.planned.user) for name in self.nodes}
+        patches = {name: overlay.patches(volume, files[name]) for name in self.nodes}
+        written = {name: list(files[name]) for name in self.nodes}
+        return dataclasses.replace(self, identity=identity, patches=patches, written=written)
 
 
 class BurnDisplay(writer.Watcher):
@@ -117,7 +117,7 @@ def execute(job: Job, report: Report) -> int:
     if job.identity.ask:
         job = job.with_identity(complete(job.identity))
     job.places.confirm(report)
-    plan.apply(job.planned)
+    withdraw = plan.apply(job.planned)
     changes.report_files(report, job.planned, dry_run=False)
     results: list[writer.Result] = []
     broken = False
@@ -134,6 +134,11 @@ def execute(job: Job, report: Report) -> int:
             report.error(reason, job.request.program)
             seen = {result.name for result in results}
             results += [writer.Result(name, "", reason) for name in job.nodes if name not in seen]
+        if any(result.broken_image for result in results) and all(result.error for result in results):
+            # An inventory of cards that do not exist would mislead the next command.
+            withdraw()
+            report.note("no card is good, because of the image; the inventory is as it was before")
+            return _conclude(job, results, report, broken_image=True)
         return _conclude(job, results, report) or (EXIT_FAILED if broken else 0)
     except KeyboardInterrupt:
         return _interrupted(job, results, report)
@@ -200,13 +205,15 @@ def _burn_round(job: Job, image: Image, places: Sequence[Place], report: Report,
             report.aside(f"{result.name} failed: {result.error}")
 
 
-def _conclude(job: Job, results: Sequence[writer.Result], report: Report) -> int:
+def _conclude(job: Job, results: Sequence[writer.Result], report: Report, *, broken_image: bool = False) -> int:
     burnt = [result.name for result in results if not result.error]
     failed = [result.name for result in results if result.error]
     verb, unsure = ("burnt and verified", "") if job.options.verify else ("burnt", ", not verified")
     text = f"{verb} {len(burnt)} of {len(results)} cards{job.places.summary}{unsure}"
     data: dict[str, object] = {"burnt": burnt, "failed": failed}
-    if failed:
+    if failed and broken_image:
+        text += "; fetch the image again, then run the same command"
+    elif failed:
         data["again"], hint = _again(job, failed)
         text += f"; failed: {', '.join(failed)}{hint}"
     report.say("done", text, **data)

@@ -26,7 +26,7 @@ def add_to(commands: Subparsers) -> None:
 
 def run(_request: None, report: Report) -> int:
     """List the disks; none is opened for writing."""
-    devices = host.platform().devices()
+    devices = [device for device in host.platform().devices() if not device.aside]
     if not report.json:
         report.table(_HEAD, map(_row, devices))
     for device in devices if report.json else ():

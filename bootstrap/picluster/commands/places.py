@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -96,7 +95,7 @@ class Places(Protocol):
 class PlacesRequest:
     """What the options of add_places() say.
 
-    Without devices the cards become image files.
+    Without devices the cards become image files. ``yes`` allows to overwrite what is there unasked.
     """
 
     devices: Sequence[str]
@@ -124,7 +123,7 @@ def add_places(parser: Options) -> None:
         "card reader to burn in, or several separated by commas; can be repeated; auto selects all readers with an "
         "empty card; with fewer readers than nodes, burn asks you to swap cards (see picluster devices)",
     )
-    parser.add_argument("-y", "--yes", action="store_true", help="overwrite the devices without asking")
+    parser.add_argument("-y", "--yes", action="store_true", help="overwrite devices and image files without asking")
     parser.add_argument(
         "-o",
         "--output",
@@ -139,7 +138,8 @@ def parse_places(options: argparse.Namespace) -> PlacesRequest:
     readers, forced = parse_devices(options)
     if readers and options.output is not None:
         raise PiclusterError("-o and --device exclude each other: -o writes image files, --device cards; give one")
-    return PlacesRequest(readers, forced, options.output, options.yes)
+    # Who replaces the card of a node means its image file, too, but not whatever a reader holds.
+    return PlacesRequest(readers, forced, options.output, options.yes or (options.replace and not readers))
 
 
 def parse_devices(options: argparse.Namespace) -> tuple[list[str], list[str]]:
@@ -163,7 +163,7 @@ def _named(given: Sequence[str], option: str) -> list[str]:
 def choose(request: PlacesRequest, names: Sequence[str], image: Path, need: int) -> Places:
     """Check where the cards go: each place must hold ``need`` bytes, and none may be the image itself."""
     if not request.devices:
-        return _Files(request.output, names, image)
+        return _Files(request.output, names, image, yes=request.yes)
     machine = host.platform()
     selection = safety.choose(request.devices, machine.devices(), forced=request.forced, need=need)
     # As they were typed: a link of /dev/disk/by-id still names the same reader. With auto there is one name for all.
@@ -176,13 +176,15 @@ class _Files:
 
     sparse = True
 
-    def __init__(self, output: Path | None, names: Sequence[str], image: Path) -> None:
+    def __init__(self, output: Path | None, names: Sequence[str], image: Path, *, yes: bool) -> None:
         folder = output or DEFAULT_FOLDER
         self._unasked = output is None
         check_folder(folder, "-o")
         self.summary = f" in {folder}"
         self._folder = folder
+        self._yes = yes
         self._paths = {name: folder / f"{name}.img" for name in names}
+        self._there: list[Path] = []
         for path in self._paths.values():
             if not path.exists():
                 continue
@@ -190,44 +192,47 @@ class _Files:
                 raise PiclusterError(f"{path} is the stock image itself: choose another directory with -o")
             if not path.is_file():
                 raise PiclusterError(f"{path} exists and is not a file: choose another directory with -o")
+            self._there.append(path)
 
     def planned(self) -> list[str]:
         return [str(path) for path in self._paths.values()]
 
-    def announce(self, report: Report, *, dry_run: bool) -> None:  # noqa: ARG002 - it is the same
+    def announce(self, report: Report, *, dry_run: bool) -> None:
         if self._unasked:
             report.note(
                 f"without --device the cards become image files in {self._folder}; --device auto burns real cards"
             )
+        if self._there:
+            would = "would be" if dry_run else "will be"
+            report.note(f"{', '.join(map(str, self._there))} {would} overwritten")
 
-    def confirm(self, report: Report) -> None:  # noqa: ARG002 - nothing is asked
-        """Check that files can be written; an image file of the same name is replaced without a question."""
-        try:
-            self._lock()
-            self._folder.mkdir(parents=True, exist_ok=True)
-            # Permission bits do not say whether a file can be created.
-            with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".picluster-"):
-                pass
-        except OSError as error:
-            raise PiclusterError(
-                f"image files cannot be written to {self._folder}: {error.strerror or error}; "
-                "choose another directory with -o"
-            ) from error
+    def confirm(self, report: Report) -> None:
+        """Check that files can be written; the burn creates the directory, when nothing refuses it any more."""
+        if self._there and not self._yes:
+            _ask(report, f"{self._there[0]} exists, and an image file may be the only copy of a card")
+        self._lock()
+        check_folder(self._folder, "-o")
 
     def _lock(self) -> None:
         """Lock the directory against a second burn until this process ends."""
         name = hashlib.sha256(os.fsencode(self._folder.absolute())).hexdigest()[:16]
         path = cache.root() / "locks" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._locked = FileLock(path)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._locked.acquire(timeout=0)
         except Timeout as error:
             raise PiclusterError(
                 f"another burn writes to {self._folder}: wait until it ends, or choose another directory with -o"
             ) from error
+        except OSError as error:
+            raise PiclusterError(
+                f"the cache {cache.root()} cannot be written to: {error.strerror or error}; "
+                "set PICLUSTER_CACHE to a directory that can be"
+            ) from error
 
     def rounds(self, report: Report) -> Iterator[Sequence[Place]]:  # noqa: ARG002 - nothing is to be swapped
+        self._folder.mkdir(parents=True, exist_ok=True)
         yield [Place(name, str(path), partial(FileTarget, path)) for name, path in self._paths.items()]
 
     def burnt(self, path: str, patches: Sequence[Patch]) -> None:
@@ -236,6 +241,15 @@ class _Files:
     def left(self) -> Left:
         """Return the directory, which is enough: each node has a file of its own."""
         return Left(() if self._unasked else (("output", str(self._folder)),))
+
+
+def _ask(report: Report, why: str) -> None:
+    """Ask whether what was announced may be overwritten."""
+    if not can_ask(as_json=report.json):
+        raise PiclusterError(f"{why}: there is no terminal to confirm on; pass --yes to proceed")
+    report.ask("Overwrite them? Type yes: ")
+    if sys.stdin.readline().strip().lower() != "yes":
+        raise PiclusterError("not confirmed, nothing was changed")
 
 
 @dataclass
@@ -294,11 +308,7 @@ class _Readers:
     def confirm(self, report: Report) -> None:
         if self.yes:
             return
-        if not can_ask(as_json=report.json):
-            raise PiclusterError("--device overwrites cards: there is no terminal to confirm on; pass --yes to proceed")
-        report.ask("Overwrite them? Type yes: ")
-        if sys.stdin.readline().strip().lower() != "yes":
-            raise PiclusterError("not confirmed, nothing was changed")
+        _ask(report, "--device overwrites cards")
 
     def rounds(self, report: Report) -> Iterator[Sequence[Place]]:
         def say(name: str, text: str) -> None:

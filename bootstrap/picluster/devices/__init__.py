@@ -31,6 +31,7 @@ class Device:
         contents: Empty if there is neither a partition table nor a file system; else for people ("vfat bootfs").
         sequence: Changes when another medium is put in; empty if the system does not tell.
         place: What it is plugged into, where the system tells that instead of a serial; others may be there too.
+        aside: Why it is not listed as a disk, as half a sentence: it is here so that its name can be refused.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Device:
     contents: str
     sequence: str
     place: str = ""
+    aside: str = ""
 
 
 class Platform(Protocol):

@@ -1,4 +1,4 @@
-"""What lsblk says: the block devices of a Linux machine, and what lies on what."""
+"""The block devices of a Linux machine, and what lies on what: by lsblk, and by the kernel's own files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from picluster.errors import PiclusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 # An eMMC's hardware partitions look like disks of their own.
 _NO_CARD = re.compile(r"(zram|ram|fd|sr|mtdblock|mmcblk\d+(boot|rpmb|gp))\d*")
@@ -50,17 +50,24 @@ class BlockNode:
 
 
 class Tree:
-    """The block devices of a machine and what lies on what, from the JSON of lsblk."""
+    """The block devices of a machine and what lies on what, from the JSON of lsblk.
 
-    def __init__(self, text: str) -> None:
+    ``stacked`` adds what lsblk does not know: kernel names of what lies on a device, by its kernel name.
+    """
+
+    def __init__(self, text: str, stacked: Mapping[str, Iterable[str]] | None = None) -> None:
         self.nodes: dict[str, BlockNode] = {}
         self.disks: list[BlockNode] = []
         try:
             tops = [self._add(entry) for entry in json.loads(text)["blockdevices"]]
         except (ValueError, KeyError, TypeError) as error:
             raise PiclusterError(f"lsblk did not answer with its JSON ({error}): is util-linux installed?") from error
+        for lower, upper in (stacked or {}).items():
+            if lower in self.nodes:
+                self.nodes[lower].children |= set(upper) & self.nodes.keys()
         seen = {child for node in self.nodes.values() for child in node.children}
         self.disks = [node for node in tops if node.kname not in seen and self._is_disk(node)]
+        self.asides = dict(self._aside())
         self._by_number = {node.text("maj:min").strip(): node.kname for node in self.nodes.values()}
         self._by_path = {node.path: node.kname for node in self.nodes.values()}
         self._by_path |= {f"/dev/mapper/{node.name}": node.kname for node in self.nodes.values()}
@@ -71,6 +78,17 @@ class Tree:
         for child in entry.get("children", ()):
             node.children.add(self._add(child).kname)
         return node
+
+    def _aside(self) -> Iterator[tuple[str, str]]:
+        """Yield loop devices that are no disks, and why: packages attached read-only, and parts of real disks."""
+        for node in self.nodes.values():
+            lower = next((other for other in self.nodes.values() if node.kname in other.children), None)
+            if node.text("type") != "loop" or not node.size:
+                continue
+            if lower:
+                yield node.kname, f"it lies on {lower.path}: name the disk itself"
+            elif node.flag("ro"):
+                yield node.kname, "it is read-only"
 
     @staticmethod
     def _is_disk(node: BlockNode) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class Facts:
         names: What cards in a reader of the board's own call themselves, by kernel name: lsblk has no model for them.
         pools: Kernel names of the members of each btrfs file system (/sys/fs/btrfs).
         found: What blkid found where lsblk knows of nothing, by kernel name.
+        stacked: What lies on a device as the kernel tells it (holders, slaves, loop devices), by kernel name.
     """
 
     lsblk: str
@@ -65,6 +67,7 @@ class Facts:
     names: Mapping[str, str] = field(default_factory=dict)
     pools: Sequence[frozenset[str]] = ()
     found: Mapping[str, str] = field(default_factory=dict)
+    stacked: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 class _Judge:
@@ -145,7 +148,7 @@ class _Judge:
 
 def parse(facts: Facts) -> list[Device]:
     """Return the disks that these facts describe."""
-    tree = Tree(facts.lsblk)
+    tree = Tree(facts.lsblk, facts.stacked)
     judge = _Judge(facts, tree)
     system = judge.system()
     devices = []
@@ -171,7 +174,23 @@ def parse(facts: Facts) -> list[Device]:
                 sequence=facts.sequences.get(disk.kname, ""),
             )
         )
-    return devices
+    return devices + [_aside(tree.nodes[kname], why) for kname, why in tree.asides.items()]
+
+
+def _aside(node: BlockNode, why: str) -> Device:
+    return Device(
+        path=node.path,
+        size=node.size,
+        model="",
+        serial="",
+        removable=False,
+        system=False,
+        read_only=node.flag("ro"),
+        mounts=(),
+        contents="",
+        sequence="",
+        aside=why,
+    )
 
 
 def _removable(disk: BlockNode, facts: Facts) -> bool:
@@ -219,8 +238,8 @@ class Linux:
         # blkid knows signatures only, and says of what it may not read the same as of what is blank.
         return looked_at(parse(self.facts()), self.peek)
 
-    def facts(self) -> Facts:
-        """Ask the system."""
+    def facts(self, *, probe: bool = True) -> Facts:
+        """Ask the system; ``probe`` opens the disks that lsblk knows nothing of."""
         told = self._run(["lsblk", "--json", "--bytes", "--all", "--output", _COLUMNS])
         if told.returncode and not told.stdout.strip():
             raise PiclusterError(f"lsblk failed ({told.stderr.strip() or told.returncode}): the disks are unknown")
@@ -228,6 +247,7 @@ class Linux:
         fstab = _text(self._root / "etc/fstab")
         devices = [line.source for line in mounts.parse_fstab(fstab) if line.source.startswith("/dev/")]
         blocks = {kname: self._root / "sys/class/block" / kname for kname in tree.nodes}
+        loops = _read_each(blocks, "loop/backing_file")
         return Facts(
             lsblk=told.stdout,
             mountinfo=_text(self._root / "proc/self/mountinfo"),
@@ -236,12 +256,25 @@ class Linux:
             fstab=fstab,
             links={path: os.path.realpath(path) for path in devices},
             sequences=_read_each(blocks, "diskseq"),
-            loops=_read_each(blocks, "loop/backing_file"),
+            loops=loops,
             soldered=frozenset(kname for kname, kind in _read_each(blocks, "device/type").items() if kind == "MMC"),
             names=_read_each(blocks, "device/name"),
             pools=[frozenset(_names(path)) for path in sorted((self._root / "sys/fs/btrfs").glob("*/devices"))],
-            found=dict(self._probe(tree)),
+            found=dict(self._probe(tree)) if probe else {},
+            stacked=self._stacked(tree, blocks, loops),
         )
+
+    def _stacked(self, tree: Tree, blocks: Mapping[str, Path], loops: Mapping[str, str]) -> dict[str, frozenset[str]]:
+        """Ask in both directions what lies on what; a loop device on a disk is nobody's holder."""
+        found: dict[str, set[str]] = {kname: set(_names(path / "holders")) for kname, path in blocks.items()}
+        for kname, path in blocks.items():
+            for lower in _names(path / "slaves"):
+                found.setdefault(lower, set()).add(kname)
+        for loop, file in loops.items():
+            below = file.removesuffix(" (deleted)")
+            for lower in tree.numbered(_number(self._root / below.lstrip("/"))) or tree.at(below):
+                found[lower].add(loop)
+        return {kname: frozenset(upper) for kname, upper in found.items() if upper}
 
     def _probe(self, tree: Tree) -> Iterator[tuple[str, str]]:
         """Look at the disks that lsblk knows nothing of: its answers come from a data base that may lag behind."""
@@ -273,6 +306,10 @@ class Linux:
                 raise PiclusterError(f"{now.path} is mounted on {mounted_on(now)}: unmount it first")
             self._unmount(now)
             now = same_medium(device, self.devices(), unmounted=True)
+        for loop in self._loops_on(now):
+            # O_EXCL knows holders, and a loop device is none: a mount of it elsewhere would go unseen.
+            with self._open_free(loop):
+                pass
         target = self._open_free(now.path)
         # Between the listing and the opening a hand may have been quicker.
         current = self._sequence(now.path)
@@ -280,6 +317,12 @@ class Linux:
             with target:
                 raise PiclusterError(f"another card is in {now.path} now (chosen was {described(device)}): start again")
         return target
+
+    def _loops_on(self, device: Device) -> list[str]:
+        facts = self.facts(probe=False)
+        tree = Tree(facts.lsblk, facts.stacked)
+        layers = {layer for kname in tree.at(device.path) for layer in tree.on(kname) - {kname}}
+        return [tree.nodes[loop].path for loop in sorted(layers & facts.loops.keys())]
 
     def _open_free(self, path: str) -> Target:
         """Open a disk once nothing else holds it: a container that starts keeps copies of all mounts for a moment."""
@@ -322,6 +365,15 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     )
     out, err = (stream.decode(errors="replace") for stream in (told.stdout, told.stderr))
     return subprocess.CompletedProcess(told.args, told.returncode, out, err)
+
+
+def _number(path: Path) -> str:
+    """Return the major:minor of a device file, empty if it is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}" if stat.S_ISBLK(found.st_mode) else ""
 
 
 def _text(path: Path) -> str:

@@ -85,7 +85,7 @@ def _automatic(wanted: Sequence[str], devices: Sequence[Device], forced: Collect
         raise PiclusterError("--device auto takes all empty cards: name no other device with it")
     if forced:
         raise PiclusterError("--device auto takes only what is safe: name the device of --force-device with --device")
-    whys = [(device, auto_refusal(device, need=need)) for device in devices]
+    whys = [(device, auto_refusal(device, need=need)) for device in devices if not device.aside]
     taken = tuple(device for device, why in whys if not why)
     left_out = tuple(LeftOut(device, why) for device, why in whys if why)
     if not taken:
@@ -109,6 +109,8 @@ def auto_refusal(device: Device, *, need: int = 0) -> str:
 
 
 def _unliftable(device: Device, need: int) -> str:
+    if device.aside:
+        return device.aside
     if device.system:
         return "it holds the running system"
     if device.read_only:
@@ -166,5 +168,5 @@ class _Finder:
                 return f"this is a part of {device.path}; name the whole device"
             if {name.rstrip("/\\"), spelling} & {mount.rstrip("/\\") for mount in device.mounts}:
                 return f"this is where {device.path} is mounted; name the device"
-        known = ", ".join(device.path for device in self._devices if not device.system)
+        known = ", ".join(device.path for device in self._devices if not (device.system or device.aside))
         return f"no such disk; picluster found {known or 'no disk that it may write'}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from picluster.errors import PiclusterError
-from picluster.firstboot import NAMES
+from picluster.firstboot import NAMES, bootconfig, cmdline
 from picluster.firstboot.cloudinit import NetworkdCloudInit, NetworkManagerCloudInit
 from picluster.firstboot.firstrun import FirstRun
 from picluster.firstboot.initscript import InitScript
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from picluster.cards.bootfiles import BootFiles
     from picluster.firstboot import FirstBoot, NodeIdentity
+    from picluster.firstboot.bootconfig import BootConfig
 
 # What stock command lines start as process 1 to grow the root partition.
 _INIT_RESIZE = "init=/usr/lib/raspi-config/init_resize.sh"
@@ -33,23 +34,26 @@ _OWN_SETUP = "it is set up by its own dietpi.txt"
 class Clues:
     """What tells one generation from another.
 
-    ``released`` is the date in issue.txt (YYYY-MM-DD), empty if there is none; the tokens are the words of cmdline.txt.
+    ``released`` is the date in issue.txt (YYYY-MM-DD), empty if there is none; the tokens are the words of the kernel's
+    command line, and ``config`` is what boards read.
     """
 
     boot: BootFiles
     released: str
     tokens: frozenset[str]
+    config: BootConfig
 
 
 @dataclass(frozen=True)
 class Generation:
     """A family of images whose first boot is prepared in the same way.
 
-    A generation is recognised by its file first, then by its mark, then by its date.
+    A generation is recognised by its file first, then by its mark, then by its date. For an image newer than all that
+    is known only the file counts: marks and dates are those of old images, which newer ones may keep.
 
     Attributes:
         name: One word, which catalogues use too.
-        adapter: How its first boot is prepared, None if it cannot be.
+        adapter: How its first boot is prepared, None if it cannot be, or if nobody has tried.
         file: The file that all its images have and no others, empty if there is none.
         marked: Whether label, command line or other files identify it.
         first: Date of its first release (pi-gen's tags and release notes), empty if unknown.
@@ -84,7 +88,7 @@ def _is_bookworm(clues: Clues) -> bool:
     # Bullseye has the same token and was still built after Bookworm came out, so a late date decides nothing. The
     # initramfs came with Bookworm (pi-gen, config.txt).
     boot, released = clues.boot, clues.released
-    initramfs = "auto_initramfs=1" in boot.text("config.txt").split() or not boot.has("config.txt")
+    initramfs = clues.config.has("auto_initramfs", "1") or not boot.has("config.txt")
     early = released < "2023-10-10" if released else boot.label == "boot"
     return _is_bullseye(clues) and initramfs and not early
 
@@ -129,6 +133,14 @@ GENERATIONS = (
         first="2025-11-24",
         last="2026-06-18",
         refusals={"init-script": _NOT_AT_BOOT},
+    ),
+    Generation(
+        # The format after cloud-init (raspberrypi/rpi-preseed 0.1.0, a prototype), in no image of this day.
+        "preseed",
+        "Raspberry Pi OS with rpi-preseed.toml",
+        None,
+        file="rpi-preseed.toml",
+        marked=lambda _: True,
     ),
     Generation(
         "trixie",
@@ -190,6 +202,7 @@ class Recognised:
     adapter: FirstBoot
     boot: BootFiles
     released: str
+    config: BootConfig
 
     @property
     def title(self) -> str:
@@ -203,13 +216,10 @@ class Recognised:
         The 64-bit images set arm_64bit=1 in config.txt. The 32-bit ones do not, though newer ones carry a 64-bit
         kernel too, so a kernel8.img counts only where there is no kernel for 32 bits.
         """
-        boot = self.boot
-        for line in boot.text("config.txt").splitlines():
-            if line.split("#", 1)[0].replace(" ", "").strip() == "arm_64bit=1":
-                return "arm64"
-        if boot.has("kernel8.img") and not boot.has("kernel7.img"):
+        kernels = self.config.kernels
+        if self.config.has("arm_64bit", "1") or ("kernel8.img" in kernels and "kernel7.img" not in kernels):
             return "arm64"
-        return "armhf" if boot.has("kernel7.img") or boot.has("kernel.img") else "arm64"
+        return "armhf" if kernels & {"kernel7.img", "kernel.img"} else "arm64"
 
     def render(self, node: NodeIdentity) -> Mapping[str, bytes]:
         """Return the files to write to the boot partition for a node, by path; all other files stay as they are."""
@@ -219,17 +229,20 @@ class Recognised:
 def recognise(boot: BootFiles, image: str, forced: str | None = None) -> Recognised:
     """Recognise an image and choose the way of its first boot; ``forced`` is the one that the user insists on."""
     match = re.search(r"Raspberry Pi reference (\d{4}-\d{2}-\d{2})", boot.text("issue.txt"))
-    clues = Clues(boot, match[1] if match else "", frozenset(boot.text("cmdline.txt").split()))
+    tokens = frozenset(" ".join(cmdline.read(boot).values()).split())
+    clues = Clues(boot, match[1] if match else "", tokens, bootconfig.read(boot))
     generation = _identify(clues)
     adapter = _own(generation, clues, image) if forced is None else _forced(generation, clues, image, forced)
-    return Recognised(generation, adapter, boot, clues.released)
+    return Recognised(generation, adapter, boot, clues.released, clues.config)
 
 
 def _identify(clues: Clues) -> Generation:
     file = next((known.file for known in GENERATIONS if known.file and clues.boot.has(known.file)), "")
     possible = [known for known in GENERATIONS if known.file == file]
+    if not file and clues.released > NEWEST:
+        return UNKNOWN
     marked = next((known for known in possible if known.marked(clues)), None)
-    if marked or file or clues.released > NEWEST:
+    if marked or file:
         return marked or UNKNOWN
     return next((known for known in possible if known.first and clues.released >= known.first), UNKNOWN)
 
@@ -245,10 +258,10 @@ def _own(generation: Generation, clues: Clues, image: str) -> FirstBoot:
     if generation.adapter:
         return generation.adapter
     title = _title(generation, clues.released)
-    if generation is not UNKNOWN:
+    if generation.refusals:
         reason = next(iter(generation.refusals.values()))
         raise PiclusterError(f"{image} is not supported: it is {title}, and {reason}; use Raspberry Pi OS or Ubuntu")
-    update = "update picluster, or " if clues.released > NEWEST else ""
+    update = "update picluster, or " if generation.file or clues.released > NEWEST else ""
     raise PiclusterError(
         f"{image} is not recognised: it is {title}; {update}if it was made from Raspberry Pi OS, pass --firstboot"
         " firstrun (Buster or later) or --firstboot init-script (Stretch)"

@@ -33,17 +33,19 @@ class ScriptBoot:
 
         There is no FAT file `ssh` among them: should the script fail, it would open a board with its stock password.
         """
-        text = _script(node, script=self.script, words=self.words, start=self.start, end=self.end)
-        return {self.script: text, cmdline.NAME: cmdline.extend(boot, self.words, node.settings)}
+        lines = cmdline.extend(boot, self.words, node.settings)
+        text = _script(self, node, lines)
+        return {self.script: text, **lines}
 
 
-def _script(node: NodeIdentity, *, script: str, words: str, start: str, end: str) -> bytes:
+def _script(way: ScriptBoot, node: NodeIdentity, cmdlines: Iterable[str]) -> bytes:
     # What no image needs to know is left out: some of them look for words in a script of this name (init_resize.sh of
     # Bullseye takes one that speaks of wpa_supplicant for a reason to switch NetworkManager off).
     settings = node.settings
     values = {
-        "script": script,
-        "words": f" {words}",
+        "script": way.script,
+        "cmdlines": " ".join(cmdlines),
+        "words": f" {way.words}",
         "instance": node.instance,
         "name": node.name,
         "user": node.user,
@@ -64,11 +66,11 @@ def _script(node: NodeIdentity, *, script: str, words: str, start: str, end: str
         [
             f"#!/bin/sh\n# Written by picluster for {node.name}. It runs on the first boot only, and removes itself.\n",
             _assign(values),
-            f"{start}\n",
+            f"{way.start}\n",
             _read(pieces),
             # A function is read to its end before it runs, so that the script may remove its own file.
             "\n".join(["main() {", *(f"  {line}" for line in ["begin || return", *steps, "finish"]), "}\n"]),
-            f"{end}\n",
+            f"{way.end}\n",
         ]
     ).encode("utf-8")
 

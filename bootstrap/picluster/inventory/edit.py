@@ -12,7 +12,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from picluster.errors import PiclusterError
-from picluster.files import read_text, write_atomically
+from picluster.files import read_text, write_together
 from picluster.inventory import known_hosts as inventory_known_hosts
 from picluster.inventory import plan, reservations
 from picluster.inventory.names import MAX_PREFIX, MIN_PREFIX
@@ -63,9 +63,9 @@ class Edit:
     notes: list[str] = field(default_factory=list)
 
     def apply(self) -> None:
-        """Write the changes: each file completely or not at all."""
-        for path, contents in self.writes.items():
-            write_atomically(path, contents)
+        """Write the changes completely or not at all."""
+        with plan.refusing(self.folder):
+            write_together(self.writes)
 
     def put(self, path: Path, before: str, after: str) -> None:
         """Add a file, if it changes, to a folder whose secrets git does not see."""

@@ -157,9 +157,11 @@ def parse_address(text: str, what: str) -> IPv4Address:
         address = IPv4Address(text)
     except AddressValueError:
         raise PiclusterError(f"{what} {text!r} is not an IPv4 address; expected one such as 192.168.1.5") from None
-    if address.is_multicast or address.is_loopback or address.is_unspecified or address.is_reserved:
+    kinds = ("loopback", "link_local", "multicast", "reserved", "unspecified")
+    if any(getattr(address, f"is_{kind}") for kind in kinds):
         raise PiclusterError(
-            f"{what} {text} cannot be the address of a host: it is loopback, multicast or reserved; give another"
+            f"{what} {text} cannot be the address of a host: it is loopback, link-local, multicast or reserved; "
+            "give another"
         )
     return address
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -12,13 +13,13 @@ from typing import TYPE_CHECKING
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from picluster.errors import PiclusterError
-from picluster.files import read_text, write_atomically
+from picluster.files import naming, read_text, write_atomically, write_together
 from picluster.inventory import known_hosts, names, reservations
 from picluster.inventory.groups import declared_groups
 from picluster.inventory.yamlfile import YamlFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 NODES = "10-nodes.yml"
 ROLES = "20-roles.yml"
@@ -286,15 +287,28 @@ def _without_group(roles: YamlFile, addresses: Iterable[str]) -> list[str]:
     return [f"{roles.path.name} was not changed: add {', '.join(alone)} to the groups you want"]
 
 
-def apply(planned: Plan) -> None:
-    """Write a plan: each file completely or not at all; the secret only if there is none."""
-    for path, contents in planned.writes.items():
-        write_atomically(path, contents)
-    if planned.make_secret:
-        _make_secret(planned.folder / SECRETS)
+def apply(planned: Plan) -> Callable[[], None]:
+    """Write a plan completely or not at all, the secret only if there is none; return a function that takes it back."""
+    with refusing(planned.folder), ExitStack() as undo:
+        undo.callback(write_together(planned.writes))
+        if planned.make_secret:
+            _make_secret(planned.folder / SECRETS, undo)
+        return undo.pop_all().close
 
 
-def _make_secret(path: Path) -> None:
+@contextmanager
+def refusing(folder: Path) -> Iterator[None]:
+    """Turn an OSError of a file that could not be written into the sentence that says so: nothing was changed."""
+    try:
+        yield
+    except OSError as error:
+        raise PiclusterError(
+            f"the inventory {folder} cannot be written: {error.filename or folder}: {error.strerror or error};"
+            " nothing was changed"
+        ) from error
+
+
+def _make_secret(path: Path, undo: ExitStack) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = (
         "---\n# Generated once; every layer derives its own secret from it. Changing it locks running layers out.\n"
@@ -305,7 +319,8 @@ def _make_secret(path: Path) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+    undo.callback(path.unlink, missing_ok=True)
+    with naming(path), os.fdopen(handle, "w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())

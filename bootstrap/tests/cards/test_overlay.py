@@ -48,7 +48,7 @@ def test_patches_are_whole_blocks_of_what_changed_and_no_more(
     path = make_card()
     files = {"ssh": b"", "meta-data": noise(4, 30_000), "user-data": STOCK["user-data"]}
     with open_image(path) as image:
-        made = patches(image.head, image.boot, files)
+        made = patches(image.volume(), files)
     card = shutil.copy(path, tmp_path / "patched.img")
     with card.open("r+b") as stream:
         for patch in made:
@@ -69,4 +69,4 @@ def test_patches_are_whole_blocks_of_what_changed_and_no_more(
 def test_a_full_partition_is_said_before_anything_is_written(make_card: Callable[..., Path]) -> None:
     path = make_card()
     with open_image(path) as image, pytest.raises(PiclusterError, match="full"):
-        patches(image.head, image.boot, {"big": bytes(PARTITION)})
+        patches(image.volume(), {"big": bytes(PARTITION)})

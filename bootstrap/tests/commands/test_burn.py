@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import bz2
+import errno
+import gzip
+import io
 import json
+import lzma
 import os
 import subprocess
 import sys
+import zipfile
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+import zstandard
 from cardkit import BOOT_START, PARTITION, STOCK, Judge, mbr
 
 from picluster import cli
@@ -99,6 +106,41 @@ def test_cm_burn_is_the_same_command_without_its_name(make_card: Callable[..., P
     assert sorted(path.name for path in (here / "out").iterdir()) == ["red1.img", "red2.img", "red3.img"]
 
 
+@pytest.mark.parametrize(("more", "code"), [([], 2), (["--json"], 2), (["--yes"], 0), (["--replace"], 0)])
+def test_an_image_file_that_exists_is_not_overwritten_unasked(
+    make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str], more: list[str], code: int
+) -> None:
+    make_card()
+    (here / "out").mkdir()
+    assert cli.main(["inventory", "--name", "red[1-3]", "--ips", "192.168.63.[11-13]"]) == 0
+    (here / "out/red2.img").write_bytes(b"the only copy")
+    before = _everything(here)
+    capsys.readouterr()
+    burning = ["burn", "--name", "red[1-2]", "--key", "key.pub", "--image", "card.img", "-o", "out"]
+    assert cli.main([*burning, *more]) == code
+    said = capsys.readouterr()
+    assert "out/red2.img will be overwritten" in said.out
+    if code:
+        assert "out/red2.img exists, and" in said.err
+        assert "pass --yes to proceed" in said.err
+        assert _everything(here) == before
+    else:
+        assert (here / "out/red2.img").read_bytes() != b"the only copy"
+
+
+@pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("no", 2)])
+def test_a_person_is_asked_before_an_image_file_is_overwritten(
+    make_card: Callable[..., Path], here: Path, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
+) -> None:
+    make_card()
+    (here / "out").mkdir()
+    (here / "out/red3.img").write_bytes(b"old")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdin.readline", lambda: f"{answer}\n", raising=False)
+    assert cli.main(BURN) == code
+    assert ((here / "out/red3.img").read_bytes() == b"old") == bool(code)
+
+
 def test_one_card_burnt_again_changes_no_other(
     make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,7 +150,7 @@ def test_one_card_burnt_again_changes_no_other(
     known.write_text("red1 ssh-ed25519 AA\nred2 ssh-ed25519 AA\n", encoding="utf-8")
     before = _everything(here)
     capsys.readouterr()
-    assert cli.main(["burn", "--name", "red2", "--key", "key.pub", "--image", "card.img", "-o", "out"]) == 0
+    assert cli.main(["burn", "--name", "red2", "--key", "key.pub", "--image", "card.img", "-o", "out", "-y"]) == 0
     changed = {path for path, time in _everything(here).items() if before.get(path) != time}
     assert changed == {"out", "out/red2.img", "inventories/red", "inventories/red/known_hosts"}
     assert known.read_text(encoding="utf-8") == "red1 ssh-ed25519 AA\n"
@@ -163,6 +205,62 @@ BAD = {
 }
 
 
+def test_a_cache_that_cannot_be_written_is_named_not_the_directory_of_the_cards(
+    make_card: Callable[..., Path], here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_card()
+    monkeypatch.setenv("PICLUSTER_CACHE", "/proc/cache")
+    before = _everything(here)
+    assert cli.main(BURN) == 2
+    said = capsys.readouterr().err
+    assert "the cache /proc/cache cannot be written to: " in said
+    assert said.endswith("; set PICLUSTER_CACHE to a directory that can be\n")
+    assert _everything(here) == before
+
+
+def test_an_inventory_that_cannot_be_written_leaves_no_directory_behind(
+    make_card: Callable[..., Path], here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_card()
+    monkeypatch.setenv("PICLUSTER_CACHE", str(here / "cache"))
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("picluster.files.os.fsync", full)
+    before = _everything(here)
+    assert cli.main(BURN) == 2
+    said = capsys.readouterr().err
+    assert "the inventory inventories/red cannot be written: inventories/red/10-nodes.yml: No space left" in said
+    changed = {path for path in _everything(here) if path not in before}
+    assert all(path.split("/")[0] == "cache" for path in changed)
+
+
+@pytest.mark.parametrize("full", [0, 1])
+def test_a_full_temporary_directory_is_not_blamed_on_the_image(
+    make_card: Callable[..., Path],
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    full: int,
+) -> None:
+    (here / "packed.img").write_bytes(gzip.compress(make_card().read_bytes(), 1))
+
+    def no_room() -> io.FileIO:
+        if full:
+            # What is written to it finds no room.
+            return open("/dev/full", "w+b", buffering=0)  # noqa: PTH123
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("picluster.cards.image.tempfile.TemporaryFile", no_room)
+    before = _everything(here)
+    assert cli.main(_with("--image", "packed.img")) == 2
+    said = capsys.readouterr().err
+    assert "of packed.img cannot be unpacked to a temporary file: No space left on device; set TMPDIR" in said
+    assert "damaged" not in said
+    assert _everything(here) == before
+
+
 @pytest.mark.parametrize("what", BAD)
 def test_bad_input_ends_in_one_sentence_and_nothing_is_written(
     make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str], what: str
@@ -183,6 +281,78 @@ def test_bad_input_ends_in_one_sentence_and_nothing_is_written(
     assert said.err.count("\n") == 1
     assert said.out == ""
     assert _everything(here) == before
+
+
+def _zip_directory(data: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("card.img", data)
+    torn = bytearray(stream.getvalue())
+    torn[torn.rindex(b"PK\x01\x02") + 16] ^= 1
+    return bytes(torn)
+
+
+# Images that show without being unpacked that they are not whole.
+TORN: dict[str, Callable[[bytes], bytes]] = {
+    "xz": lambda data: lzma.compress(data, preset=0)[:-12],
+    "zst": lambda data: zstandard.ZstdCompressor(1).compress(data)[:-20],
+    "bz2": lambda data: bz2.compress(data, 1)[:-1],
+    "zip": _zip_directory,
+    "short.xz": lambda data: lzma.compress(data[:-4096], preset=0),
+}
+
+
+@pytest.mark.parametrize("kind", TORN)
+def test_an_image_that_is_not_whole_is_refused_before_anything_is_written(
+    make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    (here / "torn.img").write_bytes(TORN[kind](make_card().read_bytes()))
+    before = _everything(here)
+    assert cli.main(_with("--image", "torn.img")) == 2
+    said = capsys.readouterr()
+    assert "torn.img" in said.err
+    assert "fetch it again" in said.err
+    assert said.out == ""
+    assert _everything(here) == before
+
+
+def test_a_block_map_of_a_longer_image_is_refused_before_anything_is_written(
+    make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = make_card().stat().st_size
+    blocks = -(-size // 4096) + 1
+    (here / "card.img.bmap").write_text(
+        f'<bmap version="1.2"><ImageSize>{size + 4096}</ImageSize><BlockSize>4096</BlockSize>'
+        f"<BlocksCount>{blocks}</BlocksCount><MappedBlocksCount>1</MappedBlocksCount>"
+        "<BlockMap><Range>0</Range></BlockMap></bmap>"
+    )
+    before = _everything(here)
+    assert cli.main(BURN) == 2
+    assert f"it maps {size + 4096} bytes, but card.img has {size};" in capsys.readouterr().err
+    assert _everything(here) == before
+
+
+def test_an_image_that_turns_out_damaged_leaves_no_inventory(
+    make_card: Callable[..., Path], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A .gz does not tell before it is unpacked."""
+    (here / "torn.img.gz").write_bytes(gzip.compress(make_card().read_bytes(), 1)[:-4])
+    assert cli.main([*_with("--image", "torn.img.gz"), "--json"]) == 13
+    said = capsys.readouterr()
+    assert "again" not in json.loads(said.out.splitlines()[-1])
+    assert "the inventory is as it was before" in said.out
+    assert "is damaged" in said.err
+    assert not (here / "inventories").exists()
+    assert list((here / "out").iterdir()) == []
+
+
+def test_a_damaged_image_leaves_an_older_inventory_as_it_was(make_card: Callable[..., Path], here: Path) -> None:
+    card = make_card()
+    assert cli.main(["inventory", "--name", "red[1-2]", "--ips", "192.168.63.[11-12]"]) == 0
+    before = {path: path.read_bytes() for path in (here / "inventories").rglob("*") if path.is_file()}
+    (here / "torn.img.gz").write_bytes(gzip.compress(card.read_bytes(), 1)[:-4])
+    assert cli.main(_with("--image", "torn.img.gz")) == 13
+    assert {path: path.read_bytes() for path in (here / "inventories").rglob("*") if path.is_file()} == before
 
 
 def test_failed_cards_are_named_and_the_exit_code_says_how_many(
@@ -244,6 +414,19 @@ def test_the_options_are_read_once(
     arguments, read = COMMANDS[command]
     assert cli.main(arguments) == 0
     assert counts == dict.fromkeys(read, 1)
+
+
+def test_the_boot_partition_is_read_once_for_all_nodes(
+    make_card: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting its free clusters for each of 200 nodes took seconds."""
+    make_card()
+    counts: Counter[str] = Counter()
+    for name in ("_count_free", "_load_fat", "over"):
+        monkeypatch.setattr(FatVolume, name, _counted(getattr(FatVolume, name), counts, name))
+    assert cli.main([*_with("--name", "red[1-20]", "--ips", "192.168.63.[11-30]"), "--dry-run"]) == 0
+    # Once to recognise the image, and once for all cards.
+    assert counts == {"_load_fat": 2, "_count_free": 1, "over": 20}
 
 
 def _counted(function: Callable[..., Any], counts: Counter[str], name: str) -> Callable[..., Any]:

@@ -150,7 +150,7 @@ def test_what_changes_for_the_whole_cluster_is_said(here: Path, capsys: pytest.C
     assert "cards.yml applies to all nodes of red" not in capsys.readouterr().out
     (here / "other.img").write_bytes((here / "card.img").read_bytes())
     given = ["--key", "key.pub", "--image", "other.img", "--timezone", "Europe/Berlin"]
-    assert cli.main(["burn", "--name", "red2", "-o", "out", *given]) == 0
+    assert cli.main(["burn", "--name", "red2", "-o", "out", "--yes", *given]) == 0
     assert "note: cards.yml applies to all nodes of red: the new values (image, timezone)" in capsys.readouterr().out
 
 
@@ -158,7 +158,7 @@ def test_that_old_host_keys_are_forgotten_is_said(here: Path, capsys: pytest.Cap
     assert burn("-o", "out") == 0
     assert "old host keys" not in capsys.readouterr().out
     (here / "inventories/red/known_hosts").write_text("red2 ssh-ed25519 AA\n", encoding="utf-8")
-    assert burn("-o", "out") == 0
+    assert burn("-o", "out", "--yes") == 0
     assert "note: the old host keys of the burnt nodes were removed from known_hosts" in (capsys.readouterr().out)
 
 

@@ -100,9 +100,39 @@ def test_the_file_that_finds_no_room_is_named(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
-    assert cli.main(["inventory", "--name", "red1", "--ips", "10.0.0.5"]) == 1
-    assert capsys.readouterr().err == "picluster: inventories/red/10-nodes.yml: No space left on device\n"
-    assert not list((here / "inventories/red").glob(".*"))
+    assert cli.main(["inventory", "--name", "red1", "--ips", "10.0.0.5"]) == 2
+    assert capsys.readouterr().err == (
+        "picluster: the inventory inventories/red cannot be written: inventories/red/10-nodes.yml: "
+        "No space left on device; nothing was changed\n"
+    )
+    assert not (here / "inventories").exists()
+
+
+SLOW = """
+import builtins, os, signal, sys
+real = builtins.__import__
+def stop(name, *rest):
+    # As Ctrl-C in the first second: in the middle of what is imported.
+    if name == "picluster.cards.image":
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(name, *rest)
+builtins.__import__ = stop
+from picluster import __main__ as programs
+sys.argv[0] = "picluster"
+sys.exit(getattr(programs, sys.argv.pop(1))())
+"""
+
+
+@pytest.mark.parametrize("program", ["main", "cm_burn"])
+def test_ctrl_c_while_the_program_starts_is_no_traceback(program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW, program, "--help"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 FOLDERS: dict[str, tuple[Sequence[str], str]] = {

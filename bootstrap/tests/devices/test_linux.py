@@ -10,7 +10,7 @@ import pytest
 from diskkit import recorded
 from linuxkit import disk, mount, part, swaps, told
 
-from picluster.devices import mounts
+from picluster.devices import mounts, safety
 from picluster.devices.linux import Facts, parse, parse_blkid
 from picluster.errors import PiclusterError
 
@@ -230,6 +230,102 @@ SYSTEMS: dict[str, tuple[Facts, set[str]]] = {
 }
 
 
+# What lsblk does not show as lying on a disk: the kernel's own files do.
+LAYERED = told(
+    disk("sda", "8:0", part("sda1", "8:1")),
+    disk("sdb", "8:16", part("sdb1", "8:17", fstype="ext4")),
+    disk("sdc", "8:32"),
+    disk("loop0", "7:0", type="loop"),
+    disk("loop1", "7:1", type="loop", ro=True),
+    disk("dm-0", "253:0", type="dm"),
+    disk("md0", "9:0", type="raid1"),
+)
+ON_SDB = {"loop0": "/dev/sdb"}
+
+
+def _stacked(**lower: str) -> dict[str, frozenset[str]]:
+    return {kname: frozenset(upper.split()) for kname, upper in lower.items()}
+
+
+STACKED: dict[str, tuple[Facts, dict[str, bool]]] = {
+    "a loop on a disk": (
+        Facts(LAYERED, mount("7:0", "/mnt/x"), loops=ON_SDB, stacked=_stacked(sdb="loop0")),
+        {"/dev/sdb": False},
+    ),
+    "a read-only loop on a partition": (
+        Facts(LAYERED, mount("7:1", "/mnt/x"), loops={"loop1": "/dev/sdb1"}, stacked=_stacked(sdb1="loop1")),
+        {"/dev/sdb": False},
+    ),
+    "a loop on a loop on a disk": (
+        Facts(
+            LAYERED,
+            mount("7:1", "/mnt/x"),
+            loops={**ON_SDB, "loop1": "/dev/loop0"},
+            stacked=_stacked(sdb="loop0", loop0="loop1"),
+        ),
+        {"/dev/sdb": False},
+    ),
+    "the system in a loop on a disk": (
+        Facts(LAYERED, mount("7:0", "/"), loops=ON_SDB, stacked=_stacked(sdb="loop0")),
+        {"/dev/sdb": True},
+    ),
+    "swap in a loop on a disk": (
+        Facts(LAYERED, "", swaps("/dev/loop0"), loops=ON_SDB, stacked=_stacked(sdb="loop0")),
+        {"/dev/sdb": True},
+    ),
+    "a swap file in a loop on a disk": (
+        Facts(LAYERED, mount("7:0", "/mnt/x"), swaps("/mnt/x/swap"), loops=ON_SDB, stacked=_stacked(sdb="loop0")),
+        {"/dev/sdb": True},
+    ),
+    "btrfs on a loop on a disk, and on another disk": (
+        Facts(
+            LAYERED,
+            mount("0:40", "/mnt/x", "btrfs", "/dev/sdc"),
+            loops=ON_SDB,
+            stacked=_stacked(sdb="loop0"),
+            pools=[frozenset({"loop0", "sdc"})],
+        ),
+        {"/dev/sdb": False, "/dev/sdc": False},
+    ),
+    "a mapping that only its slaves show": (
+        Facts(LAYERED, mount("253:0", "/mnt/x"), stacked=_stacked(sdb1="dm-0")),
+        {"/dev/sdb": False},
+    ),
+    "a RAID that only its holders show": (
+        Facts(LAYERED, mount("9:0", "/mnt/x"), stacked=_stacked(sdb="md0", sdc="md0")),
+        {"/dev/sdb": False, "/dev/sdc": False},
+    ),
+    "what lsblk does not know at all": (
+        Facts(LAYERED, mount("8:17", "/mnt/x"), stacked=_stacked(sdb="zz9")),
+        {"/dev/sdb": False},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", STACKED)
+def test_a_mount_counts_for_all_that_lies_below_it(what: str) -> None:
+    facts, wanted = STACKED[what]
+    if "the system" not in what:
+        facts = replace(facts, mountinfo=mount("8:1", "/") + facts.mountinfo)
+    found = {path: one for path, one in by_path(facts).items() if path != "/dev/sda"}
+    assert {path: one.system for path, one in found.items() if one.mounts or one.system} == wanted
+
+
+def test_a_loop_on_a_disk_is_no_disk_of_its_own() -> None:
+    listed = parse(Facts(LAYERED, loops=ON_SDB, stacked=_stacked(sdb="loop0")))
+    for name, why in {
+        "/dev/loop0": "it lies on /dev/sdb: name the disk itself",
+        "/dev/loop1": "it is read-only",
+    }.items():
+        with pytest.raises(PiclusterError, match=f"^{name} is not overwritten: {why}$"):
+            safety.choose([name], listed, forced=[name])
+    with pytest.raises(PiclusterError, match="auto found no empty card") as caught:
+        safety.choose(["auto"], listed)
+    assert "loop" not in str(caught.value)
+    with pytest.raises(PiclusterError, match=r"no such disk; picluster found /dev/sda, /dev/sdb, /dev/sdc$"):
+        safety.choose(["/dev/sdq"], listed)
+
+
 @pytest.mark.parametrize(("facts", "wanted"), SYSTEMS.values(), ids=SYSTEMS)
 def test_the_disks_of_the_running_system_are_known_through_all_layers(facts: Facts, wanted: set[str]) -> None:
     assert system_disks(facts) == wanted
@@ -284,7 +380,7 @@ def test_what_is_no_disk_is_not_listed() -> None:
         disk("loop8", "7:8", type="loop", ro=True),
         disk("nbd0", "43:0", size=0),
     ]
-    assert parse(Facts(told(*others))) == []
+    assert [(each.path, each.aside) for each in parse(Facts(told(*others)))] == [("/dev/loop8", "it is read-only")]
 
 
 def test_a_soldered_chip_is_no_card() -> None:

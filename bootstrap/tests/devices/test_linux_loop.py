@@ -134,6 +134,44 @@ def test_a_mounted_device_is_busy_and_is_unmounted_only_when_told(card: str, tmp
 
 
 @needs_root
+def test_a_loop_on_a_part_of_a_disk_counts_for_the_disk(card: str, tmp_path: Path) -> None:
+    with loop(Path(card), "--offset", str(16 * MIB)) as upper:
+        assert find(upper).aside == f"it lies on {card}: name the disk itself"
+        subprocess.run(["mkfs.ext4", "-q", upper], check=True)
+        free = find(card)
+        with mounted(upper, tmp_path / "point") as point:
+            chosen = find(card)
+            assert chosen.mounts == (str(point),)
+            with pytest.raises(PiclusterError, match="is mounted on"):
+                Linux().open(chosen, unmount=False)
+            with Linux().open(chosen, unmount=True):
+                assert not point.is_mount()
+        with Linux().open(free, unmount=False):
+            pass
+
+
+@needs_root
+def test_a_loop_on_a_disk_that_is_mounted_elsewhere_is_busy(card: str, tmp_path: Path) -> None:
+    point = tmp_path / "hidden"
+    point.mkdir()
+    with loop(Path(card), "--offset", str(16 * MIB)) as upper:
+        subprocess.run(["mkfs.ext4", "-q", upper], check=True)
+        with subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", f'mount {upper} "{point}" && echo ready && read wait'],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as other:
+            assert other.stdout
+            assert other.stdout.readline() == "ready\n"
+            found = find(card)
+            assert found.mounts == ()
+            with pytest.raises(OSError, match="something else uses it"):
+                Linux(pause=lambda: None).open(found, unmount=True)
+            other.communicate("\n")
+
+
+@needs_root
 def test_two_mounts_at_one_place_are_both_unmounted(card: str, tmp_path: Path) -> None:
     subprocess.run(["mkfs.ext4", "-q", card], check=True)
     point = tmp_path / "point"
@@ -259,6 +297,7 @@ def test_a_medium_that_fails_in_the_middle_says_so(tmp_path: Path) -> None:
 def test_a_write_protected_device_says_so(backing: Path) -> None:
     # Opening it is allowed to root; the first write is not.
     with loop(backing, "--read-only") as path, open_disk(path) as target:
+        assert find(path).aside == "it is read-only"
         with pytest.raises(OSError, match="write-protected") as caught:
             target.write(0, aligned(bytes(4096)))
         assert caught.value.filename == path

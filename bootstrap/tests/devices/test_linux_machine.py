@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -61,6 +62,19 @@ def test_the_machines_own_fstab_is_read_and_its_links_followed(machine: Path, tm
         (machine / "etc").mkdir(exist_ok=True)
         (machine / "etc/fstab").write_text(f"{source} /boot ext4 noauto 0 0\n")
         assert Linux(Shell(lsblk=(0, CARDS, ""), blkid=NOTHING), machine).devices()[1].system, source
+
+
+def test_the_kernel_is_asked_in_both_directions_what_lies_on_a_disk(machine: Path) -> None:
+    loops = [disk(f"loop{number}", f"7:{number}", type="loop") for number in range(2)]
+    lsblk = json.dumps({"blockdevices": [*json.loads(CARDS)["blockdevices"], *loops, disk("dm-0", "253:0", type="dm")]})
+    block = machine / "sys/class/block"
+    for folder in ("sdb/holders/md0", "dm-0/slaves/sdb"):
+        (block / folder).mkdir(parents=True)
+    for loop, file in {"loop0": "/dev/sdb", "loop1": "/dev/loop0 (deleted)"}.items():
+        (block / loop / "loop").mkdir(parents=True)
+        (block / loop / "loop/backing_file").write_text(f"{file}\n")
+    facts = Linux(Shell(lsblk=(0, lsblk, ""), blkid=NOTHING), machine).facts()
+    assert facts.stacked == {"sdb": {"md0", "dm-0", "loop0"}, "loop0": {"loop1"}}
 
 
 def test_a_card_that_lsblk_does_not_know_yet_is_looked_at(machine: Path) -> None:

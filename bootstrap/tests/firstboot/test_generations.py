@@ -30,7 +30,7 @@ def test_an_image_that_is_not_supported_is_named(what: str) -> None:
     (title,) = [known.title for known in (*generations.GENERATIONS, generations.UNKNOWN) if known.name == name]
     with pytest.raises(PiclusterError, match=title) as caught:
         recognise(stock(what), "card.img")
-    assert ("--firstboot" in str(caught.value)) == (name == "unknown")
+    assert ("--firstboot" in str(caught.value)) == (name in {"unknown", "preseed"})
 
 
 def test_every_generation_has_a_case() -> None:
@@ -48,7 +48,10 @@ NEWER = {
     "only a date": {},
     "a token of its own": {"cmdline_txt": b"root=PARTUUID=1-02 rootwait grow\n"},
     "Trixie's token, but no cloud-init files": {"cmdline_txt": b"root=PARTUUID=1-02 rootwait resize\n"},
-    "a file of its own": {"rpi-preseed_toml": b'config_version = "1.1"\n'},
+    "the token of Bookworm": {"cmdline_txt": b"root=PARTUUID=1-02 init=/usr/lib/raspberrypi-sys-mods/firstboot\n"},
+    "the token of Buster": {"cmdline_txt": b"root=PARTUUID=1-02 init=/usr/lib/raspi-config/init_resize.sh\n"},
+    "the token of Ubuntu": {"cmdline_txt": b"root=LABEL=writable\n"},
+    "a file of its own": {"setup_toml": b"[system]\n"},
 }
 
 
@@ -62,10 +65,26 @@ def test_an_image_newer_than_any_known_one_is_not_taken_for_an_older_one(changes
     assert found.adapter.name == "firstrun"
 
 
-@pytest.mark.parametrize("what", ["Trixie", BOOKWORM])
-def test_a_newer_image_of_a_known_layout_is_named_as_newer(what: str) -> None:
-    found = recognise(stock(what, issue_txt=b"Raspberry Pi reference 2031-01-01"), "card.img")
-    assert found.generation.name == GENERATIONS[what]["name"]
+@pytest.mark.parametrize("what", [what for what in FIRSTRUN if GENERATIONS[what]["issue"]])
+@pytest.mark.parametrize("preseed", [{}, {"rpi-preseed_toml": b'config_version = "1.1"\n'}], ids=["", "preseed"])
+def test_a_newer_image_with_the_marks_of_an_old_one_needs_firstboot(what: str, preseed: dict[str, bytes]) -> None:
+    boot = stock(what, issue_txt=b"Raspberry Pi reference 2031-01-01", **preseed)
+    with pytest.raises(PiclusterError, match=rf"\(2031-01-01\), newer than .*{NEWEST}.*; update picluster, or .*"):
+        recognise(boot, "card.img")
+    assert recognise(boot, "card.img", "firstrun").adapter.name == "firstrun"
+
+
+@pytest.mark.parametrize("what", FIRSTRUN)
+def test_an_image_with_a_preseed_file_is_not_taken_for_a_first_run_one(what: str) -> None:
+    boot = stock(what, **{"rpi-preseed_toml": b'config_version = "1.1"\n'})
+    with pytest.raises(PiclusterError, match=r"with rpi-preseed.toml.*; update picluster, or .*--firstboot firstrun"):
+        recognise(boot, "card.img")
+    assert recognise(boot, "card.img", "firstrun").adapter.name == "firstrun"
+
+
+def test_a_newer_image_with_the_files_of_cloud_init_is_named_as_newer() -> None:
+    found = recognise(stock("Trixie", issue_txt=b"Raspberry Pi reference 2031-01-01"), "card.img")
+    assert found.generation.name == "cloud-init"
     assert f"(2031-01-01), newer than any image known to this version ({NEWEST})" in found.title
 
 

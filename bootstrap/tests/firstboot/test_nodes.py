@@ -459,9 +459,7 @@ def test_a_full_boot_partition_neither_loops_nor_costs_the_command_line(fresh: B
 def test_the_script_stays_while_its_words_cannot_be_taken_away(fresh: Booted) -> None:
     node, name = fresh.node, "firstrun.sh"
     broken = (
-        fresh.files[name]
-        .replace(b'>"$boot/cmdline.new"', b">/dev/full")
-        .replace(b'>"$boot/cmdline.txt"', b">/dev/full")
+        fresh.files[name].replace(b'>"$boot/cmdline.new"', b">/dev/full").replace(b'>"$boot/$cmdline"', b">/dev/full")
     )
     assert broken.count(b">/dev/full") == 2
     # A first try, and a second that does nothing, because a third could not be kept from coming.

@@ -185,6 +185,8 @@ def test_a_larger_net_takes_addresses_on_both_sides() -> None:
         ("192.168.1.5,192.168.2.5", {}, "the address of red2, 192.168.2.5, is not in 192.168.1.0/24"),
         ("127.0.0.1", {}, "loopback"),
         ("224.0.0.5", {}, "multicast"),
+        ("169.254.7.5", {}, "link-local"),
+        ("192.168.1.5", {"gateway": "169.254.0.1"}, "link-local"),
         ("192.168.1.5", {"gateway": "192.168.2.1"}, "--gateway 192.168.2.1 is not in"),
         ("192.168.1.5", {"gateway": "192.168.1.255"}, "broadcast"),
         ("192.168.1.5", {"gateway": "router"}, "--gateway 'router' is not an IPv4 address"),

@@ -6,6 +6,7 @@ import shlex
 import stat
 import subprocess
 import sys
+from contextlib import ExitStack
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,8 @@ def test_the_secret_is_made_once_for_the_owner_alone(folder: Path) -> None:
     assert len(bytes.fromhex(secret)) == 32
     before = path.read_bytes()
     _make(folder, 1, 5)
-    plan._make_secret(path)  # as a second command does that planned before the first one wrote
+    with ExitStack() as undo:
+        plan._make_secret(path, undo)  # as a second command does that planned before the first one wrote
     assert path.read_bytes() == before
     other = folder.parent / "blue"
     _make(other)
@@ -322,7 +324,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(folder: Path, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(PiclusterError, match="No space left on device; nothing was changed"):
         _make(folder, 1, 5)
     assert _snapshot(folder) == before
 

@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2154 # the values stand before it
 # What a node needs, for the sh of every image from Stretch to Trixie. Before this stand the values: boot (where the FAT
-# partition is mounted), script (this file's name on it), words (ours on the kernel's command line), instance
-# (of this burn), name, user, keys.
+# partition is mounted), script (this file's name on it), cmdlines (the files with the kernel's command line on it), words
+# (ours in each of them), instance (of this burn), name, user, keys.
 # The raw commands serve every image alike, and a second run of them changes nothing; imager_custom, which newer images
 # have, appends the keys each time and asks for less. Only userconf is called, for it knows the image's own wizard.
 
@@ -17,17 +17,23 @@ step() {
 # whole on the card before it takes the old one's place, because a board without a command line is dead; only on a full
 # partition the old one is written over.
 cut_words() {
-  line=$(cat "$boot/cmdline.txt") || return
+  for cmdline in $cmdlines; do
+    cut_line || return
+  done
+}
+
+cut_line() {
+  line=$(cat "$boot/$cmdline") || return
   case $line in
     *"$words"*) ;;
     *) return 0 ;;
   esac
   line=${line%%"$words"*}${line#*"$words"}
   if printf '%s\n' "$line" >"$boot/cmdline.new" && sync; then
-    mv -f "$boot/cmdline.new" "$boot/cmdline.txt" && sync
+    mv -f "$boot/cmdline.new" "$boot/$cmdline" && sync
   else
     rm -rf "$boot/cmdline.new"
-    printf '%s\n' "$line" >"$boot/cmdline.txt" && sync
+    printf '%s\n' "$line" >"$boot/$cmdline" && sync
   fi
 }
 
