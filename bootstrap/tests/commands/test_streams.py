@@ -102,7 +102,7 @@ def test_the_file_that_finds_no_room_is_named(
     monkeypatch.setattr(files.os, "fsync", full)
     assert cli.main(["inventory", "--name", "red1", "--ips", "10.0.0.5"]) == 2
     assert capsys.readouterr().err == (
-        "picluster: the inventory inventories/red cannot be written: inventories/red/10-nodes.yml: "
+        "picluster: the inventory inventories/red cannot be written: inventories/red/.gitignore: "
         "No space left on device; nothing was changed\n"
     )
     assert not (here / "inventories").exists()
