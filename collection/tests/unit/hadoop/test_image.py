@@ -137,7 +137,7 @@ def test_what_the_controller_saw_is_evidence(board: Board, seen_on: str) -> None
 def test_the_data_is_given_up_by_the_right_name_only(board: Board) -> None:
     board.run()
     lose(board)
-    assert "pass -e hadoop_give_up_data=red1 to format" in refused(board, formatted_on=["red1"], give_up_data="red2")
+    assert "pass give_up_data=red1 to format" in refused(board, formatted_on=["red1"], give_up_data="red2")
     board.run(formatted_on=["red1"], give_up_data="red1")
     assert (board.answer["hdfs"], board.formats) == (CLUSTER, 2)
 
@@ -150,7 +150,7 @@ def test_with_all_evidence_the_summary_still_shows_both_ways_out(tmp_path: Path)
     with pytest.raises(UserError) as refusal:
         NameNodeImage(node).refuse_lost("red123", "file:///var/lib/hadoop/hdfs/data", ["red123"])
     said = shortened(str(refusal.value))
-    for part in (MARK, pool, "seen.json", "mount or restore", "-e hadoop_give_up_data=red123 to format anew"):
+    for part in (MARK, pool, "seen.json", "mount or restore", "give_up_data=red123 to format anew"):
         assert part in said
 
 

@@ -48,7 +48,7 @@ def test_data_is_not_left_behind_for_another_server(node: FakeNode, settings: K3
     said = refusal(node, settings, recorded=False, give_up="")
     assert said.startswith("red1 holds the data of a k3s cluster (/var/lib/rancher/k3s/server/db), but the server is")
     assert "everything deployed on the old cluster would be lost" in said
-    assert said.endswith("put red1 back into k3s_server, or confirm with -e k3s_give_up_cluster=red1")
+    assert said.endswith("make red1 the server again, or confirm with give_up_cluster=red1")
     assert refusal(node, settings, recorded=False, give_up="red9") == said
     assert refusal(node, settings, recorded=False, give_up="red1") == ""
 

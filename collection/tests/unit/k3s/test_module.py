@@ -170,7 +170,7 @@ def test_former_server_is_refused_before_anything_changes(node: Install, role: s
     before = contents(node)
     answer = node.run(role=role, check=check, **ELSEWHERE)
     assert answer["failed"]
-    assert "confirm with -e k3s_give_up_cluster=red1" in answer["msg"]
+    assert "confirm with give_up_cluster=red1" in answer["msg"]
     assert contents(node) == before
 
 

@@ -15,6 +15,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.converged import note_layer
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.variables import name_variables
 
 MODULE = "picluster.cloud.hadoop_node"
 KEY = "hdfs"  # of a node in seen.json: the cluster id of its image
@@ -47,6 +48,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # no types in ansible-cor
         if seen and answer.get("hdfs") and not self._task.check_mode:
             _record(seen, str(variables["inventory_hostname"]), answer["hdfs"])
         present = bool(arguments.get("daemons"))
+        answer = name_variables(answer, "hadoop", arguments)
         return note_layer(answer, variables, "hadoop", present=present, check_mode=self._task.check_mode)
 
 

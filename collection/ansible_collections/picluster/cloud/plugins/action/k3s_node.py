@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.picluster.cloud.plugins.plugin_utils.k3s.record import holders, note_holder
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.converged import note_layer
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import Seen
+from ansible_collections.picluster.cloud.plugins.plugin_utils.node.variables import name_variables
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no types
@@ -29,7 +30,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no
         recorded = folder != "" and variables["inventory_hostname"] in holders(Seen(folder).nodes())
         arguments = {"recorded_server": recorded, **self._task.args}
         answer = self._execute_module(module_args=arguments, task_vars=task_vars)
-        answer = note_holder(answer, variables, check_mode=self._task.check_mode)
+        answer = note_holder(name_variables(answer, "k3s", arguments), variables, check_mode=self._task.check_mode)
         if "server_data" not in answer:  # failed, or skipped without an artifact
             return answer
         present = arguments.get("role") != "none"

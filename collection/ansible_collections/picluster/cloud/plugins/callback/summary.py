@@ -63,7 +63,7 @@ _NOT_ON_THE_NODE = frozenset(
 
 
 def _is_report(task: Any) -> bool:
-    return task.action.rpartition(".")[2] == "fail"
+    return str(task.action).rpartition(".")[2] == "fail"
 
 
 def _on_the_node(task: Any) -> bool:

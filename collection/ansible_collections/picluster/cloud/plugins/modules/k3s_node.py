@@ -162,7 +162,7 @@ def converge(node: Node, options: dict[str, Any]) -> dict[str, Any]:
     role = options["role"]
     if role != "none" and not options["artifact"]:
         if not options["optional"]:
-            raise UserError("artifact is empty: k3s was not fetched; run the whole site.yml, or set k3s_optional")
+            raise UserError("artifact is empty: k3s was not fetched; run the whole site.yml, or set optional")
         return {"restarted": False, "picluster_status": same_status([options["node_name"]], "skipped", "no artifact")}
     if role != "none":
         check_bounds(BOUNDS, options)

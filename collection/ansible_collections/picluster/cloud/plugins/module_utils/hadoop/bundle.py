@@ -183,8 +183,8 @@ def build(cache: BundleCache, archs: list[str], timeout: int) -> None:
         mvn = shutil.which("mvn")
         if mvn is None:
             raise UserError(
-                "mvn is not installed on this controller, which hadoop_source=maven needs; install the package maven, "
-                "or set hadoop_source to apache"
+                "mvn is not installed on this controller, which assembles Hadoop from Maven Central; install the "
+                "package maven, or fetch Apache's archive instead"
             )
         with tempfile.TemporaryDirectory(prefix="picluster-hadoop-") as scratch:
             jars = Path(scratch) / "jars"

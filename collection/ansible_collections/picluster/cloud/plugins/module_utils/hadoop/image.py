@@ -83,7 +83,7 @@ class NameNodeImage:
             raise UserError(
                 f"{NAME_DIR} on {name} contains no NameNode image, but HDFS was formatted before: found "
                 f"{', '.join(found)}; mount or restore the directory and run the same command again, or pass "
-                f"-e hadoop_give_up_data={name} to format anew and lose every file; nothing of Hadoop was changed"
+                f"give_up_data={name} to format anew and lose every file; nothing of Hadoop was changed"
             )
 
     def format(self, cluster_id: str) -> None:

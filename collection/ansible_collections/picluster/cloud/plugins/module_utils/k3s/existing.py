@@ -79,20 +79,20 @@ def refusal(node: Node, settings: K3sSettings, *, recorded: bool, give_up: str) 
     if _serves_elsewhere(settings) and has_server_data(node) and not is_given_up(node, settings, give_up):
         return (
             f"{name} holds the data of a k3s cluster ({DB_DIR}), but the server is to be {settings.server_address}: "
-            f"{LOST}; put {name} back into k3s_server, or confirm with -e k3s_give_up_cluster={name}"
+            f"{LOST}; make {name} the server again, or confirm with give_up_cluster={name}"
         )
     if settings.role != "server" or has_server_data(node):
         return ""
     if recorded and give_up != settings.node_name:
         return (
             f"{name} was the k3s server, but its data ({DB_DIR}) is gone: k3s would start a new, empty cluster, and "
-            f"{LOST}; restore {SERVER_DIR} from a backup, or confirm with -e k3s_give_up_cluster={name}"
+            f"{LOST}; restore {SERVER_DIR} from a backup, or confirm with give_up_cluster={name}"
         )
     if not recorded and node.path(JOINED).exists() and not give_up:
         return (
             f"{name} is to be the k3s server, but it was an agent of a cluster ({JOINED}) and has no server data: k3s "
-            f"would start a new, empty cluster, and {LOST}; put the former server back into k3s_server, or confirm "
-            "with -e k3s_give_up_cluster=<name of the former server>"
+            f"would start a new, empty cluster, and {LOST}; make the former server the server again, or confirm "
+            "with give_up_cluster=<name of the former server>"
         )
     return ""
 
