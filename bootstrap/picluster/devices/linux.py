@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -369,6 +370,8 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 def _number(path: Path) -> str:
     """Return the major:minor of a device file, empty if it is none."""
+    if sys.platform == "win32":  # for the type checker: Python has no such numbers there
+        return ""
     try:
         found = path.stat()
     except OSError:
