@@ -83,7 +83,9 @@ dist-check: setup ## Wheel, sdist and collection tarball: built, installed and r
 .PHONY: test-full
 test-full: test ## All checks, sanity, the packages, and the demo twice: from scratch and again
 	$(MAKE) sanity dist-check
-	$(MAKE) demo demo demo-down
+	$(MAKE) demo
+	$(MAKE) demo
+	$(MAKE) demo-down
 
 .PHONY: bench
 bench: setup ## Benchmarks as ratios: cards against dd (as root), discovery against logins, a rerun of the demo against a ping
