@@ -216,7 +216,7 @@ def test_a_copy_of_a_mount_that_soon_goes_is_waited_for(card: str, tmp_path: Pat
             if other.poll() is None:
                 other.communicate(b"\n")
             else:  # a container that another test starts holds a copy, too
-                time.sleep(0.1)
+                time.sleep(0.25)
 
         # The copy is let go when the disk has been found busy, as by a container that has started.
         with Linux(pause=let_go).open(find(card), unmount=True):
