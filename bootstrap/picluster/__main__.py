@@ -19,8 +19,7 @@ def cm_burn() -> int:
 
 def _run(program: str) -> int:
     try:
-        # What the commands need takes half a second and more to import.
-        from picluster import cli  # noqa: PLC0415
+        from picluster import cli  # noqa: PLC0415 - the import takes half a second, in which Ctrl-C must be caught, too
 
         return int(getattr(cli, program)())
     except KeyboardInterrupt:

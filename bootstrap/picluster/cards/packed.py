@@ -138,8 +138,7 @@ def _zstd(stream: IO[bytes], end: int) -> int | None:
         size_length = (int(single), 2, 4, 8)[descriptor >> 6]
         offset = position + 5 + (not single) + (0, 1, 2, 4)[descriptor & 3]
         size = int.from_bytes(_part(stream, offset, size_length, "the end of a zstd frame"), "little")
-        # Two bytes count from 256 on.
-        size += 256 if size_length == 2 else 0  # noqa: PLR2004
+        size += 256 if size_length == 2 else 0  # noqa: PLR2004 - RFC 8878: a size of two bytes counts from 256 on
         total = None if total is None or not size_length else total + size
         position = offset + size_length
         last = False

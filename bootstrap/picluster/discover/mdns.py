@@ -16,7 +16,7 @@ async def resolve(
     timeout_s: float,
     interfaces: Sequence[str] | None = None,
 ) -> None:
-    """Resolve <name>.local for all names in parallel; return at once, raising nothing, where there is no multicast."""
+    """Resolve <name>.local for all names in parallel; where multicast is unavailable, return nothing immediately."""
     # Imported here: only this function of one command needs it.
     from zeroconf import AddressResolverIPv4, Error, InterfaceChoice  # type: ignore[attr-defined] # noqa: PLC0415
     from zeroconf.asyncio import AsyncZeroconf  # noqa: PLC0415

@@ -133,7 +133,7 @@ def _each(boot: BootFiles, name: str) -> list[dict[str, str]]:
 
 
 def _prefix(boot: BootFiles, settings: Mapping[str, str]) -> str:
-    """Return os_prefix, empty where the firmware ignores it because there is no kernel or no device tree."""
+    """Return os_prefix; empty if the firmware ignores it because a kernel or device tree is missing there."""
     prefix = settings.get("os_prefix", "")
     kernels = [settings["kernel"]] if settings.get("kernel") else _KERNELS
     trees = (name for name in boot.names if name.startswith(prefix) and name.endswith(".dtb"))

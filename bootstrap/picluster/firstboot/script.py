@@ -31,7 +31,7 @@ class ScriptBoot:
     def render(self, boot: BootFiles, node: NodeIdentity) -> Mapping[str, bytes]:
         """Return the first-boot files of one node.
 
-        There is no FAT file `ssh` among them: should the script fail, it would open a board with its stock password.
+        The FAT file `ssh` is left out: if the script fails, it would open a board with its stock password.
         """
         lines = cmdline.extend(boot, self.words, node.settings)
         text = _script(self, node, lines)

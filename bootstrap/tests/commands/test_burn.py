@@ -249,7 +249,7 @@ def test_a_full_temporary_directory_is_not_blamed_on_the_image(
     def no_room() -> io.FileIO:
         if full:
             # What is written to it finds no room.
-            return open("/dev/full", "w+b", buffering=0)  # noqa: PTH123
+            return open("/dev/full", "w+b", buffering=0)  # noqa: PTH123 - stands in for open itself
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("picluster.cards.image.tempfile.TemporaryFile", no_room)

@@ -123,7 +123,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core carrie
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: FBT001, FBT002  # Ansible's signature
         """Record a task that failed, and why."""
         node = self._node(result)
-        # What runs once for all nodes is no failure of the node that stands for them.
+        # A failure of a task that runs once for all nodes does not belong to the node that ran it.
         if node is None or result.task.run_once:
             return
         if _on_the_node(result.task):

@@ -55,7 +55,7 @@ from ansible_collections.picluster.cloud.plugins.plugin_utils.inventory.layers i
 class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core carries no types
     """The lookup picluster.cloud.layers."""
 
-    def run(self, terms: list[str], variables: dict[str, Any] | None = None, **_options: Any) -> list[Any]:  # noqa: ANN401
+    def run(self, terms: list[str], variables: dict[str, Any] | None = None, **_options: Any) -> list[Any]:  # noqa: ANN401 - Ansible's signature
         """Return the answers to the questions, one after the other.
 
         Raises:

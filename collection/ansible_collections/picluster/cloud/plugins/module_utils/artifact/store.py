@@ -5,10 +5,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import http.client
-import os
 import re
 import urllib.error
 from dataclasses import dataclass, field
@@ -27,13 +25,14 @@ from ansible_collections.picluster.cloud.plugins.module_utils.node.digest import
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
 from ansible_collections.picluster.cloud.plugins.module_utils.node.files import (
     atomic_stream,
+    locked,
     read_text,
     write_atomically,
 )
 from ansible_collections.picluster.cloud.plugins.module_utils.node.forms import Checksum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from http.client import HTTPResponse
     from pathlib import Path
 
@@ -59,7 +58,7 @@ class Unreachable(Unavailable):
 
 
 def open_over_network(url: str, method: str, timeout: int) -> HTTPResponse:
-    """Open an address with verified certificates; raise Unavailable if there is no answer, or a negative one."""
+    """Open an address with verified certificates; raise Unavailable if the server does not answer or refuses."""
     try:
         response: HTTPResponse = open_url(url, method=method, timeout=timeout, http_agent="picluster")
     except urllib.error.HTTPError as error:
@@ -181,7 +180,8 @@ class Store:
         return self.lock.get(artifact.key) or (expected.value if expected.algorithm == "sha256" else "")
 
     def _fetch(self, artifact: Artifact, path: Path) -> None:
-        with exclusive(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.parent):
             if self._in_cache(artifact):  # another run may have fetched it while this one waited
                 return
             expected, source = self._expected(artifact)
@@ -292,7 +292,9 @@ def render_lock(entries: dict[str, str]) -> str:
 
 def pin(path: Path, entries: dict[str, str], *, check_mode: bool) -> tuple[str, str]:
     """Add entries to the lock, keeping what another run wrote meanwhile; return its text before and after."""
-    with contextlib.nullcontext() if check_mode else exclusive(path.parent):
+    if not check_mode:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.nullcontext() if check_mode else locked(path.parent):
         before = read_text(str(path)) or ""
         known = parse_lock(before, path)
         if entries.items() <= known.items():
@@ -301,15 +303,3 @@ def pin(path: Path, entries: dict[str, str], *, check_mode: bool) -> tuple[str, 
         if not check_mode:
             write_atomically(path, after)
         return before, after
-
-
-@contextlib.contextmanager
-def exclusive(directory: Path) -> Iterator[None]:
-    """Lock a directory against other runs on this machine; the lock ends with the process, so it is never stale."""
-    directory.mkdir(parents=True, exist_ok=True)
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

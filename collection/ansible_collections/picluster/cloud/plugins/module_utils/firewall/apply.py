@@ -57,7 +57,7 @@ class Firewall:
         return answer
 
     def absent(self) -> None:
-        """Remove table, file and unit, which locks nobody out."""
+        """Remove table, file and unit; needs no confirmation, because an open node cannot lock anyone out."""
         # A restore that came later would bring the rules back for good.
         self._guard.undo()
         if self._node.files.read(plan.UNIT_FILE) is not None:

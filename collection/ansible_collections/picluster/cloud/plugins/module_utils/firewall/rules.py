@@ -56,7 +56,7 @@ class FirewallPolicy:
 
 
 def read_policy(options: Mapping[str, Any], client: str) -> FirewallPolicy:
-    """Return the policy of the module's options; raise UserError if one is invalid, or nobody could log in.
+    """Return the policy of the module's options; raise UserError if an option is invalid or no host could log in.
 
     `client` is the address that Ansible connects from, as the node sees it; empty if it is not connected by ssh.
     """

@@ -59,7 +59,7 @@ def check_arch(hostname: str, arch: str, userland: str, machine: str) -> None:
 
 
 def check_timezone(zone: str, known: Iterable[str] = ()) -> None:
-    """Raise UserError if there is no such time zone; without `known` names, only the form is checked."""
+    """Raise UserError if the time zone does not exist; without `known` names, only the form is checked."""
     names = sorted(known)
     if not _ZONE.fullmatch(zone) or (names and zone not in names):
         raise UserError(

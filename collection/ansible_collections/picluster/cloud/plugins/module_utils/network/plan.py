@@ -176,7 +176,7 @@ def describe(settings: AddressSettings, live: list[Live], gateways: set[str]) ->
 
 
 def check_interface(settings: AddressSettings, live: list[Live], interfaces: list[str]) -> None:
-    """Raise UserError if there is no such interface, or another one has the address."""
+    """Raise UserError if the interface does not exist, or if another interface has the address."""
     name, address = settings.interface, str(settings.address.ip)
     if name not in interfaces:
         others = ", ".join(interface for interface in interfaces if interface != "lo")

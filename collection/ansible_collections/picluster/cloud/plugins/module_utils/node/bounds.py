@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bounds:
-    """The numbers that a setting can have, both ends included; None is no limit.
+    """The smallest and largest value of a setting; None means that there is no limit.
 
     `off` says what a 0 below `least` stands for; empty if that is not allowed.
     """

@@ -9,9 +9,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.picluster.cloud.plugins.module_utils.node.errors import UserError
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import write_atomically
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import locked, write_atomically
 from ansible_collections.picluster.cloud.plugins.plugin_utils.node.known_hosts import entries, host_keys, named
-from ansible_collections.picluster.cloud.plugins.plugin_utils.node.seen import locked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, MutableMapping

@@ -11,30 +11,17 @@ be: its next address is added before the node moves, and the others are removed 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.picluster.cloud.plugins.module_utils.node.files import write_atomically
+from ansible_collections.picluster.cloud.plugins.module_utils.node.files import locked, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 FILE = "seen.json"
 LAYERS = "layers"  # of a node: the names of the layers that it has
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Exclude other holders of a folder: its files are replaced, and a lock file would be one more file in it."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def layers_of(node: Mapping[str, Any]) -> list[str]:
