@@ -266,7 +266,7 @@ class Linux:
         )
 
     def _stacked(self, tree: Tree, blocks: Mapping[str, Path], loops: Mapping[str, str]) -> dict[str, frozenset[str]]:
-        """Return what lies on each device; a loop device is in no holders and no slaves, only its backing file tells."""
+        """Return what lies on each device; a loop device is in no holders and no slaves, only its file tells."""
         found: dict[str, set[str]] = {kname: set(_names(path / "holders")) for kname, path in blocks.items()}
         for kname, path in blocks.items():
             for lower in _names(path / "slaves"):
